@@ -72,7 +72,8 @@ def process_dates(
     per_site: bool = False,
     on_committed: Callable[[Sequence[DateWritten]], None] = lambda _: None,
 ) -> Processed:
-    """Compute the rows of `dates` from all their punches; idempotent. `per_site`: deliver one CRM record per site, not
+    """Compute the rows of `dates` from all their punches; idempotent. Of a date that punches of some sites made stale,
+    only the rows of these sites, see `sequence.STALE_SITES`. `per_site`: deliver one CRM record per site, not
     per user (CRM_RECORD_PER).
 
     Dates are evaluated and written in batches; `on_committed` receives each batch after its commit. If a batch fails,
@@ -128,11 +129,14 @@ def _process_batch(
     store: Store, dates: Sequence[date], *, rules: WorkRules, run_id: str | None, per_site: bool
 ) -> list[DateWritten]:
     summaries = store.days.summarize(
-        dates, workday_starts_at=rules.workday_starts_at, debounce_seconds=rules.debounce_seconds
+        dates,
+        workday_starts_at=rules.workday_starts_at,
+        debounce_seconds=rules.debounce_seconds,
+        only_stale_sites=True,
     )
     now = store.clock()
     dated = dated_rules(summaries.hours, rules)
-    evaluated = evaluate_days(summaries.frame, dated, now, summaries.shifts)
+    evaluated = evaluate_days(summaries.to_evaluate, dated, now, summaries.shifts)
     several = merge_sites(summaries.frame, debounce_seconds=rules.debounce_seconds, apart=summaries.namesakes)
     # Rows evaluated before the end of their day are reprocessed later, and the merged rows with them.
     merged = evaluate_days(several, dated, now, summaries.shifts).days if len(several) and not per_site else None
@@ -141,6 +145,7 @@ def _process_batch(
         seq=summaries.seq,
         reprocess_after=evaluated.reprocess_after,
         run_id=run_id,
+        sites=summaries.sites,
         merged=merged,
         apart=summaries.namesakes,
         per_site=per_site,

@@ -92,7 +92,7 @@ class Store:
 
     @property
     def daily_reports(self) -> DailyReportStore:
-        return DailyReportStore(self.database)
+        return DailyReportStore(self.database, self.clock)
 
     @property
     def muster(self) -> MusterStore:
@@ -104,7 +104,7 @@ class Store:
 
     @property
     def day_details(self) -> DayDetailsStore:
-        return DayDetailsStore(self.database)
+        return DayDetailsStore(self.database, self.clock)
 
     @property
     def delivery_lists(self) -> DeliveryLists:

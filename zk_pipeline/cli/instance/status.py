@@ -14,7 +14,7 @@ from zk_pipeline.cli.context import open_context
 from zk_pipeline.cli.output import as_json, cell, print_json, print_pairs, print_table
 from zk_pipeline.counted import counted
 from zk_pipeline.operations.sync import pause_message, paused_until
-from zk_pipeline.store.queries.overview import DeviceStatus, StoreStatus
+from zk_pipeline.store.queries.overview import DeviceStatus, StaleSites, StoreStatus
 from zk_pipeline.store.store import utc_now
 
 _DEVICES = [
@@ -87,7 +87,7 @@ def _summary(store: StoreStatus, now: datetime) -> dict[str, object]:
     return {
         "punches": store.punches,
         "days": store.days,
-        "stale dates": _dates(store.stale),
+        "stale dates": _dates([_stale(one) for one in store.stale_sites]),
         **({"changed settings": _changed(store.stale_by_settings)} if store.stale_by_settings else {}),
         "dates without partition": _dates(store.unpartitioned),
         "quarantined records": store.quarantined,
@@ -95,6 +95,10 @@ def _summary(store: StoreStatus, now: datetime) -> dict[str, object]:
         "deliveries": queue + age,
         "dead letters": store.failed,
     }
+
+
+def _stale(one: StaleSites) -> str:
+    return str(one.work_date) if one.sites is None else f"{one.work_date} ({', '.join(one.sites)})"
 
 
 def _changed(dates: Sequence[date]) -> str:

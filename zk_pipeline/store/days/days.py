@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
+from types import MappingProxyType
 
 import pandas as pd
 import pyarrow as pa
@@ -14,6 +15,7 @@ from zk_pipeline.store.days.day_statistics import RangeStatistics, day_statistic
 from zk_pipeline.store.days.punch_summaries import Summaries, summarize
 from zk_pipeline.store.days.revisions import (
     REVISED_AT,
+    STORED,
     count_changes,
     mark_processed,
     stage,
@@ -124,9 +126,19 @@ class DayStore:
         with self.database.read("changes of work dates") as connection:
             return dict(connection.execute(REVISED_AT, {"dates": list(dates)}).fetchall())
 
-    def summarize(self, dates: Sequence[date], *, workday_starts_at: time, debounce_seconds: int) -> Summaries:
-        """Summarize the punches of every site, user and work date in `dates` for the rules."""
-        return summarize(self.database, dates, workday_starts_at=workday_starts_at, debounce_seconds=debounce_seconds)
+    def summarize(
+        self, dates: Sequence[date], *, workday_starts_at: time, debounce_seconds: int, only_stale_sites: bool = False
+    ) -> Summaries:
+        """Summarize the punches of every site, user and work date in `dates` for the rules; `only_stale_sites`: of a
+        stale date, those of the sites that make it stale.
+        """
+        return summarize(
+            self.database,
+            dates,
+            workday_starts_at=workday_starts_at,
+            debounce_seconds=debounce_seconds,
+            stale_at=self.clock() if only_stale_sites else None,
+        )
 
     def write(
         self,
@@ -135,11 +147,13 @@ class DayStore:
         seq: Mapping[date, int],
         reprocess_after: Mapping[date, datetime],
         run_id: str | None,
+        sites: Mapping[date, Sequence[str] | None] = MappingProxyType({}),
         merged: pd.DataFrame | None = None,
         apart: Collection[str] = (),
         per_site: bool = False,
     ) -> list[DateWritten]:
-        """Replace the rows of the work dates in `seq` by `days` (schema `frames.EVALUATED_DAYS`) in one transaction.
+        """Replace the rows of the work dates in `seq` by `days` (schema `frames.EVALUATED_DAYS`) in one transaction: on
+        a date with `sites`, only the rows of these.
 
         A row with equal content keeps its revision. A changed row gets the user's next revision; a row without punches
         gets a retraction. Each changed user and date gets one delivery: with rows at several sites, the record of
@@ -154,6 +168,7 @@ class DayStore:
                 "work_date": pa.array(list(seq), pa.date32()),
                 "seq": pa.array(list(seq.values()), pa.int64()),
                 "reprocess_after": pa.array([reprocess_after.get(day) for day in seq], pa.timestamp("us", "UTC")),
+                "sites": pa.array([sites.get(day) for day in seq], pa.list_(pa.string())),
             }
         )
         now = self.clock()
@@ -164,15 +179,15 @@ class DayStore:
             connection.register("incoming_dates", made_from)
             connection.register("incoming_merged", over_sites)
             connection.register("incoming_apart", pa.table({"user_id": pa.array(sorted(apart), pa.string())}))
-            held = repair(connection, list(seq))
+            held = repair(connection, [day for day in seq if sites.get(day) is None])  # deletes rows of any site
             stage(connection)
             stage_people(connection)
-            check_lost_punches(connection)
+            check_lost_punches(connection, STORED)
             write_revisions(connection, now=now, run_id=run_id, per_site=per_site)
             written = [DateWritten(*row) for row in count_changes(connection, list(seq))]
             mark_processed(connection, now)
             block_inconsistent_dates(connection, held, now)
-            for table in ("staged", "staged_dates", "merged_days", "people_apart", "revised"):
+            for table in ("staged", "staged_dates", "others", "merged_days", "people_apart", "revised"):
                 connection.execute(f"DROP TABLE {table}")
         return written
 

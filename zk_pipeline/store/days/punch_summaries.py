@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, time, timedelta
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from typing import Any
 
 import pandas as pd
 
@@ -16,13 +17,15 @@ from zk_pipeline.store.terminals.namesakes import candidates, namesakes
 from zk_pipeline.store.work_dates.assignment import WorkDateAssignment, assign_date_range
 from zk_pipeline.store.work_dates.configured_hours import ConfiguredHours, read_configured_hours
 from zk_pipeline.store.work_dates.roster import read_shifts
+from zk_pipeline.store.work_dates.sequence import STALE_SITES
 
 
 @dataclass(frozen=True)
 class Summaries:
     """`frame` as declared by `attendance.frames.SUMMARIES`; `seq`: the highest punch of each work date; `shifts`: the
     shifts that rows name; `hours`: versions of the hours of the settings; `namesakes`: ids that belong to different
-    employees at different sites.
+    employees at different sites; `sites`: those to evaluate on a work date, None for all. Of other sites the frame has
+    the rows of their users, for the records merged over sites.
     """
 
     frame: pd.DataFrame
@@ -30,33 +33,64 @@ class Summaries:
     shifts: Mapping[str, Shift]
     hours: Sequence[ConfiguredHours] = ()
     namesakes: frozenset[str] = frozenset()
+    sites: Mapping[date, Sequence[str] | None] = field(default_factory=dict)
+
+    @property
+    def to_evaluate(self) -> pd.DataFrame:
+        """The rows of the sites to evaluate."""
+        scope = _scope(self.sites)
+        if not scope["dates"]:
+            return self.frame
+        chosen = pd.MultiIndex.from_arrays([pd.DatetimeIndex(scope["dates"]).as_unit("us"), scope["sites"]])
+        is_scoped = self.frame["work_date"].isin(chosen.levels[0])
+        return self.frame[~is_scoped | pd.MultiIndex.from_frame(self.frame[["work_date", "site"]]).isin(chosen)]
 
 
 def summarize(
-    database: Database, dates: Sequence[date], *, workday_starts_at: time, debounce_seconds: int
+    database: Database,
+    dates: Sequence[date],
+    *,
+    workday_starts_at: time,
+    debounce_seconds: int,
+    stale_at: datetime | None = None,
 ) -> Summaries:
-    """Summaries of every site and user on each of `dates`, in one read. Raises ValueError for no dates."""
+    """Summaries of every site and user on each of `dates`, in one read; of a date that is stale at `stale_at`, if given,
+    only of the sites that make it so. Raises ValueError for no dates.
+    """
     if not dates:
         raise ValueError("no work dates to summarize")
     # A work date begins at its date's midnight or later, and ends within the next date.
     span = {"begin": min(dates), "end": max(dates) + timedelta(days=2)}
     with database.read("summarize punches") as connection:
-        seq = connection.execute(
-            "SELECT work_date, latest_punch_seq FROM work_dates WHERE list_contains(?, work_date)", [list(dates)]
+        known = connection.execute(
+            f"SELECT work_date, latest_punch_seq, {STALE_SITES} FROM work_dates "  # noqa: S608 (constant SQL)
+            "WHERE list_contains($dates, work_date)",
+            {"dates": list(dates), "now": stale_at},
         ).fetchall()
+        sites = {day: named if stale_at else None for day, _, named in known}
         placing = assign_date_range(connection, span["begin"], span["end"], workday_starts_at=workday_starts_at)
         shifts = read_shifts(connection) if placing.by_shifts else {}
         values = span | {"dates": list(dates), "debounce": debounce_seconds * 1_000_000}
-        table = connection.execute(_query(connection, placing, shifts), values).to_arrow_table()
+        scope = _scope(sites)
+        if scope["dates"]:
+            values |= {"scoped_dates": scope["dates"], "scoped_sites": scope["sites"]}
+        query = _query(connection, placing, shifts, is_scoped=bool(scope["dates"]))
+        table = connection.execute(query, values).to_arrow_table()
         hours = read_configured_hours(connection)
         named = candidates(connection)
-    known = dict(seq)
+    seq = {day: latest for day, latest, _ in known}
     frame = table.to_pandas(timestamp_as_object=False, date_as_object=False)
     apart = frozenset(user_id for user_id, _ in namesakes(named))
-    return Summaries(_typed(frame), {day: known.get(day, 0) for day in dates}, shifts, hours, apart)
+    return Summaries(_typed(frame), {day: seq.get(day, 0) for day in dates}, shifts, hours, apart, sites)
 
 
-def _query(connection: Connection, placing: WorkDateAssignment, shifts: Mapping[str, Shift]) -> str:
+def _scope(sites: Mapping[date, Sequence[str] | None]) -> dict[str, list[Any]]:
+    """Dates and sites, in pairs, of the dates of which not all sites are to be evaluated."""
+    pairs = [(day, site) for day, named in sites.items() if named is not None for site in named]
+    return {"dates": [day for day, _ in pairs], "sites": [site for _, site in pairs]}
+
+
+def _query(connection: Connection, placing: WorkDateAssignment, shifts: Mapping[str, Shift], *, is_scoped: bool) -> str:
     """The query with only the joins that this store needs: shifts, holidays and trusted punch states are costly."""
     alternates = any(Breaks.parse(one.breaks).from_punches for one in shifts.values())
     has_holidays, has_trust = connection.execute(
@@ -81,6 +115,7 @@ def _query(connection: Connection, placing: WorkDateAssignment, shifts: Mapping[
         work_date=placing.work_date,
         states=_STATES if lists else "",
         trusted=_TRUSTED if lists else "",
+        scoped=_SCOPED if is_scoped else "",
         lists="".join(lists),
         columns="".join(f",\n    {column}" for column in columns).replace("$usual", str(placing.usual)),
         joins="".join(joins),
@@ -105,7 +140,7 @@ WITH placed AS (
 listed AS (
     SELECT site, user_id, work_date, list_sort(list(struct_pack(moment, device, punched_at_local{states}))) AS punches
     FROM placed
-    WHERE list_contains($dates, work_date)
+    WHERE list_contains($dates, work_date){scoped}
     GROUP BY ALL
 ),
 spaced AS (
@@ -124,6 +159,19 @@ SELECT
 FROM spaced LEFT JOIN devices AS device ON device.name = punches[1].device{joins}
 ORDER BY work_date, spaced.site, spaced.user_id
 """
+
+# On the dates of which only some sites are evaluated: users with punches or a stored row at these.
+_SCOPED = """ AND (
+        NOT list_contains($scoped_dates, work_date) OR (user_id, work_date) IN (
+            SELECT (user_id, work_date) FROM (
+                SELECT site, user_id, work_date FROM placed
+                UNION ALL
+                SELECT site, user_id, work_date FROM daily_attendance WHERE list_contains($scoped_dates, work_date)
+            ) SEMI JOIN (
+                SELECT unnest($scoped_dates::DATE[]) AS work_date, unnest($scoped_sites::VARCHAR[]) AS site
+            ) USING (work_date, site)
+        )
+    )"""
 
 _TRUSTED = ", punch.punch_state AS state, coalesce(device.trust_punch_states, false) AS is_trusted"
 _STATES = ", state, is_trusted"

@@ -1,8 +1,9 @@
 """Revisions of staged attendance days: changed, new and retracted rows, and their CRM deliveries.
 
-Uses the temporary tables `staged` (days with their content hash), `staged_dates`, `merged_days` (records of users with
-rows at several sites on a date) and `people_apart` (ids that belong to different employees at different sites), inside
-the caller's transaction. Creates `revised`, one row per new revision.
+Uses the temporary tables `staged` (days with their content hash), `staged_dates` (with the sites whose rows these are;
+null: all), `others` (stored days of the same users at other sites), `merged_days` (records of users with rows at several
+sites on a date) and `people_apart` (ids that belong to different employees at different sites), inside the caller's
+transaction. Creates `revised`, one row per new revision.
 """
 
 from __future__ import annotations
@@ -19,6 +20,13 @@ _CONTENT = """site, device, user_id, work_date, clock_in, clock_out, clock_in_lo
     break_minutes, break_source, overtime_minutes, overtime_class, night_minutes, weekly_overtime_after_minutes"""
 
 
+# The stored days that `staged` replaces.
+STORED = """
+    SELECT day.* FROM daily_attendance AS day JOIN staged_dates AS made USING (work_date)
+    WHERE made.sites IS NULL OR list_contains(made.sites, day.site)
+"""
+
+
 def record_content(row: str) -> str:
     """Content of the CRM's record of a row, as SQL of JSON; `due_deliveries` reads it for records merged over sites."""
     return f"""json_object(
@@ -28,8 +36,8 @@ def record_content(row: str) -> str:
 
 
 # Unchanged rows that get a revision because their delivered record changes: the bounds for a clock-out at another site
-# changed, or a record that was delivered once per user is now delivered per site.
-_UNCHANGED = """
+# changed, or a record that was delivered once per user is now delivered per site. Rows of `others`, too.
+_UNCHANGED = f"""
 INSERT INTO unchanged
 WITH sent AS (
     SELECT user_id, work_date, max(struct_pack(revision, record_per, merged)) AS latest
@@ -39,20 +47,21 @@ WITH sent AS (
            OR $per_site OR user_id IN (FROM people_apart))
     GROUP BY ALL
 ),
-stored AS (SELECT * FROM daily_attendance WHERE work_date IN (SELECT work_date FROM staged_dates)),
+stored AS ({STORED}),
+kept AS (SELECT site, user_id, work_date FROM staged UNION ALL SELECT site, user_id, work_date FROM others),
 changed AS (
     SELECT DISTINCT user_id, work_date FROM staged FULL JOIN stored USING (site, user_id, work_date)
     WHERE stored.payload_hash IS DISTINCT FROM staged.payload_hash
 )
-SELECT staged.site, user_id, work_date
-FROM staged JOIN sent USING (user_id, work_date) LEFT JOIN merged_days AS merged USING (user_id, work_date)
+SELECT kept.site, user_id, work_date
+FROM kept JOIN sent USING (user_id, work_date) LEFT JOIN merged_days AS merged USING (user_id, work_date)
 WHERE CASE
     WHEN $per_site OR user_id IN (FROM people_apart)
         THEN sent.latest.record_per = 'person' AND (user_id, work_date) IN (SELECT (user_id, work_date) FROM changed)
-    ELSE merged.content <> sent.latest.merged AND staged.site = merged.site
+    ELSE merged.content <> sent.latest.merged AND kept.site = merged.site
         AND (user_id, work_date) NOT IN (SELECT (user_id, work_date) FROM changed)
 END
-"""
+"""  # noqa: S608 (constant SQL)
 
 # Users and dates that have or had rows at several sites.
 _SHARED = """
@@ -66,11 +75,9 @@ SELECT user_id, work_date FROM (
 GROUP BY ALL HAVING min(site) <> max(site)
 """
 
-_REVISED = """
+_REVISED = f"""
 CREATE TEMP TABLE revised AS
-WITH stored AS (
-    SELECT * FROM daily_attendance WHERE work_date IN (SELECT work_date FROM staged_dates)
-),
+WITH stored AS ({STORED}),
 past AS (
     SELECT site, user_id, work_date, any_value(id) AS id, max(revision) AS revision, min(created_at) AS created_at
     FROM daily_attendance_revisions
@@ -82,6 +89,8 @@ current AS (
     FROM staged LEFT JOIN stored USING (site, user_id, work_date)
     WHERE stored.payload_hash IS DISTINCT FROM staged.payload_hash
        OR (site, user_id, work_date) IN (SELECT (site, user_id, work_date) FROM unchanged)
+    UNION ALL BY NAME
+    SELECT *, false AS is_retracted, false AS is_added FROM others SEMI JOIN unchanged USING (site, user_id, work_date)
 ),
 vanished AS (
     SELECT
@@ -126,7 +135,7 @@ LEFT JOIN person USING (user_id, work_date)
 LEFT JOIN ordinal USING (site, user_id, work_date)
 CROSS JOIN floor
 ORDER BY work_date, site, user_id
-"""
+"""  # noqa: S608 (constant SQL)
 
 
 def write_revisions(connection: Connection, *, now: datetime, run_id: str | None, per_site: bool) -> None:
@@ -250,8 +259,8 @@ WHERE list_contains($dates, work_date) GROUP BY 1
 
 
 def count_changes(connection: Connection, dates: list[date]) -> list[tuple[Any, ...]]:
-    """Per staged work date, in order: work_date, rows, added, changed, unchanged, retracted, last change of a row,
-    whether it was not processed before.
+    """Per written work date, in order: work_date, rows of all sites, added, changed, unchanged, retracted, last change of
+    a row, whether it was not processed before.
     """
     return connection.execute(
         f"""
@@ -267,7 +276,10 @@ def count_changes(connection: Connection, dates: list[date]) -> list[tuple[Any, 
         FROM staged_dates
         LEFT JOIN work_dates AS known USING (work_date)
         LEFT JOIN ({REVISED_AT}) USING (work_date)
-        LEFT JOIN (SELECT work_date, count(*) AS rows FROM staged GROUP BY 1) AS kept USING (work_date)
+        LEFT JOIN (
+            SELECT work_date, count(*) AS rows FROM daily_attendance
+            WHERE work_date IN (SELECT work_date FROM staged_dates) GROUP BY 1
+        ) AS kept USING (work_date)
         LEFT JOIN (
             SELECT
                 work_date,
@@ -283,7 +295,8 @@ def count_changes(connection: Connection, dates: list[date]) -> list[tuple[Any, 
 
 
 def stage(connection: Connection) -> None:
-    """Create `staged_dates` and `staged`: skip dates that another run processed from newer punches; hash each row.
+    """Create `staged_dates`, `staged` and `others`: skip dates that another run processed from newer punches; hash each
+    row.
 
     Also updates stored rows of which only the hours differ that they were evaluated by.
     """
@@ -327,12 +340,25 @@ def stage(connection: Connection) -> None:
         FROM hashed
         """
     )
+    connection.execute(_OTHERS)
     connection.execute(_REJUDGED)
     if connection.execute("SELECT EXISTS (FROM rejudged)").fetchall()[0][0]:
         for table in ("daily_attendance", "daily_attendance_revisions"):
             connection.execute(_JUDGE.format(table=table))
     connection.execute("DROP TABLE rejudged")
 
+
+_OTHERS = f"""
+CREATE TEMP TABLE others AS
+SELECT {_CONTENT}, payload_hash
+FROM (
+    SELECT day.* FROM daily_attendance AS day JOIN staged_dates AS made USING (work_date)
+    WHERE NOT list_contains(made.sites, day.site)
+)
+WHERE (user_id, work_date) IN (
+    SELECT (user_id, work_date) FROM staged UNION ALL SELECT (user_id, work_date) FROM ({STORED})
+)
+"""  # noqa: S608 (constant SQL)
 
 # Rows with unchanged content: evaluated by other hours, or stored by a version without the columns of these hours.
 _REJUDGED = """
@@ -376,7 +402,10 @@ def mark_processed(connection: Connection, now: datetime) -> None:
         MERGE INTO work_dates AS known
         USING staged_dates AS built ON known.work_date = built.work_date
         WHEN MATCHED THEN UPDATE
-            SET processed_seq = built.seq, processed_at = $now, reprocess_after = built.reprocess_after
+            SET processed_seq = built.seq, processed_at = $now,
+                reprocess_after = CASE WHEN built.sites IS NULL THEN built.reprocess_after
+                                       ELSE least(known.reprocess_after, built.reprocess_after) END,
+                stale_sites = nullif(list_filter(known.stale_sites, lambda one: one.seq > built.seq), [])
         WHEN NOT MATCHED THEN INSERT (work_date, latest_punch_seq, processed_seq, processed_at)
             VALUES (built.work_date, 0, 0, $now)
         """,

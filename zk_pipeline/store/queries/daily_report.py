@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -9,6 +10,7 @@ from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.queries.enrolled_users import NAMES
 from zk_pipeline.store.work_dates.assignment import assign_date_range, stored_workday_start
 from zk_pipeline.store.work_dates.roster import ASSIGNMENT_LEVEL
+from zk_pipeline.store.work_dates.sequence import IS_STALE
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class ReportLine:
 
 @dataclass(frozen=True)
 class DailyReport:
-    """`lines` by site and name; `is_stale`: the date has punches that are not processed yet."""
+    """`lines` by site and name; `is_stale`: the date has punches or rules at these sites that are not processed yet."""
 
     work_date: date
     lines: list[ReportLine]
@@ -66,6 +68,7 @@ class DailyReport:
 @dataclass(frozen=True)
 class DailyReportStore:
     database: Database
+    clock: Callable[[], datetime]
 
     def read(self, work_date: date, *, site: str | None = None) -> DailyReport:
         """The report of a work date at one site or all: users enrolled on a terminal, with a shift or punches there."""
@@ -85,7 +88,8 @@ class DailyReportStore:
                 span | {"date": work_date, "site": site},
             ).fetchall()
             stale = connection.execute(
-                "SELECT latest_punch_seq > processed_seq FROM work_dates WHERE work_date = ?", [work_date]
+                f"SELECT {IS_STALE} FROM work_dates WHERE work_date = $date",  # noqa: S608 (constant SQL)
+                {"date": work_date, "site": site, "now": self.clock()},
             ).fetchone()
         lines = [ReportLine(*row) for row in rows]
         lines.sort(key=lambda one: (one.site, (one.name or one.user_id).casefold(), one.user_id))

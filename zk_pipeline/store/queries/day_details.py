@@ -5,11 +5,12 @@ Its punches and revisions are in `explanations`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 
 from zk_pipeline.store.engine.database import Connection, Database
+from zk_pipeline.store.work_dates.sequence import IS_STALE
 
 _MOST_ATTEMPTS = 200
 
@@ -45,7 +46,9 @@ class Attempt:
 
 @dataclass(frozen=True)
 class WorkDateState:
-    """State of the work date. `is_stale`: it has newer punches; `blocked_reason`: why it is kept from the CRM."""
+    """State of the work date. `is_stale`: it has newer punches or rules, at the site of the day; `blocked_reason`: why
+    it is kept from the CRM.
+    """
 
     processed_at: datetime | None
     is_stale: bool
@@ -75,6 +78,7 @@ class DayDetails:
 @dataclass(frozen=True)
 class DayDetailsStore:
     database: Database
+    clock: Callable[[], datetime]
 
     def read(self, site: str, user_id: str, work_date: date, *, polls: Iterable[int] = ()) -> DayDetails:
         """All details in one read; `polls`: ids whose run ids are returned."""
@@ -83,7 +87,7 @@ class DayDetailsStore:
             row = connection.execute(_AROUND, values).fetchone()
             assert row is not None
             name, zone, sites, day_id, earlier, later, holiday = row
-            state = connection.execute(_WORK_DATE, {"date": work_date}).fetchone()
+            state = connection.execute(_WORK_DATE, {"date": work_date, "site": site, "now": self.clock()}).fetchone()
             deliveries = connection.execute(_DELIVERIES, values).fetchall()
             attempts = connection.execute(_ATTEMPTS, values).fetchall()
             runs = connection.execute(
@@ -133,11 +137,11 @@ SELECT
     (SELECT arg_min(name, site IS NULL) FROM holidays WHERE holiday_date = $date AND coalesce(site, $site) = $site)
 """
 
-_WORK_DATE = """
-SELECT processed_at, latest_punch_seq > processed_seq, reprocess_after, raw_purged_at, blocked.reason
+_WORK_DATE = f"""
+SELECT processed_at, {IS_STALE}, reprocess_after, raw_purged_at, blocked.reason
 FROM work_dates LEFT JOIN blocked_dates AS blocked USING (work_date)
 WHERE work_date = $date
-"""
+"""  # noqa: S608 (constant SQL)
 
 _DELIVERIES = """
 SELECT revision, state, attempts, created_at, last_attempt_at, delivered_at, last_status, last_error, idempotency_key,

@@ -34,17 +34,26 @@ class DeviceStatus:
 
 
 @dataclass(frozen=True)
+class StaleSites:
+    """A stale work date; `sites`: those whose rows are older than their punches, None for all."""
+
+    work_date: date
+    sites: list[str] | None
+
+
+@dataclass(frozen=True)
 class StoreStatus:
     """The store at one instant. `unpartitioned`: dates with punches outside the partitions' range.
 
-    `stale_by_settings`: those of the `stale` dates that only a change of the settings makes stale, which the next
-    processing applies.
+    `stale_sites`: the `stale` dates with the sites that make them so. `stale_by_settings`: those of the `stale` dates
+    that only a change of the settings makes stale, which the next processing applies.
     """
 
     devices: list[DeviceStatus]
     punches: int
     days: int
     stale: list[date]
+    stale_sites: list[StaleSites]
     stale_by_settings: list[date]
     unpartitioned: list[date]
     quarantined: int
@@ -71,11 +80,10 @@ class Overview:
                        (SELECT min(created_at) FROM crm_deliveries WHERE state IN ('pending', 'sending', 'retry'))
                 """
             ).fetchone()
-            stale = [one.work_date for one in stale_dates(connection, first=first, last=last, now=now)]
-            by_settings: list[date] = []
+            before = stale = stale_dates(connection, first=first, last=last, now=now)
             if not is_applied(connection, rules):
-                preview = preview_settings(connection, rules, first=first, last=last, now=now)
-                by_settings = [one.work_date for one in preview if one.work_date not in stale]
+                stale = preview_settings(connection, rules, first=first, last=last, now=now)
+            by_settings = {one.work_date for one in stale} - {one.work_date for one in before}
             outside = dates_outside(connection, first=first, last=last)
             states = dict(
                 connection.execute("SELECT state, count(*) FROM crm_deliveries GROUP BY 1 ORDER BY 1").fetchall()
@@ -86,8 +94,9 @@ class Overview:
             devices=[DeviceStatus(*row) for row in devices],
             punches=punches,
             days=days,
-            stale=sorted([*stale, *by_settings]),
-            stale_by_settings=by_settings,
+            stale=[one.work_date for one in stale],
+            stale_sites=[StaleSites(one.work_date, one.sites) for one in stale],
+            stale_by_settings=sorted(by_settings),
             unpartitioned=outside,
             quarantined=quarantined,
             clock_suspects=clock_suspects,

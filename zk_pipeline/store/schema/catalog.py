@@ -357,6 +357,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "processed_at": "Last processing (instant, UTC)",
             "reprocess_after": "When the day is over and must be processed again (instant, UTC); null if it was over",
             "raw_purged_at": "When retention purged its punches (instant, UTC); its rows are final from then on",
+            "stale_sites": "Sites whose punches are newer than their rows, each with the highest seq; a null site: all",
         },
     ),
     "daily_attendance": (

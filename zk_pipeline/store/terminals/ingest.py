@@ -161,8 +161,9 @@ def insert_punches(connection: Connection, fetched: Sequence[FetchedTable], now:
         {"now": now},
     )
     correct_fresh(connection)
-    valid = "fresh WHERE NOT is_clock_suspect"  # suspect punches are stored, but part of no day
-    mark_stale(connection, valid)
+    # Suspect punches are stored, but part of no day.
+    valid = "fresh LEFT JOIN devices AS registered ON registered.name = fresh.device WHERE NOT is_clock_suspect"
+    mark_stale(connection, valid, site="coalesce(registered.site, fresh.device)")
     counted = connection.execute(
         """
         SELECT device, work_date, is_clock_suspect, count(*) FROM fresh GROUP BY ALL ORDER BY device, work_date

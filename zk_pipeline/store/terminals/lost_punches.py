@@ -12,12 +12,12 @@ from zk_pipeline.store.engine.database import Connection
 from zk_pipeline.store.errors import PunchesLost
 
 
-def check_lost_punches(connection: Connection) -> None:
-    """Check the days that the temporary tables `staged` and `staged_dates` would change or retract.
+def check_lost_punches(connection: Connection, stored: str) -> None:
+    """Check the days of the query `stored` that the temporary table `staged` would change or retract.
 
     Raises PunchesLost.
     """
-    lost = connection.execute(_LOST).fetchall()
+    lost = connection.execute(_LOST.format(stored=stored)).fetchall()
     if not lost:
         return
     work_date, user_id, device, is_known = lost[0]
@@ -34,7 +34,7 @@ def check_lost_punches(connection: Connection) -> None:
 # started at another time then.
 _LOST = """
 WITH changing AS (
-    SELECT day.* FROM (FROM daily_attendance WHERE work_date IN (SELECT work_date FROM staged_dates)) AS day
+    SELECT day.* FROM ({stored}) AS day
     LEFT JOIN staged USING (site, user_id, work_date)
     WHERE staged.payload_hash IS DISTINCT FROM day.payload_hash
 ),

@@ -237,7 +237,7 @@ def _approve(connection: Connection, ids: Sequence[int], decided_by: str, now: d
         }
     )
     connection.register("approved_dates", table)
-    mark_stale(connection, "approved_dates")
+    mark_stale(connection, "approved_dates JOIN manual_punches USING (seq)", site="site")
     connection.unregister("approved_dates")
 
 

@@ -13,7 +13,7 @@ from zk_pipeline.attendance.shifts import Hours
 from zk_pipeline.store.engine.database import Connection
 from zk_pipeline.store.work_dates.assignment import assign_work_dates, stored_hours, stored_workday_start
 from zk_pipeline.store.work_dates.retention_boundaries import freeze_boundaries
-from zk_pipeline.store.work_dates.sequence import next_seq
+from zk_pipeline.store.work_dates.sequence import STALE_SITES, mark_stale, next_seq
 from zk_pipeline.store.work_dates.shift_changes import changing_shifts
 
 
@@ -22,7 +22,8 @@ class StaleDate:
     """A work date with punches newer than its rows, or processed before the day was over.
 
     `processed_seq`: of the punches that its rows were computed from; `processed_at`: None before the first processing;
-    `ended_at`: the end of a day that was processed before it was over.
+    `ended_at`: the end of a day that was processed before it was over; `sites`: those whose rows are to be computed,
+    None for all.
     """
 
     work_date: date
@@ -30,6 +31,7 @@ class StaleDate:
     processed_seq: int
     processed_at: datetime | None
     ended_at: datetime | None
+    sites: list[str] | None = None
 
     @property
     def version(self) -> str:
@@ -45,17 +47,20 @@ def apply_workday_start(connection: Connection, starts_at: time) -> None:
     freeze_boundaries(connection)
     seq = next_seq(connection)
     keep_setting(connection, "workday_starts_at", starts_at.isoformat())
-    connection.execute("UPDATE work_dates SET latest_punch_seq = ? WHERE raw_purged_at IS NULL", [seq])
     placing = assign_work_dates(connection)
     connection.execute(
         f"""
-        INSERT INTO work_dates (work_date, latest_punch_seq, processed_seq)
-        SELECT DISTINCT {placing.work_date} AS work_date, $seq, 0
+        CREATE TEMP TABLE regrouped AS
+        SELECT work_date, $seq::BIGINT AS seq FROM work_dates WHERE raw_purged_at IS NULL
+        UNION
+        SELECT DISTINCT {placing.work_date} AS work_date, $seq
         FROM {placing.punches} AS punch {placing.join}
         WHERE work_date NOT IN (SELECT work_date FROM work_dates)
         """,  # noqa: S608 (constant SQL)
         {"seq": seq},
     )
+    mark_stale(connection, "regrouped")
+    connection.execute("DROP TABLE regrouped")
 
 
 def apply_work_hours(connection: Connection, hours: Hours) -> None:
@@ -75,15 +80,15 @@ def keep_setting(connection: Connection, name: str, value: str) -> None:
 def stale_dates(connection: Connection, *, first: date, last: date, now: datetime) -> list[StaleDate]:
     """Stale work dates from `first` to `last`, in order."""
     rows = connection.execute(
-        """
+        f"""
         SELECT work_date, latest_punch_seq, processed_seq, processed_at,
-               CASE WHEN reprocess_after <= $now THEN reprocess_after END
+               CASE WHEN reprocess_after <= $now THEN reprocess_after END, {STALE_SITES}
         FROM work_dates
         WHERE work_date BETWEEN $first AND $last
           AND raw_purged_at IS NULL
           AND (latest_punch_seq > processed_seq OR reprocess_after <= $now)
         ORDER BY work_date
-        """,
+        """,  # noqa: S608 (constant SQL)
         {"first": first, "last": last, "now": now},
     ).fetchall()
     return [StaleDate(*row) for row in rows]
