@@ -14,6 +14,9 @@ from zk_pipeline.config.settings import Settings
 from zk_pipeline.defs.dagster_internals import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 WORK_DATES_TAG = "zk_pipeline/work_dates"  # on the runs page, which does not show the range of partitions
+# On runs that process work dates because they are stale: of each, only the sites that make it so. Others are requests
+# for the dates, and process all sites.
+STALE_SITES_TAGS = {"zk_pipeline/sites": "stale ones"}
 
 _EASTERNMOST = timezone(timedelta(hours=14))
 

@@ -90,7 +90,7 @@ def process(
     results = []
     for part in ranges:
         notify(f"processing {part} ...")
-        results.append(launcher.process(part))
+        results.append(launcher.process(part, only_stale_sites=dates is None))
     return results
 
 

@@ -21,7 +21,7 @@ from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG, fail_orphaned_r
 from zk_pipeline.defs.instance.run_coordinator import check_run_coordinator
 from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG
 from zk_pipeline.defs.names import Names
-from zk_pipeline.defs.partitions import DateRange, device_range_tags
+from zk_pipeline.defs.partitions import STALE_SITES_TAGS, DateRange, device_range_tags
 from zk_pipeline.defs.pools import limit_pools
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.operations.alerting.routing import group_by_queue
@@ -92,9 +92,9 @@ class Launcher:
         ranges = device_range_tags(partitions, set(devices))
         return [self.run(self.names.poll, tags=tags, config=config) for tags in ranges]
 
-    def process(self, dates: DateRange) -> RunResult:
-        """Process a range of work dates."""
-        return self.run(self.names.process, tags=dates.tags)
+    def process(self, dates: DateRange, *, only_stale_sites: bool = False) -> RunResult:
+        """Process a range of work dates; `only_stale_sites`: of each, only the sites that make it stale."""
+        return self.run(self.names.process, tags=dates.tags | (STALE_SITES_TAGS if only_stale_sites else {}))
 
     def sync(self, dates: DateRange, config: Mapping[str, object]) -> RunResult:
         """Send the due deliveries of a range of work dates; `config` as `crm_sync.SyncConfig`."""

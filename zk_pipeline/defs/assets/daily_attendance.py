@@ -20,7 +20,7 @@ from zk_pipeline.defs.checks.quality_checks import coverage_results, run_evaluat
 from zk_pipeline.defs.failures import observe_failures, partial_failure
 from zk_pipeline.defs.instance.backfill_order import wait_in_backfill
 from zk_pipeline.defs.names import Names
-from zk_pipeline.defs.partitions import as_dates, work_date_partitions
+from zk_pipeline.defs.partitions import STALE_SITES_TAGS, as_dates, work_date_partitions
 from zk_pipeline.defs.resources import StoreResource, with_resource_keys
 from zk_pipeline.operations.process import process_dates, work_rules
 from zk_pipeline.store.days.days import DateWritten
@@ -58,6 +58,8 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         upstream = UpstreamEvent.observed(context.instance, names.work_dates)
         opened.punches.apply_settings(rules)
         dates = as_dates(context.partition_keys)
+        if not STALE_SITES_TAGS.items() <= context.run.tags.items():
+            opened.days.request_all_sites(dates)
 
         def tags(revised_at: datetime | None) -> dict[str, str]:
             return version_tags(context, revised_at.isoformat() if revised_at else "no rows", upstream)

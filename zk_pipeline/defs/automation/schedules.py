@@ -16,6 +16,7 @@ from zk_pipeline.defs.instance.run_coordinator import check_run_coordinator
 from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG, polls_in_progress, run_in_progress
 from zk_pipeline.defs.names import Names, schedule_name
 from zk_pipeline.defs.partitions import (
+    STALE_SITES_TAGS,
     WORK_DATES_TAG,
     contiguous,
     device_range_tags,
@@ -182,7 +183,7 @@ def _process(store: StoreResource, settings: Settings, last: date) -> Tick:
     if not stale:
         yield dg.SkipReason("no stale work date: no punches newer than their attendance days")
     for part in contiguous(item.work_date for item in stale)[:MAX_RUNS]:
-        yield dg.RunRequest(run_key=str(part), tags=part.tags)
+        yield dg.RunRequest(run_key=str(part), tags=part.tags | STALE_SITES_TAGS)
 
 
 def _sync(store: StoreResource, settings: Settings, config: Mapping[str, Any], *states: str) -> Tick:

@@ -16,7 +16,7 @@ from zk_pipeline.defs.automation.schedules import MAX_RUNS, unless_in_progress
 from zk_pipeline.defs.instance.requirements import unmet_requirements
 from zk_pipeline.defs.instance.runs_in_progress import polls_in_progress
 from zk_pipeline.defs.names import Names, schedule_name
-from zk_pipeline.defs.partitions import DateRange, contiguous, last_work_date
+from zk_pipeline.defs.partitions import STALE_SITES_TAGS, DateRange, contiguous, last_work_date
 from zk_pipeline.defs.pools import limit_pools
 from zk_pipeline.defs.resources import StoreResource, with_resource_keys
 from zk_pipeline.devices.models import Device
@@ -154,7 +154,7 @@ def sensors(
                 if earlier := earlier_run(context.instance, names, key):
                     requested.append(f"{part} by run {earlier.run_id[:8]} ({earlier.status.value.lower()})")
                 else:
-                    yield dg.RunRequest(run_key=key, tags=part.tags)
+                    yield dg.RunRequest(run_key=key, tags=part.tags | STALE_SITES_TAGS)
             if parts and len(requested) == len(parts):
                 retry = schedule_name(names.process)
                 yield dg.SkipReason(f"requested before: {', '.join(requested)}; {retry} requests stale dates again")

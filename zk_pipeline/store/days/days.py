@@ -78,6 +78,17 @@ class DayStore:
             ).fetchall()
         return [day for (day,) in rows]
 
+    def request_all_sites(self, dates: Sequence[date]) -> None:
+        """Let the next processing of `dates`, also one by another run, cover all sites; makes no date stale."""
+        with self.database.write("request work dates", f"{len(dates)} of them") as connection:
+            connection.execute(
+                """
+                UPDATE work_dates SET stale_sites = [struct_pack(site := NULL::VARCHAR, seq := latest_punch_seq)]
+                WHERE list_contains(?, work_date)
+                """,
+                [list(dates)],
+            )
+
     def evaluated_dates(self, first: date, last: date) -> list[date]:
         """Work dates from `first` to `last` with attendance days and their punches, in order."""
         with self.database.read("evaluated dates") as connection:

@@ -1,9 +1,9 @@
 """Revisions of staged attendance days: changed, new and retracted rows, and their CRM deliveries.
 
 Uses the temporary tables `staged` (days with their content hash), `staged_dates` (with the sites whose rows these are;
-null: all), `others` (stored days of the same users at other sites), `merged_days` (records of users with rows at several
-sites on a date) and `people_apart` (ids that belong to different employees at different sites), inside the caller's
-transaction. Creates `revised`, one row per new revision.
+null: all), `others` (stored days of the same users at other sites), `merged_days` (records of users with rows at
+several sites on a date) and `people_apart` (ids that belong to different employees at different sites), inside the
+caller's transaction. Creates `revised`, one row per new revision.
 """
 
 from __future__ import annotations
@@ -259,8 +259,8 @@ WHERE list_contains($dates, work_date) GROUP BY 1
 
 
 def count_changes(connection: Connection, dates: list[date]) -> list[tuple[Any, ...]]:
-    """Per written work date, in order: work_date, rows of all sites, added, changed, unchanged, retracted, last change of
-    a row, whether it was not processed before.
+    """Per written work date, in order: work_date, rows of all sites, added, changed, unchanged, retracted, last change
+    of a row, whether it was not processed before.
     """
     return connection.execute(
         f"""
