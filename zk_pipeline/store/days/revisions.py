@@ -48,7 +48,7 @@ WITH sent AS (
     GROUP BY ALL
 ),
 stored AS ({STORED}),
-kept AS (SELECT site, user_id, work_date FROM staged UNION ALL SELECT site, user_id, work_date FROM others),
+kept AS (SELECT site, user_id, work_date FROM staged {{others}}),
 changed AS (
     SELECT DISTINCT user_id, work_date FROM staged FULL JOIN stored USING (site, user_id, work_date)
     WHERE stored.payload_hash IS DISTINCT FROM staged.payload_hash
@@ -89,8 +89,7 @@ current AS (
     FROM staged LEFT JOIN stored USING (site, user_id, work_date)
     WHERE stored.payload_hash IS DISTINCT FROM staged.payload_hash
        OR (site, user_id, work_date) IN (SELECT (site, user_id, work_date) FROM unchanged)
-    UNION ALL BY NAME
-    SELECT *, false AS is_retracted, false AS is_added FROM others SEMI JOIN unchanged USING (site, user_id, work_date)
+    {{others}}
 ),
 vanished AS (
     SELECT
@@ -137,6 +136,11 @@ CROSS JOIN floor
 ORDER BY work_date, site, user_id
 """  # noqa: S608 (constant SQL)
 
+_OF_OTHERS = """
+    UNION ALL BY NAME
+    SELECT *, false AS is_retracted, false AS is_added FROM others SEMI JOIN unchanged USING (site, user_id, work_date)
+"""
+
 
 def write_revisions(connection: Connection, *, now: datetime, run_id: str | None, per_site: bool) -> None:
     """Write the revisions: current rows, their history and their deliveries.
@@ -144,12 +148,14 @@ def write_revisions(connection: Connection, *, now: datetime, run_id: str | None
     Older deliveries are superseded, except those with an unknown outcome, which are sent first.
     """
     values = {"now": now, "run_id": run_id}
+    has_others = connection.execute("SELECT EXISTS (FROM others)").fetchall()[0][0]
     connection.execute("CREATE TEMP TABLE unchanged AS SELECT site, user_id, work_date FROM staged LIMIT 0")
     has_any = "SELECT EXISTS (FROM merged_days) OR EXISTS (FROM people_apart)"
     if per_site or connection.execute(has_any).fetchall()[0][0]:
-        connection.execute(_UNCHANGED, {"per_site": per_site})
+        others = "UNION ALL SELECT site, user_id, work_date FROM others" if has_others else ""
+        connection.execute(_UNCHANGED.format(others=others), {"per_site": per_site})
     connection.execute(_SHARED)
-    connection.execute(_REVISED, {"now": now})
+    connection.execute(_REVISED.format(others=_OF_OTHERS if has_others else ""), {"now": now})
     connection.execute("DROP TABLE unchanged")
     connection.execute(
         """
@@ -340,7 +346,8 @@ def stage(connection: Connection) -> None:
         FROM hashed
         """
     )
-    connection.execute(_OTHERS)
+    is_scoped = connection.execute("SELECT EXISTS (FROM staged_dates WHERE sites IS NOT NULL)").fetchall()[0][0]
+    connection.execute(_OTHERS if is_scoped else "CREATE TEMP TABLE others AS SELECT true LIMIT 0")
     connection.execute(_REJUDGED)
     if connection.execute("SELECT EXISTS (FROM rejudged)").fetchall()[0][0]:
         for table in ("daily_attendance", "daily_attendance_revisions"):
