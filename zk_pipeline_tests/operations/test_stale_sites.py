@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from zk_pipeline.attendance.shifts import Shift
 from zk_pipeline.operations import process as operation
 from zk_pipeline.operations.process import process_dates
 from zk_pipeline.store.engine.database import Where
+from zk_pipeline.store.queries.overview import StaleSites
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.work_dates.manual_punches import PunchRequest
 from zk_pipeline_tests.store.store_fixtures import (
@@ -135,7 +136,7 @@ def go_through(store: Store, clock: StoppedClock, steps: Sequence[tuple[str, Any
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("seeds", [range(1), pytest.param(range(1, 150), marks=pytest.mark.stress)])
+@pytest.mark.parametrize("seeds", [[9], pytest.param(range(150), marks=pytest.mark.stress)])
 def test_days_revisions_and_deliveries_are_those_of_processing_all_sites_each_time(
     seeds: Sequence[int], gates_template: Where, record_property: Callable[[str, object], None]
 ) -> None:
@@ -156,7 +157,6 @@ def test_days_revisions_and_deliveries_are_those_of_processing_all_sites_each_ti
     record_property("dates of which only some sites were processed", scoped)
 
 
-@pytest.mark.both_engines
 def test_a_late_punch_leaves_the_rows_of_other_sites_untouched_also_by_other_rules(store: Store) -> None:
     before = [rows(store, ROWS, [site]) for site in ("South", "West")]
     ingest(store, "A", *on(MONDAY, "07:30"))
@@ -265,3 +265,32 @@ def test_the_repair_of_a_blocked_date_covers_all_sites(store: Store) -> None:
     process(store, MONDAY)
     assert store.quality.blocked_dates() == {}
     assert rows(store, COUNTS) == [*counts[:2], ("North", "1008", 1), ("North", "1009", 1), *counts[2:]]
+
+
+@pytest.mark.parametrize("per_site", [False, True])
+def test_a_user_whose_row_vanishes_at_a_late_site_keeps_the_records_of_the_others(store: Store, per_site: bool) -> None:
+    ingest(store, "C", *on(MONDAY, "12:00", user_id="1002"))
+    process(store, MONDAY)
+    execute(store, "UPDATE raw_punches SET voided_at = now() WHERE user_id = '1002' AND device = 'A'")
+    ingest(store, "A", *on(MONDAY, "08:00", user_id="1009"))
+    assert sites(store) == {MONDAY: ["North"]}
+    (done,) = process(store, MONDAY, per_site=per_site).written
+    assert (done.retracted, done.added, done.changed) == (1, 1, 2 if per_site else 0)
+    due = "SELECT site, record_per FROM crm_deliveries WHERE user_id = '1002' AND state = 'pending' ORDER BY site"
+    alone = [("North", "site"), ("South", "site"), ("West", "site")]
+    assert rows(store, due) == (alone if per_site else [("North", "person")])
+
+
+def test_pages_and_status_show_a_late_punch_at_its_site_only(store: Store) -> None:
+    ingest(store, "A", *on(MONDAY, "07:30"))
+    ingest(store, "A2", *on(MONDAY, "17:30"))
+    for site, is_stale in (("North", True), ("South", False)):
+        assert store.daily_reports.read(MONDAY, site=site).is_stale is is_stale
+        state = store.day_details.read(site, "1002", MONDAY).work_date
+        assert state is not None
+        assert state.is_stale is is_stale
+    assert store.daily_reports.read(MONDAY).is_stale
+    status = store.overview.status(WorkRules(), **ALL, now=store.clock())
+    assert status.stale_sites == [StaleSites(MONDAY, ["North"])]
+    other = store.overview.status(WorkRules(workday_starts_at=time(4)), **ALL, now=store.clock())
+    assert other.stale_sites == [StaleSites(MONDAY, None)], "after hours that are not applied yet"

@@ -292,3 +292,18 @@ def test_a_read_waits_for_nobody_while_maintenance_waits_for_a_long_reader(store
 def test_a_query_of_a_reader_cannot_write(store: Store) -> None:
     with pytest.raises(duckdb.Error), store.database.read("sneaky") as connection:
         connection.execute(f"CREATE TABLE {CATALOG}.x (i INTEGER)")
+
+
+def test_a_late_punch_leaves_the_rows_of_another_site_untouched(store: Store) -> None:
+    for number, name in enumerate(("North", "South"), start=1):
+        store.devices.add(device(name, ip=f"192.0.2.{number}"))
+        ingest(store, name, *on(MONDAY, "08:00", user_id=f"100{number}"))
+    process(store, MONDAY, run_id="first")
+    ingest(store, "North", *on(MONDAY, "17:00", user_id="1001"))
+    (stale,) = store.days.stale(first=MONDAY, last=MONDAY)
+    assert stale.sites == ["North"]
+    (done,) = process(store, MONDAY, run_id="second").written
+    assert (done.rows, done.changed, done.unchanged) == (2, 1, 1)
+    found = rows(store, "SELECT site, revision, run_id FROM daily_attendance ORDER BY site")
+    assert found == [("North", 2, "second"), ("South", 1, "first")]
+    assert rows(store, "SELECT latest_punch_seq - processed_seq, stale_sites FROM work_dates") == [(0, None)]
