@@ -1,0 +1,123 @@
+"""Minutes that are not paid yet: those of the current attendance days less those of `payroll_days`.
+
+Both are compared per site, user and work date, over all periods that have paid the date. So no minute is paid twice,
+whatever changed in between: revisions, retractions, a period that was opened again, another division of a week.
+"""
+# ruff: noqa: S608 (constant SQL)
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+
+import pandas as pd
+
+from zk_pipeline.attendance.pay_classes import INFORMATION, PayClass
+from zk_pipeline.attendance.weekly_overtime import weekly_overtime
+from zk_pipeline.store.engine.database import Connection
+from zk_pipeline.store.terminals.namesakes import candidates, namesakes
+
+MINUTES = tuple(f"{name}_minutes" for name in (*PayClass, *INFORMATION))  # columns of payroll_days
+DAY = ["site", "user_id", "work_date"]
+
+
+def unpaid_minutes(connection: Connection, spans: Mapping[str, tuple[date, date]], *, own: str | None) -> pd.DataFrame:
+    """Unpaid minutes on the dates of `spans` (first and last date by period), by work date, site and user.
+
+    Columns of `payroll_days`, and `owner`: the period of the work date. On the dates of `own` each attendance day and
+    absence has a row, elsewhere only days with a difference. `revision` is that of the current day or of its
+    retraction, `former_revision` the one that was paid last.
+    """
+    connection.execute("CREATE TEMP TABLE spans (owner VARCHAR, first_date DATE, last_date DATE)")
+    if spans:
+        connection.executemany("INSERT INTO spans VALUES (?, ?, ?)", [[name, *span] for name, span in spans.items()])
+    frame = connection.execute(_COMPARED, {"own": own}).to_arrow_table().to_pandas(date_as_object=False)
+    connection.execute("DROP TABLE spans")
+    frame["work_date"] = frame["work_date"].astype("datetime64[us]")
+    frame["weekly_overtime_after_minutes"] = frame["weekly_overtime_after_minutes"].astype("Int32")
+    week = frame[[*DAY, "regular_minutes", "weekly_overtime_after_minutes"]]
+    apart = {user_id for user_id, _ in namesakes(candidates(connection))}
+    frame["weekly_overtime_minutes"] = weekly_overtime(week, apart=apart)
+    frame["regular_minutes"] -= frame["weekly_overtime_minutes"]
+    for name in MINUTES:
+        frame[name] -= frame.pop(f"paid_{name}")
+    is_due = frame["owner"].notna() & (
+        (frame[list(MINUTES)] != 0).any(axis=1) | ((frame["owner"] == own) & frame["is_day"])
+    )
+    return frame[is_due].drop(columns="is_day").sort_values(["work_date", "site", "user_id"], ignore_index=True)
+
+
+_CURRENT = f"""
+SELECT site, user_id, work_date, revision, attendance_status, clock_in, weekly_overtime_after_minutes,
+    coalesce(worked_minutes, 0) - coalesce(overtime_minutes, 0) AS regular_minutes,
+    {
+    ", ".join(
+        f"CASE WHEN overtime_class = '{name}' THEN overtime_minutes ELSE 0 END AS overtime_{name}_minutes"
+        for name in ("weekday", "rest_day", "holiday")
+    )
+},
+    0 AS weekly_overtime_minutes,
+    {", ".join(f"coalesce({name}_minutes, 0) AS {name}_minutes" for name in (PayClass.NIGHT, *INFORMATION))}
+FROM daily_attendance
+"""
+
+# All rows of the users' weeks in which minutes may be unpaid, whole weeks because of weekly overtime. The division of
+# regular minutes is not known before: weeks with equal sums and thresholds, and without rows at several sites, are paid.
+_COMPARED = f"""
+WITH weeks AS (
+    SELECT DISTINCT unnest(generate_series(
+        date_trunc('week', first_date)::TIMESTAMP, date_trunc('week', last_date)::TIMESTAMP, INTERVAL 7 DAY
+    ))::DATE AS week
+    FROM spans
+),
+current AS (
+    SELECT *, true AS is_day FROM ({_CURRENT})
+    WHERE work_date BETWEEN (SELECT min(week) FROM weeks) AND (SELECT max(week) + 6 FROM weeks)
+    UNION ALL BY NAME
+    SELECT site, user_id, work_date, 'absent' AS attendance_status, true AS is_day
+    FROM absences JOIN spans ON owner = $own AND work_date BETWEEN first_date AND last_date
+),
+paid AS (
+    SELECT site, user_id, work_date, max(revision) AS former_revision,
+        max(struct_pack(closed_at, weekly_overtime_after_minutes)).weekly_overtime_after_minutes AS former_threshold,
+        {", ".join(f"sum({name})::INTEGER AS paid_{name}" for name in MINUTES)}
+    FROM payroll_days JOIN payroll_periods USING (period)
+    GROUP BY ALL
+),
+compared AS (
+    SELECT
+        site, user_id, work_date, date_trunc('week', work_date)::DATE AS week, former_revision, revision,
+        attendance_status, clock_in, weekly_overtime_after_minutes, coalesce(is_day, false) AS is_day,
+        former_threshold,
+        {", ".join(f"coalesce({name}, 0)::INTEGER AS {name}" for name in MINUTES)},
+        {", ".join(f"coalesce(paid_{name}, 0)::INTEGER AS paid_{name}" for name in MINUTES)}
+    FROM current FULL JOIN paid USING (site, user_id, work_date)
+    WHERE date_trunc('week', work_date)::DATE IN (FROM weeks)
+),
+asked AS (
+    SELECT DISTINCT user_id, week FROM compared
+    WHERE revision IS DISTINCT FROM former_revision OR (is_day AND former_revision IS NULL)
+        OR weekly_overtime_after_minutes IS DISTINCT FROM former_threshold
+        OR regular_minutes <> paid_regular_minutes + paid_weekly_overtime_minutes
+        OR {
+    " OR ".join(
+        f"{name} <> paid_{name}" for name in MINUTES if name not in ("regular_minutes", "weekly_overtime_minutes")
+    )
+}
+    UNION
+    SELECT user_id, week FROM compared GROUP BY ALL HAVING min(site) <> max(site)
+),
+retracted AS (
+    SELECT site, user_id, work_date, max(revision) AS last_revision FROM daily_attendance_revisions
+    WHERE is_retracted GROUP BY ALL
+)
+SELECT
+    owner, site, user_id, work_date, former_revision,
+    coalesce(revision, last_revision) AS revision,
+    attendance_status, {", ".join(MINUTES)}, {", ".join(f"paid_{name}" for name in MINUTES)},
+    weekly_overtime_after_minutes, is_day
+FROM compared SEMI JOIN asked USING (user_id, week)
+LEFT JOIN retracted USING (site, user_id, work_date)
+LEFT JOIN spans ON work_date BETWEEN first_date AND last_date
+ORDER BY work_date, clock_in, site, user_id
+"""
