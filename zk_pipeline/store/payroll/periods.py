@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import calendar
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 from typing import Any, Literal
@@ -23,6 +23,7 @@ from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.payroll.closing_problems import closing_problems
 from zk_pipeline.store.payroll.unpaid_minutes import MINUTES, unpaid_minutes
 from zk_pipeline.store.queries.enrolled_users import NAMES
+from zk_pipeline.store.terminals.namesakes import candidates, namesakes
 
 _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", re.ASCII)
@@ -80,12 +81,14 @@ class Adjustment:
 @dataclass(frozen=True)
 class PayrollRows:
     """Minutes to pay in a period, by site, user and work date. `rows` has the columns of `payroll_days`, `owner` (the
-    period of the work date) and `name`; `totals`: the sums of `payroll_days` for a closed period.
+    period of the work date) and `name`; `totals`: the sums of `payroll_days` for a closed period; `apart`: ids that
+    belong to different employees at different sites.
     """
 
     period: PayrollPeriod
     rows: pd.DataFrame
     totals: dict[str, int]
+    apart: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -195,21 +198,23 @@ class PayrollStore:
             one = _get(connection, period)
             if one.is_closed:
                 table = connection.execute(_STORED, {"period": period}).to_arrow_table()
-                sums = ", ".join(f"coalesce(sum({name}), 0)" for name in MINUTES)
+                each = ", ".join(f"coalesce(sum({name}), 0)" for name in MINUTES)
                 totals = connection.execute(
-                    f"SELECT {sums} FROM payroll_days WHERE period = ?",
+                    f"SELECT {each} FROM payroll_days WHERE period = ?",
                     [period],
                 ).fetchall()[0]
                 frame = table.to_pandas(date_as_object=False)
             else:
                 frame = _due(connection, one)
-                totals = [int(frame[name].sum()) for name in MINUTES]
+                totals = tuple(int(frame[name].sum()) for name in MINUTES)
+            found = candidates(connection)
             names = {
                 (site, user_id): name
                 for site, user_id, name in connection.execute(f"SELECT site, user_id, name FROM ({NAMES})").fetchall()
             }
         frame["name"] = [names.get(who, "") for who in zip(frame["site"], frame["user_id"], strict=True)]
-        return PayrollRows(one, frame, dict(zip(MINUTES, (int(total) for total in totals), strict=True)))
+        sums = dict(zip(MINUTES, (int(total) for total in totals), strict=True))
+        return PayrollRows(one, frame, sums, frozenset(user_id for user_id, _ in namesakes(found)))
 
 
 # Rows that a closed period has paid. `owner`: the period of the work date.
@@ -263,8 +268,8 @@ def _check_paid(connection: Connection, one: PayrollPeriod) -> None:
     wrong = connection.execute(_WRONG, {"first": one.first_date, "last": one.last_date}).fetchall()
     if wrong:
         raise ZkPipelineError(
-            f"{one.period} was not closed: the minutes to pay for {wrong[0][1]} on {wrong[0][2]} at {wrong[0][0]} are not "
-            "those of the attendance day; report it with a copy (`zk-pipeline backup`)"
+            f"{one.period} was not closed: the minutes to pay for {wrong[0][1]} on {wrong[0][2]} at {wrong[0][0]} are "
+            "not those of the attendance day; report it with a copy (`zk-pipeline backup`)"
         )
 
 
@@ -305,7 +310,7 @@ def _number(value: float) -> int | None:
     return None if pd.isna(value) else int(value)
 
 
-def _reason(row: Mapping[str, Any]) -> str:
+def _reason(row: Mapping[Hashable, Any]) -> str:
     former, current = _number(row["former_revision"]), _number(row["revision"])
     if former == current:
         return "weekly overtime of the week" if row["weekly_overtime_minutes"] else f"revision {current}, other rules"

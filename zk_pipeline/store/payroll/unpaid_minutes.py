@@ -62,7 +62,7 @@ FROM daily_attendance
 """
 
 # All rows of the users' weeks in which minutes may be unpaid, whole weeks because of weekly overtime. The division of
-# regular minutes is not known before: weeks with equal sums and thresholds, and without rows at several sites, are paid.
+# regular minutes is not known yet: weeks with equal sums and thresholds and without rows at several sites are paid.
 _COMPARED = f"""
 WITH weeks AS (
     SELECT DISTINCT unnest(generate_series(

@@ -37,9 +37,8 @@ def put_days(store: Store, days: Iterable[tuple[Key, Day | None]]) -> None:
                 ).fetchall()[0][0]
             )
             connection.execute(f"DELETE FROM daily_attendance {where}", key)
-            values = {
-                "site": site, "user_id": user, "work_date": on, "revision": revision, "worked": 0 if day is None else day.worked,
-            }  # fmt: skip
+            worked = 0 if day is None else day.worked
+            values = {"site": site, "user_id": user, "work_date": on, "revision": revision, "worked": worked}
             connection.execute(
                 f"""
                 INSERT INTO daily_attendance_revisions BY NAME
@@ -48,9 +47,8 @@ def put_days(store: Store, days: Iterable[tuple[Key, Day | None]]) -> None:
                 values,
             )
             if day is not None:
-                more = {
-                    "overtime": day.overtime, "class": day.overtime_class, "night": day.night, "threshold": day.threshold,
-                }  # fmt: skip
+                more = {"overtime": day.overtime, "class": day.overtime_class}
+                more |= {"night": day.night, "threshold": day.threshold}
                 connection.execute(
                     f"""
                     INSERT INTO daily_attendance BY NAME

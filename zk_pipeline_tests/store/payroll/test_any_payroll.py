@@ -1,4 +1,4 @@
-"""Any sequence of changed days, closed and opened periods pays each minute exactly once, compared with a plain model."""
+"""Any sequence of changed days and closed periods pays each minute exactly once, compared with a plain model."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_paid_and_pending_minutes_are_those_of_the_current_days(
             store, plain = copied(empty_store_file, Path(folder)), PlainPayroll(SPANS)
             for name, (first, last) in SPANS.items():
                 store.payroll.open(name, "test", first=first, last=last)
-            for changes, name in sequence:
-                changes = [(key, day) for key, day in changes if day is not None or key in plain.days]
+            for drawn, name in sequence:
+                changes = [(key, day) for key, day in drawn if day is not None or key in plain.days]
                 put_days(store, changes)
                 plain.days = {key: day for key, day in {**plain.days, **dict(changes)}.items() if day is not None}
                 if name in plain.paid:
