@@ -15,7 +15,13 @@ from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.devices.errors import TerminalError
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.http.run_workers import TooManyActions
-from zk_pipeline.store.errors import StoreBusy, StoreUnusable, UnknownDevice
+from zk_pipeline.store.errors import (
+    PayrollPeriodConflict,
+    StoreBusy,
+    StoreUnusable,
+    UnknownDevice,
+    UnknownPayrollPeriod,
+)
 
 _log = logging.getLogger("zk_pipeline.api")
 
@@ -34,6 +40,8 @@ _STATUS: tuple[tuple[type[ZkPipelineError], int, int | None], ...] = (
     (TerminalError, 503, None),
     (CrmMisconfigured, 503, None),
     (UnknownDevice, 404, None),
+    (UnknownPayrollPeriod, 404, None),
+    (PayrollPeriodConflict, 409, None),
     (UsageError, 400, None),
     (ZkPipelineError, 500, None),
 )

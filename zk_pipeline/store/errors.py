@@ -31,6 +31,14 @@ class DeviceExists(UsageError):
     """A device with that name is already registered."""
 
 
+class UnknownPayrollPeriod(UsageError):
+    """No payroll period has that name."""
+
+
+class PayrollPeriodConflict(UsageError):
+    """The state of a payroll period, or of its attendance days, does not allow the change."""
+
+
 class ReadingRefused(ZkPipelineError):
     """A reading that must not be stored. `code` is the error_code of its failed poll."""
 

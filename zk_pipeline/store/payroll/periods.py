@@ -20,6 +20,7 @@ import pyarrow as pa
 from zk_pipeline.attendance.pay_classes import INFORMATION, PayClass
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.store.engine.database import Connection, Database
+from zk_pipeline.store.errors import PayrollPeriodConflict, UnknownPayrollPeriod
 from zk_pipeline.store.payroll.closing_problems import closing_problems
 from zk_pipeline.store.payroll.unpaid_minutes import MINUTES, unpaid_minutes
 from zk_pipeline.store.queries.enrolled_users import NAMES
@@ -117,11 +118,13 @@ class PayrollStore:
             others = _periods(connection)
             known = next((one for one in others if one.period == period), None)
             if known and (known.closed_at or known.reopened_at):
-                raise UsageError(f"{period} is {known.state} and was closed before: its dates stay as they are")
+                raise PayrollPeriodConflict(
+                    f"{period} is {known.state} and was closed before: its dates stay as they are"
+                )
             for one in others:
                 if one.period != period and one.first_date <= last and first <= one.last_date:
                     dates = f"{one.first_date} to {one.last_date}"
-                    raise UsageError(f"{period} would overlap the period {one.period} ({dates})")
+                    raise PayrollPeriodConflict(f"{period} would overlap the period {one.period} ({dates})")
             connection.execute("DELETE FROM payroll_periods WHERE period = ?", [period])
             connection.execute(
                 "INSERT INTO payroll_periods (period, first_date, last_date, state, opened_at, opened_by) "
@@ -138,11 +141,11 @@ class PayrollStore:
         with self.database.write("close a payroll period", period) as connection:
             one = _get(connection, period)
             if one.is_closed:
-                raise UsageError(f"{period} is closed already, by {one.closed_by}")
+                raise PayrollPeriodConflict(f"{period} is closed already, by {one.closed_by}")
             now = self.clock()
             problems = closing_problems(connection, one.first_date, one.last_date, now)
             if problems and not force:
-                raise UsageError(f"{period} is not ready to be closed: {'; '.join(problems)}")
+                raise PayrollPeriodConflict(f"{period} is not ready to be closed: {'; '.join(problems)}")
             due = _due(connection, one)
             connection.register("due", pa.Table.from_pandas(due, preserve_index=False))
             connection.execute(f"INSERT INTO payroll_days BY NAME {_PAID}", {"period": period})
@@ -160,7 +163,7 @@ class PayrollStore:
         """Open a closed period again: it has paid nothing until it is closed again. Raises UsageError if it is open."""
         with self.database.write("open a payroll period again", period) as connection:
             if not _get(connection, period).is_closed:
-                raise UsageError(f"{period} is open")
+                raise PayrollPeriodConflict(f"{period} is open")
             connection.execute("DELETE FROM payroll_days WHERE period = ?", [period])
             connection.execute(
                 "UPDATE payroll_periods SET state = 'open', closed_at = NULL, closed_by = NULL, overridden = NULL, "
@@ -249,7 +252,7 @@ def _periods(connection: Connection) -> list[PayrollPeriod]:
 def _get(connection: Connection, period: str) -> PayrollPeriod:
     known = {one.period: one for one in _periods(connection)}
     if period not in known:
-        raise UsageError(f"no payroll period {period!r}; there are: {', '.join(known) or 'none'}")
+        raise UnknownPayrollPeriod(f"no payroll period {period!r}; there are: {', '.join(known) or 'none'}")
     return known[period]
 
 
