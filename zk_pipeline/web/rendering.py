@@ -38,6 +38,7 @@ _NAVIGATION = (
     ("/punches", "Punches"),
     ("/quarantine", "Quarantine"),
     ("/month", "Month"),
+    ("/payroll", "Payroll"),
     ("/exports", "Exports"),
     ("/devices", "Devices"),
     ("/shifts", "Shifts"),

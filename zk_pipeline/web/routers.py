@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zk_pipeline.web import deliveries, login, overview, runs
-from zk_pipeline.web.attendance import day, exports, holidays, lists, month_sheet, presence, reviews, shifts
+from zk_pipeline.web.attendance import day, exports, holidays, lists, month_sheet, payroll, presence, reviews, shifts
 from zk_pipeline.web.devices import forms, pages, quarantine
 
 # `forms` before `pages`: /devices/new is not a device.
@@ -21,6 +21,7 @@ _PAGES = (
     quarantine,
     exports,
     month_sheet,
+    payroll,
     shifts,
     holidays,
 )

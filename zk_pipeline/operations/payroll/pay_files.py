@@ -25,12 +25,6 @@ from zk_pipeline.operations.payroll.pay_rows import PayRow, check_classes, pay_r
 from zk_pipeline.operations.payroll.profiles import DAY_FIELDS, MINUTE_FIELDS, Amount, Column, Profile, WageType
 from zk_pipeline.store.payroll.periods import PayrollPeriod, PayrollRows
 
-MEDIA_TYPES = {
-    "csv": "text/csv",
-    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    "fixed": "text/plain",
-    "template": "text/plain",
-}
 Value = str | Decimal  # texts; numbers in the unit of the profile
 _EXCEL_FORMATS = {"hh:mm": "[h]:mm", "minutes": "0"}
 

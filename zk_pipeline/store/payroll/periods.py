@@ -124,7 +124,7 @@ class PayrollStore:
             for one in others:
                 if one.period != period and one.first_date <= last and first <= one.last_date:
                     dates = f"{one.first_date} to {one.last_date}"
-                    raise PayrollPeriodConflict(f"{period} would overlap the period {one.period} ({dates})")
+                    raise PayrollPeriodConflict(f"period {period} would overlap the period {one.period} ({dates})")
             connection.execute("DELETE FROM payroll_periods WHERE period = ?", [period])
             connection.execute(
                 "INSERT INTO payroll_periods (period, first_date, last_date, state, opened_at, opened_by) "
@@ -141,11 +141,11 @@ class PayrollStore:
         with self.database.write("close a payroll period", period) as connection:
             one = _get(connection, period)
             if one.is_closed:
-                raise PayrollPeriodConflict(f"{period} is closed already, by {one.closed_by}")
+                raise PayrollPeriodConflict(f"period {period} is closed already, by {one.closed_by}")
             now = self.clock()
             problems = closing_problems(connection, one.first_date, one.last_date, now)
             if problems and not force:
-                raise PayrollPeriodConflict(f"{period} is not ready to be closed: {'; '.join(problems)}")
+                raise PayrollPeriodConflict(f"period {period} is not ready to be closed: {'; '.join(problems)}")
             due = _due(connection, one)
             connection.register("due", pa.Table.from_pandas(due, preserve_index=False))
             connection.execute(f"INSERT INTO payroll_days BY NAME {_PAID}", {"period": period})
@@ -163,7 +163,7 @@ class PayrollStore:
         """Open a closed period again: it has paid nothing until it is closed again. Raises UsageError if it is open."""
         with self.database.write("open a payroll period again", period) as connection:
             if not _get(connection, period).is_closed:
-                raise PayrollPeriodConflict(f"{period} is open")
+                raise PayrollPeriodConflict(f"period {period} is open")
             connection.execute("DELETE FROM payroll_days WHERE period = ?", [period])
             connection.execute(
                 "UPDATE payroll_periods SET state = 'open', closed_at = NULL, closed_by = NULL, overridden = NULL, "
@@ -232,15 +232,17 @@ _PAID = "SELECT $period AS period, * EXCLUDE (owner) FROM due"
 
 def _span(period: str, first: date | None, last: date | None) -> tuple[date, date]:
     if not _NAME.fullmatch(period):
-        raise UsageError(f"{period!r} is no name of a period: a month such as 2026-11, or letters, digits and . _ -")
+        raise UsageError(f"period {period!r} is no month such as 2026-11 and no name of letters, digits and . _ -")
     month = _MONTH.fullmatch(period)
     if month and first is None and last is None and int(month[1]):
         start = date(int(month[1]), int(month[2]), 1)
         return start, start.replace(day=calendar.monthrange(start.year, start.month)[1])
     if first is None or last is None:
-        raise UsageError(f"{period} needs its first and its last date" + ("" if month else ", as it is no month"))
+        raise UsageError(
+            f"period {period} needs its first and its last date" + ("" if month else ", as it is no month")
+        )
     if last < first:
-        raise UsageError(f"the last date {last} is before the first date {first}")
+        raise UsageError(f"period {period}: the last date {last} is before the first date {first}")
     return first, last
 
 
