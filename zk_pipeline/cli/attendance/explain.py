@@ -99,7 +99,7 @@ def _summary(one: Revision) -> dict[str, object]:
         "worked from": worked[one.worked_minutes_source],
         "break (minutes)": one.break_minutes and f"{one.break_minutes} ({one.break_source})",
         "overtime (minutes)": one.overtime_minutes and f"{one.overtime_minutes} ({one.overtime_class})",
-        "night hours (minutes)": one.night_minutes or None,
+        "night (minutes)": one.night_minutes or None,
         "hours": hours,
         "day off": one.day_off,
         "late (minutes)": one.late_minutes,
