@@ -43,6 +43,8 @@ OF_MEANING = (
     "no shift ",
     "no site ",
     "holiday ",
+    "period ",
+    "no payroll profile ",
     "valid_",
     "a shift is assigned to ",
     "the span ends at ",

@@ -32,7 +32,7 @@ def commands() -> Iterator[tuple[str, ...]]:
 
 
 EVERY = list(commands())
-GROUPS = {"device", "shift", "holiday", "punch", "quarantine", "api-token"}
+GROUPS = {"device", "shift", "holiday", "punch", "quarantine", "api-token", "period", "payroll"}
 LEAVES = [path for path in EVERY if len(path) > 1 or path[0] not in GROUPS]
 
 
@@ -77,6 +77,13 @@ def test_the_example_of_a_command_works(zk: CommandLine, home_store: Store, path
         assert zk(*example_of(zk, "punch", "request")).code == 0
     if path == ("holiday", "remove"):
         assert zk("holiday", "add", str(MONDAY), "Labour Day").code == 0
+    if path[0] in {"period", "payroll"} and path[1] not in {"open", "list"}:
+        period = next(one for one in arguments if one.startswith("2026-"))
+        assert zk("period", "open", period).code == 0
+        if path[1] == "close":
+            zk("poll")
+        if path[1] in {"reopen", "export"}:
+            assert zk("period", "close", period, "--force").code == 0
     if path == ("api-token", "revoke"):
         assert zk("api-token", "create", arguments[2]).code == 0
     if path == ("restore",):

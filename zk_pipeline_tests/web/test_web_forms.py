@@ -131,6 +131,7 @@ def test_the_scope_read_has_no_other_buttons_and_gets_403(web: Web, open_page: O
             f"/devices/{one.id}/replaced": "admin", f"/devices/{one.id}/remove": "admin", "/shifts/new": "admin",
             "/shifts/edit?name=a": "admin", "/shifts/remove": "admin", "/shifts/assign": "admin",
             "/shifts/unassign": "admin", "/holidays": "admin", "/holidays/remove": "admin", "/holidays/import": "admin",
+            "/payroll": "admin", "/payroll/close": "admin", "/payroll/reopen": "admin",
         }  # fmt: skip
         for path, scope in posts.items():
             assert reader.post(path, data=signed).status_code == 403, path

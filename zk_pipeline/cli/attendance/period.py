@@ -18,7 +18,7 @@ _PERIOD = click.argument("period", metavar="PERIOD")
 
 @click.group()
 def period() -> None:
-    """Payroll periods: what they pay is fixed when they close; later changes become adjustments."""
+    """Payroll periods: open, close, open again, list adjustments."""
 
 
 @period.command("open")
@@ -33,7 +33,6 @@ def open_(*, period: str, first_date: date | None, last_date: date | None, as_js
 
     \b
     Example:  zk-pipeline period open 2026-11
-              zk-pipeline period open 2026-12 --first-date 2026-12-01 --last-date 2026-12-25
     """
     made = open_context().store.payroll.open(period, operator_name(), first=first_date, last=last_date)
     _print_period(made, as_json=as_json)
@@ -50,7 +49,7 @@ def close(*, period: str, force: bool, as_json: bool) -> None:
     decided and outliers reviewed, and earlier periods closed.
 
     \b
-    Example:  zk-pipeline period close 2026-11
+    Example:  zk-pipeline period close 2026-10
     """
     done = open_context().store.payroll.close(period, operator_name(), force=force)
     if done.period.overridden:

@@ -119,18 +119,22 @@ class PayrollStore:
             known = next((one for one in others if one.period == period), None)
             if known and (known.closed_at or known.reopened_at):
                 raise PayrollPeriodConflict(
-                    f"{period} is {known.state} and was closed before: its dates stay as they are"
+                    f"period {period} is {known.state} and was closed before: its dates stay as they are"
                 )
             for one in others:
                 if one.period != period and one.first_date <= last and first <= one.last_date:
                     dates = f"{one.first_date} to {one.last_date}"
                     raise PayrollPeriodConflict(f"period {period} would overlap the period {one.period} ({dates})")
-            connection.execute("DELETE FROM payroll_periods WHERE period = ?", [period])
-            connection.execute(
-                "INSERT INTO payroll_periods (period, first_date, last_date, state, opened_at, opened_by) "
-                "VALUES (?, ?, ?, 'open', ?, ?)",
-                [period, first, last, self.clock(), by],
-            )
+            if known:
+                connection.execute(
+                    "UPDATE payroll_periods SET first_date = ?, last_date = ? WHERE period = ?", [first, last, period]
+                )
+            else:
+                connection.execute(
+                    "INSERT INTO payroll_periods (period, first_date, last_date, state, opened_at, opened_by) "
+                    "VALUES (?, ?, ?, 'open', ?, ?)",
+                    [period, first, last, self.clock(), by],
+                )
             return _get(connection, period)
 
     def close(self, period: str, by: str, *, force: bool = False) -> PeriodClosed:
