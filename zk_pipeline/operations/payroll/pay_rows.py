@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+
+import pandas as pd
 
 from zk_pipeline.attendance.pay_classes import INFORMATION, PayClass
 from zk_pipeline.attendance.punctuality import AttendanceStatus
@@ -47,23 +47,27 @@ def pay_rows(payroll: PayrollRows) -> list[PayRow]:
 
     Raises ZkPipelineError if the sums of the rows are not the totals of the days and adjustments.
     """
-    period = payroll.period.period
-    kinds = [*PayClass, *INFORMATION]
-    groups: dict[tuple[str, str, str], list[dict[Hashable, Any]]] = {}
-    order = {period: ""}
-    for row in payroll.rows.sort_values(["work_date", "site"]).to_dict("records"):
-        site = row["site"] if row["user_id"] in payroll.apart else ""
-        earlier = order.setdefault(row["owner"], str(row["owner"]))
-        groups.setdefault((row["user_id"], site, earlier), []).append(row)
-    position = {name: index for index, name in enumerate(order.values())}
+    period, kinds = payroll.period.period, [*PayClass, *INFORMATION]
+    frame = payroll.rows.sort_values(["work_date", "site"]).assign(
+        apart=lambda rows: rows["site"].where(rows["user_id"].isin(payroll.apart), ""),
+        earlier=lambda rows: rows["owner"].where(rows["owner"] != period, ""),
+    )
+    keys = ["user_id", "apart", "earlier"]
+    groups = frame.groupby(keys, sort=False)
+    minutes = groups[[f"{kind}_minutes" for kind in kinds]].sum()
+    first_dates = groups["work_date"].min()
+    sites = groups["site"].agg(lambda one: sorted(set(one)))
+    names = frame[frame["name"] != ""].groupby(keys, sort=False)["name"].first()
+    days = _days(frame[frame["earlier"] == ""])
     found = []
-    for (user_id, site, earlier), rows in sorted(groups.items(), key=lambda one: (*one[0][:2], position[one[0][2]])):
-        minutes = {str(kind): sum(int(row[f"{kind}_minutes"]) for row in rows) for kind in kinds}
-        if earlier and not any(minutes.values()):
+    order = sorted(minutes.index, key=lambda one: (*one[:2], one[2] != "", first_dates[one]))
+    for key, row in zip(order, minutes.loc[order].itertuples(index=False), strict=True):
+        user_id, site, earlier = key
+        by_kind = {str(kind): int(value) for kind, value in zip(kinds, row, strict=True)}
+        if earlier and not any(row):
             continue
-        sites = sorted({row["site"] for row in rows})
-        name = next((row["name"] for row in rows if row["name"]), "")
-        found.append(PayRow(user_id, site, name, sites, earlier, minutes, {} if earlier else _days(rows)))
+        own_days = {} if earlier else days.get((user_id, site), {})
+        found.append(PayRow(user_id, site, names.get(key, ""), sites[key], earlier, by_kind, own_days))
     for kind in kinds:
         if (written := sum(one.minutes[kind] for one in found)) != (total := payroll.totals[f"{kind}_minutes"]):
             raise ZkPipelineError(
@@ -84,10 +88,15 @@ def check_classes(profile: Profile, rows: list[PayRow]) -> None:
             )
 
 
-def _days(rows: list[dict[Hashable, Any]]) -> dict[str, int]:
-    best: dict[object, AttendanceStatus] = {}
-    for row in rows:
-        if row["attendance_status"]:
-            status, date = AttendanceStatus[row["attendance_status"].upper()], row["work_date"]
-            best[date] = min(best.get(date, status), status, key=_PRECEDENCE.index)
-    return dict(Counter(str(status) for status in best.values()))
+def _days(rows: pd.DataFrame) -> dict[tuple[str, str], dict[str, int]]:
+    """Dates by attendance status, by user id and the site of an id of different employees."""
+    rank = {str(status): number for number, status in enumerate(_PRECEDENCE)}
+    known = rows[rows["attendance_status"].notna()]
+    ranks = known["attendance_status"].map(rank)
+    best = ranks.groupby([known["user_id"], known["apart"], known["work_date"]], sort=False).min()
+    found: dict[tuple[str, str], dict[str, int]] = {}
+    for (user_id, site, number), count in (
+        best.groupby([*(best.index.get_level_values(n) for n in (0, 1)), best]).size().items()
+    ):
+        found.setdefault((user_id, site), {})[str(_PRECEDENCE[int(number)])] = int(count)
+    return found

@@ -31,8 +31,10 @@ def unpaid_minutes(connection: Connection, spans: Mapping[str, tuple[date, date]
     connection.execute("CREATE TEMP TABLE spans (owner VARCHAR, first_date DATE, last_date DATE)")
     if spans:
         connection.executemany("INSERT INTO spans VALUES (?, ?, ?)", [[name, *span] for name, span in spans.items()])
+    connection.execute(_ASKED, {"own": own})
     frame = connection.execute(_COMPARED, {"own": own}).to_arrow_table().to_pandas(date_as_object=False)
-    connection.execute("DROP TABLE spans")
+    for table in ("spans", "asked"):
+        connection.execute(f"DROP TABLE {table}")
     frame["work_date"] = frame["work_date"].astype("datetime64[us]")
     frame["weekly_overtime_after_minutes"] = frame["weekly_overtime_after_minutes"].astype("Int32")
     week = frame[[*DAY, "regular_minutes", "weekly_overtime_after_minutes"]]
@@ -61,9 +63,26 @@ SELECT site, user_id, work_date, revision, attendance_status, clock_in, weekly_o
 FROM daily_attendance
 """
 
-# All rows of the users' weeks in which minutes may be unpaid, whole weeks because of weekly overtime. The division of
-# regular minutes is not known yet: weeks with equal sums and thresholds and without rows at several sites are paid.
-_COMPARED = f"""
+_DIVIDED = ("regular_minutes", "weekly_overtime_minutes")
+_WEEK = "date_trunc('week', work_date)::DATE"
+_OWN_ABSENCES = """
+SELECT site, user_id, work_date, 'absent' AS attendance_status, true AS is_day
+FROM absences JOIN spans ON owner = $own AND work_date BETWEEN first_date AND last_date
+"""
+
+
+def _content(regular: str) -> str:
+    """Hash of a day and its minutes before the division of its week."""
+    others = ", ".join(name for name in MINUTES if name not in _DIVIDED)
+    return f"""sum(hash(
+        site, work_date, revision, weekly_overtime_after_minutes, ({regular})::INTEGER, {others}
+    )::HUGEINT)"""
+
+
+# Weeks of users in which minutes may be unpaid. Weeks whose days are those that were paid, each by one row, and at one
+# site are paid: the division of their regular minutes is the same. This saves comparing years of days.
+_ASKED = f"""
+CREATE TEMP TABLE asked AS
 WITH weeks AS (
     SELECT DISTINCT unnest(generate_series(
         date_trunc('week', first_date)::TIMESTAMP, date_trunc('week', last_date)::TIMESTAMP, INTERVAL 7 DAY
@@ -71,52 +90,42 @@ WITH weeks AS (
     FROM spans
 ),
 current AS (
-    SELECT *, true AS is_day FROM ({_CURRENT})
-    WHERE work_date BETWEEN (SELECT min(week) FROM weeks) AND (SELECT max(week) + 6 FROM weeks)
+    SELECT user_id, {_WEEK} AS week, {_content("regular_minutes")} AS content, min(site) <> max(site) AS is_shared
+    FROM ({_CURRENT}) WHERE week IN (FROM weeks) GROUP BY ALL
+),
+paid AS (
+    SELECT user_id, {_WEEK} AS week, {_content("regular_minutes + weekly_overtime_minutes")} AS content
+    FROM payroll_days WHERE revision IS NOT NULL AND week IN (FROM weeks) GROUP BY ALL
+)
+SELECT user_id, week FROM current FULL JOIN paid USING (user_id, week)
+WHERE current.content IS DISTINCT FROM paid.content OR is_shared
+UNION
+SELECT user_id, {_WEEK} FROM ({_OWN_ABSENCES})
+"""
+
+# All rows of these weeks, because of weekly overtime.
+_COMPARED = f"""
+WITH current AS (
+    SELECT *, true AS is_day FROM ({_CURRENT}) WHERE (user_id, {_WEEK}) IN (SELECT (user_id, week) FROM asked)
     UNION ALL BY NAME
-    SELECT site, user_id, work_date, 'absent' AS attendance_status, true AS is_day
-    FROM absences JOIN spans ON owner = $own AND work_date BETWEEN first_date AND last_date
+    {_OWN_ABSENCES}
 ),
 paid AS (
     SELECT site, user_id, work_date, max(revision) AS former_revision,
-        max(struct_pack(closed_at, weekly_overtime_after_minutes)).weekly_overtime_after_minutes AS former_threshold,
         {", ".join(f"sum({name})::INTEGER AS paid_{name}" for name in MINUTES)}
-    FROM payroll_days JOIN payroll_periods USING (period)
+    FROM payroll_days WHERE (user_id, {_WEEK}) IN (SELECT (user_id, week) FROM asked)
     GROUP BY ALL
-),
-compared AS (
-    SELECT
-        site, user_id, work_date, date_trunc('week', work_date)::DATE AS week, former_revision, revision,
-        attendance_status, clock_in, weekly_overtime_after_minutes, coalesce(is_day, false) AS is_day,
-        former_threshold,
-        {", ".join(f"coalesce({name}, 0)::INTEGER AS {name}" for name in MINUTES)},
-        {", ".join(f"coalesce(paid_{name}, 0)::INTEGER AS paid_{name}" for name in MINUTES)}
-    FROM current FULL JOIN paid USING (site, user_id, work_date)
-    WHERE date_trunc('week', work_date)::DATE IN (FROM weeks)
-),
-asked AS (
-    SELECT DISTINCT user_id, week FROM compared
-    WHERE revision IS DISTINCT FROM former_revision OR (is_day AND former_revision IS NULL)
-        OR weekly_overtime_after_minutes IS DISTINCT FROM former_threshold
-        OR regular_minutes <> paid_regular_minutes + paid_weekly_overtime_minutes
-        OR {
-    " OR ".join(
-        f"{name} <> paid_{name}" for name in MINUTES if name not in ("regular_minutes", "weekly_overtime_minutes")
-    )
-}
-    UNION
-    SELECT user_id, week FROM compared GROUP BY ALL HAVING min(site) <> max(site)
 ),
 retracted AS (
     SELECT site, user_id, work_date, max(revision) AS last_revision FROM daily_attendance_revisions
     WHERE is_retracted GROUP BY ALL
 )
 SELECT
-    owner, site, user_id, work_date, former_revision,
-    coalesce(revision, last_revision) AS revision,
-    attendance_status, {", ".join(MINUTES)}, {", ".join(f"paid_{name}" for name in MINUTES)},
-    weekly_overtime_after_minutes, is_day
-FROM compared SEMI JOIN asked USING (user_id, week)
+    owner, site, user_id, work_date, former_revision, coalesce(revision, last_revision) AS revision, attendance_status,
+    {", ".join(f"coalesce({name}, 0)::INTEGER AS {name}" for name in MINUTES)},
+    {", ".join(f"coalesce(paid_{name}, 0)::INTEGER AS paid_{name}" for name in MINUTES)},
+    weekly_overtime_after_minutes, coalesce(is_day, false) AS is_day
+FROM current FULL JOIN paid USING (site, user_id, work_date)
 LEFT JOIN retracted USING (site, user_id, work_date)
 LEFT JOIN spans ON work_date BETWEEN first_date AND last_date
 ORDER BY work_date, clock_in, site, user_id
