@@ -92,11 +92,9 @@ def _days(rows: pd.DataFrame) -> dict[tuple[str, str], dict[str, int]]:
     """Dates by attendance status, by user id and the site of an id of different employees."""
     rank = {str(status): number for number, status in enumerate(_PRECEDENCE)}
     known = rows[rows["attendance_status"].notna()]
-    ranks = known["attendance_status"].map(rank)
-    best = ranks.groupby([known["user_id"], known["apart"], known["work_date"]], sort=False).min()
+    known = known.assign(rank=known["attendance_status"].map(rank))
+    best = known.groupby(["user_id", "apart", "work_date"], sort=False)["rank"].min().reset_index()
     found: dict[tuple[str, str], dict[str, int]] = {}
-    for (user_id, site, number), count in (
-        best.groupby([*(best.index.get_level_values(n) for n in (0, 1)), best]).size().items()
-    ):
-        found.setdefault((user_id, site), {})[str(_PRECEDENCE[int(number)])] = int(count)
+    for one in best.groupby(["user_id", "apart", "rank"]).size().reset_index(name="dates").to_dict("records"):
+        found.setdefault((one["user_id"], one["apart"]), {})[str(_PRECEDENCE[one["rank"]])] = one["dates"]
     return found

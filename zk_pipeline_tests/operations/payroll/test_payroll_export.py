@@ -281,7 +281,8 @@ def test_rounded_cells_add_up_in_every_direction(
     people: list[tuple[int, ...]], unit: Any, decimals: int, multipliers: list[str]
 ) -> None:
     """Columns to the totals row, classes to the total of the row, and rows per wage type to the columns."""
-    rows = payroll(*(row(str(n), **dict(zip(map(str, PayClass), one, strict=True))) for n, one in enumerate(people)))
+    given = [dict[str, Any](zip(map(str, PayClass), one, strict=True)) for one in people]
+    rows = payroll(*(row(str(number), **one) for number, one in enumerate(given)))
     amounts = [Column(classes=(one,), multiplier=Decimal(by)) for one, by in zip(PayClass, multipliers, strict=True)]
     plain = [Column(classes=(one,)) for one in PayClass]
     wide = Profile(
