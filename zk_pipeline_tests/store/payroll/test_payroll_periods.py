@@ -123,10 +123,13 @@ def test_a_reopened_period_has_paid_nothing_until_it_closes_again(worked: Store)
         worked.payroll.open("a", "cli:ada", first=MONDAY, last=TUESDAY)
     with pytest.raises(PayrollPeriodConflict, match="period a is open"):
         worked.payroll.reopen("a", "cli:ada")
-    put_days(worked, [(("HQ", "1001", TUESDAY), Day(400))])
+    late = ("HQ", "1001", SUNDAY + timedelta(1))
+    put_days(worked, [(("HQ", "1001", TUESDAY), Day(400)), (late, Day(60))])
     worked.payroll.close("a", "cli:ada")
     assert [minutes["regular"] for minutes in paid(worked, "a").values()] == [540, 400], "b has taken back 40 of Monday"
-    assert unpaid(worked, "a") == unpaid(worked, "b") == {}
+    assert (unpaid(worked, "a"), unpaid(worked, "b")) == ({}, {late: {"regular": 60}}), (
+        "an earlier period pays no later one"
+    )
     with pytest.raises(PayrollPeriodConflict, match="closed already, by cli:ada"):
         worked.payroll.close("a", "cli:ada")
 
@@ -149,6 +152,30 @@ def test_a_week_over_two_periods_is_one_week_of_overtime(store: Store) -> None:
     week = "weekly overtime of the week"
     assert found == {(friday, "regular"): (240, week), (friday, "weekly_overtime"): (-240, week)}
     assert unpaid(store, "a") == {("HQ", "1", MONDAY): {"regular": -240}}
+
+
+def test_a_threshold_or_the_identity_of_a_user_divides_a_paid_week_again(store: Store) -> None:
+    for name, site in (("Gate", "HQ"), ("Door", "Mill")):
+        store.devices.add(device(name, site=site, ip=f"192.0.2.{len(name)}"))
+    days = [(("HQ", "1", MONDAY + timedelta(n)), Day(480, threshold=2400)) for n in range(5)]
+    both = ("Mill", "1", MONDAY + timedelta(4))
+    other = [((site, "2", day), Day(492, threshold=2400)) for (site, _, day), _ in days]
+    put_days(store, [*days, *other, (both, Day(60, threshold=2400))])
+    open_weeks(store, "a")
+    store.payroll.close("a", "cli:ada", force=True)
+    assert paid(store, "a")[both] == {"weekly_overtime": 60}
+    user = (
+        "INSERT INTO device_users (device, user_id, uid, name, privilege, card, updated_at) "
+        "VALUES (?, '1', 1, ?, 0, 0, now())"
+    )
+    execute(store, user, ["Gate", "Ali Kaya"])
+    execute(store, user, ["Door", "Ben Stone"])
+    assert unpaid(store, "a") == {both: {"regular": 60, "weekly_overtime": -60}}, "two employees"
+    execute(store, "DELETE FROM device_users")
+    assert unpaid(store, "a") == {}
+    execute(store, "UPDATE daily_attendance SET weekly_overtime_after_minutes = 2430 WHERE work_date = ?", [both[2]])
+    one = {"regular": 30, "weekly_overtime": -30}
+    assert unpaid(store, "a") == {both: one, ("HQ", "2", both[2]): one}, "another threshold, without a revision"
 
 
 def test_each_reason_not_to_close_is_named_and_stored_if_it_is_closed_all_the_same(
