@@ -55,12 +55,13 @@ def payroll_file(services: Services, period: str, profile: str) -> Response:
     chosen = find_profile(profile, path)
     rows, stream = services.store.payroll.rows(period), io.BytesIO()
     write_payroll(rows, chosen, stream, templates=(path or services.settings.home).parent)
+    name = rows.period.period if rows.period.is_closed else f"{rows.period.period}_open"
     suffix = chosen.format if chosen.format in PAYROLL_MEDIA_TYPES else "txt"
     media = PAYROLL_MEDIA_TYPES[suffix]
     return Response(
         stream.getvalue(),
         headers={
-            "Content-Disposition": f'attachment; filename="payroll_{rows.period.period}.{suffix}"',
+            "Content-Disposition": f'attachment; filename="payroll_{name}.{suffix}"',
             "Content-Type": f"{media}; charset={chosen.encoding}" if media.startswith("text/") else media,
         },
     )

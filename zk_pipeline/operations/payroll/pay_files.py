@@ -107,11 +107,14 @@ class _Table:
         if self.profile.has_totals:
             label = next((index for index, column in enumerate(columns) if not column.is_number), None)
             yield [
-                (column, sum((Decimal(line[index]) for line in self.lines), Decimal(0)))
+                (column, sum((Decimal(line[index]) for line in self.lines), self._nothing(column)))
                 if column.is_number
                 else (column, "total" if index == label else "")
                 for index, column in enumerate(columns)
             ]
+
+    def _nothing(self, column: Column) -> Decimal:
+        return Decimal(0) if column.field in DAY_FIELDS else self.profile.rounded(0)
 
     def as_csv(self) -> str:
         stream = io.StringIO()

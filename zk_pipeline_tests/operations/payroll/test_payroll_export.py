@@ -113,6 +113,14 @@ def test_the_built_in_csv_has_a_row_for_each_employee_and_each_adjusted_period_a
     ]
 
 
+def test_a_period_without_rows_has_sums_of_nothing() -> None:
+    assert (
+        written(payroll(), BUILT_IN[0]).decode().splitlines()[1]
+        == "total,,,,,0.00,0.00,0.00,0.00,0.00,0.00,0.00,0.00,0.00,0,0,0,0"
+    )
+    assert openpyxl.load_workbook(io.BytesIO(written(payroll(), BUILT_IN[1]))).active["F2"].value == timedelta(0)
+
+
 def test_excel_has_durations_that_add_up_also_negative_ones() -> None:
     book = openpyxl.load_workbook(io.BytesIO(written(MONTH, BUILT_IN[1])))
     assert book.epoch.year == 1904, "Excel shows negative durations in this date system only"
