@@ -154,6 +154,32 @@ def test_a_week_over_two_periods_is_one_week_of_overtime(store: Store) -> None:
     assert unpaid(store, "a") == {("HQ", "1", MONDAY): {"regular": -240}}
 
 
+def test_what_the_rules_of_a_shift_compute_is_paid_by_class(store: Store) -> None:
+    store.devices.add(device(site="HQ"))
+    office = Shift(
+        name="office", start=time(9), end=time(18), weekdays=("mon", "tue", "wed", "thu", "fri"),
+        overtime="after 10 h a day, after 40 h a week", night_hours="22:00-06:00",
+    )  # fmt: skip
+    store.shifts.add(office)
+    store.shifts.assign(Assignment(shift="office", target=Target(site="HQ")))
+    days = [MONDAY + timedelta(n) for n in range(6)]
+    worked = [
+        on(days[0], "08:00", "19:00"),
+        *(on(day, "09:00", "18:00") for day in days[1:5]),
+        on(days[5], "20:00", "23:00"),
+    ]
+    ingest(store, "Gate", *(punch for day in worked for punch in day))
+    process(store, *days)
+    open_weeks(store, "a")
+    store.payroll.close("a", "cli:ada", force=True)
+    assert [dict(one) for one in paid(store, "a").values()] == [
+        {"regular": 600, "overtime_weekday": 60},
+        *[{"regular": 540}] * 3,
+        {"regular": 180, "weekly_overtime": 360},
+        {"overtime_rest_day": 180, "night": 60},
+    ]
+
+
 def test_a_threshold_or_the_identity_of_a_user_divides_a_paid_week_again(store: Store) -> None:
     for name, site in (("Gate", "HQ"), ("Door", "Mill")):
         store.devices.add(device(name, site=site, ip=f"192.0.2.{len(name)}"))
