@@ -22,13 +22,14 @@ from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.errors import PayrollPeriodConflict, UnknownPayrollPeriod
 from zk_pipeline.store.payroll.closing_problems import closing_problems
-from zk_pipeline.store.payroll.unpaid_minutes import MINUTES, unpaid_minutes
+from zk_pipeline.store.payroll.unpaid_minutes import MINUTES, compare, read_version, unpaid_minutes
 from zk_pipeline.store.queries.enrolled_users import NAMES
 from zk_pipeline.store.terminals.namesakes import candidates, namesakes
 
 _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", re.ASCII)
 _KINDS = (*PayClass, *INFORMATION)
+_MAX_ROUNDS = 3  # while days change at the same time
 
 
 @dataclass(frozen=True)
@@ -142,26 +143,29 @@ class PayrollStore:
 
         Raises UsageError for a period that is not open, and for `closing_problems` unless `force`, which stores them.
         """
-        with self.database.write("close a payroll period", period) as connection:
-            one = _get(connection, period)
-            if one.is_closed:
-                raise PayrollPeriodConflict(f"period {period} is closed already, by {one.closed_by}")
-            now = self.clock()
-            problems = closing_problems(connection, one.first_date, one.last_date, now)
-            if problems and not force:
-                raise PayrollPeriodConflict(f"period {period} is not ready to be closed: {'; '.join(problems)}")
-            due = _due(connection, one)
-            connection.register("due", pa.Table.from_pandas(due, preserve_index=False))
-            connection.execute(f"INSERT INTO payroll_days BY NAME {_PAID}", {"period": period})
-            connection.unregister("due")
-            _check_paid(connection, one)
-            connection.execute(
-                "UPDATE payroll_periods SET state = 'closed', closed_at = ?, closed_by = ?, overridden = ? "
-                "WHERE period = ?",
-                [now, by, "; ".join(problems) or None, period],
-            )
+        for _ in range(_MAX_ROUNDS):
+            with self.database.read("figures of a payroll period", period) as connection:
+                one, _ = _closable(connection, period, self.clock(), force=force)
+                compared = compare(connection, _spans(connection, one), own=period)
+            due = unpaid_minutes(compared)
+            table = pa.Table.from_pandas(due, preserve_index=False)
             own = int((due["owner"] == period).sum())
-            return PeriodClosed(_get(connection, period), own, len(due) - own)
+            with self.database.write("close a payroll period", period) as connection:
+                now = self.clock()
+                one, problems = _closable(connection, period, now, force=force)
+                if read_version(connection, _spans(connection, one)) != compared.version:
+                    continue
+                connection.register("due", table)
+                connection.execute(f"INSERT INTO payroll_days BY NAME {_PAID}", {"period": period})
+                connection.unregister("due")
+                _check_paid(connection, one)
+                connection.execute(
+                    "UPDATE payroll_periods SET state = 'closed', closed_at = ?, closed_by = ?, overridden = ? "
+                    "WHERE period = ?",
+                    [now, by, "; ".join(problems) or None, period],
+                )
+                return PeriodClosed(_get(connection, period), own, len(due) - own)
+        raise PayrollPeriodConflict(f"period {period} was not closed: its days are being changed; try again later")
 
     def reopen(self, period: str, by: str) -> PayrollPeriod:
         """Open a closed period again: it has paid nothing until it is closed again. Raises UsageError if it is open."""
@@ -180,14 +184,12 @@ class PayrollStore:
         """Of a closed period: differences of its days that no period has paid. Of an open one: those of the closed
         periods before it, which it will pay.
         """
-        with self.database.read("adjustments of a payroll period") as connection:
+        with self.database.read("figures of a payroll period", period) as connection:
             one = _get(connection, period)
-            if one.is_closed:
-                due = unpaid_minutes(connection, {period: (one.first_date, one.last_date)}, own=None)
-            else:
-                due = _due(connection, one)
-                due = due[due["owner"] != period]
-        return _adjustments(due)
+            spans = {period: (one.first_date, one.last_date)} if one.is_closed else _spans(connection, one)
+            compared = compare(connection, spans, own=None)
+        due = unpaid_minutes(compared)
+        return _adjustments(due if one.is_closed else due[due["owner"] != period])
 
     def paid_adjustments(self, period: str) -> list[Adjustment]:
         """Adjustments of earlier periods that a closed period has paid."""
@@ -201,27 +203,26 @@ class PayrollStore:
 
     def rows(self, period: str) -> PayrollRows:
         """Minutes that a closed period has paid, or that an open one would pay now."""
-        with self.database.read("rows of a payroll period") as connection:
+        totals: tuple[Any, ...] | None = None
+        with self.database.read("figures of a payroll period", period) as connection:
             one = _get(connection, period)
             if one.is_closed:
                 table = connection.execute(_STORED, {"period": period}).to_arrow_table()
                 each = ", ".join(f"coalesce(sum({name}), 0)" for name in MINUTES)
-                totals = connection.execute(
-                    f"SELECT {each} FROM payroll_days WHERE period = ?",
-                    [period],
-                ).fetchall()[0]
-                frame = table.to_pandas(date_as_object=False)
+                sums = f"SELECT {each} FROM payroll_days WHERE period = ?"
+                totals = connection.execute(sums, [period]).fetchall()[0]
             else:
-                frame = _due(connection, one)
-                totals = tuple(int(frame[name].sum()) for name in MINUTES)
-            found = candidates(connection)
+                compared = compare(connection, _spans(connection, one), own=period)
+            named = candidates(connection)
             names = {
                 (site, user_id): name
                 for site, user_id, name in connection.execute(f"SELECT site, user_id, name FROM ({NAMES})").fetchall()
             }
+        frame = table.to_pandas(date_as_object=False) if one.is_closed else unpaid_minutes(compared)
         frame["name"] = [names.get(who, "") for who in zip(frame["site"], frame["user_id"], strict=True)]
-        sums = dict(zip(MINUTES, (int(total) for total in totals), strict=True))
-        return PayrollRows(one, frame, sums, frozenset(user_id for user_id, _ in namesakes(found)))
+        found = totals or tuple(frame[name].sum() for name in MINUTES)
+        by_name = {name: int(total) for name, total in zip(MINUTES, found, strict=True)}
+        return PayrollRows(one, frame, by_name, frozenset(user_id for user_id, _ in namesakes(named)))
 
 
 # Rows that a closed period has paid. `owner`: the period of the work date.
@@ -262,14 +263,24 @@ def _get(connection: Connection, period: str) -> PayrollPeriod:
     return known[period]
 
 
-def _due(connection: Connection, one: PayrollPeriod) -> pd.DataFrame:
-    """Unpaid minutes of an open period and of the closed ones before it."""
-    spans = {
+def _spans(connection: Connection, one: PayrollPeriod) -> dict[str, tuple[date, date]]:
+    """Dates that an open period pays: its own, and those of the closed periods before it."""
+    return {
         other.period: (other.first_date, other.last_date)
         for other in _periods(connection)
         if other.period == one.period or (other.is_closed and other.last_date < one.first_date)
     }
-    return unpaid_minutes(connection, spans, own=one.period)
+
+
+def _closable(connection: Connection, period: str, now: datetime, *, force: bool) -> tuple[PayrollPeriod, list[str]]:
+    """The open period, and the problems that `force` overrides. Raises UsageError."""
+    one = _get(connection, period)
+    if one.is_closed:
+        raise PayrollPeriodConflict(f"period {period} is closed already, by {one.closed_by}")
+    problems = closing_problems(connection, one.first_date, one.last_date, now)
+    if problems and not force:
+        raise PayrollPeriodConflict(f"period {period} is not ready to be closed: {'; '.join(problems)}")
+    return one, problems
 
 
 def _check_paid(connection: Connection, one: PayrollPeriod) -> None:

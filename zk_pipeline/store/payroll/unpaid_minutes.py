@@ -8,9 +8,11 @@ whatever changed in between: revisions, retractions, a period that was opened ag
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date
+from dataclasses import dataclass
+from datetime import date, timedelta
 
 import pandas as pd
+import pyarrow as pa
 
 from zk_pipeline.attendance.pay_classes import INFORMATION, PayClass
 from zk_pipeline.attendance.weekly_overtime import weekly_overtime
@@ -19,32 +21,61 @@ from zk_pipeline.store.terminals.namesakes import candidates, namesakes
 
 MINUTES = tuple(f"{name}_minutes" for name in (*PayClass, *INFORMATION))  # columns of payroll_days
 DAY = ["site", "user_id", "work_date"]
+Version = tuple[int | None, ...]
+_WEEK_LENGTH = timedelta(7)
 
 
-def unpaid_minutes(connection: Connection, spans: Mapping[str, tuple[date, date]], *, own: str | None) -> pd.DataFrame:
-    """Unpaid minutes on the dates of `spans` (first and last date by period), by work date, site and user.
+@dataclass(frozen=True)
+class Comparison:
+    """Days and paid minutes of one state of the store: rows of `_COMPARED`, and possible `namesakes`. `version`
+    identifies the state of the compared days and of all periods.
+    """
 
-    Columns of `payroll_days`, and `owner`: the period of the work date. On the dates of `own` each attendance day and
-    absence has a row, elsewhere only days with a difference. `revision` is that of the current day or of its
-    retraction, `former_revision` the one that was paid last.
+    own: str | None
+    rows: pa.Table
+    named: list[tuple[str, list[str], list[str]]]
+    version: Version
+
+
+def compare(connection: Connection, spans: Mapping[str, tuple[date, date]], *, own: str | None) -> Comparison:
+    """Compare on the dates of `spans` (first and last date by period) and the rest of their weeks.
+
+    On the dates of `own` each attendance day and absence has a row, elsewhere only days with a difference.
     """
     connection.execute("CREATE TEMP TABLE spans (owner VARCHAR, first_date DATE, last_date DATE)")
     if spans:
         connection.executemany("INSERT INTO spans VALUES (?, ?, ?)", [[name, *span] for name, span in spans.items()])
     connection.execute(_ASKED, {"own": own})
-    frame = connection.execute(_COMPARED, {"own": own}).to_arrow_table().to_pandas(date_as_object=False)
+    rows = connection.execute(_COMPARED, {"own": own}).to_arrow_table()
     for table in ("spans", "asked"):
         connection.execute(f"DROP TABLE {table}")
+    return Comparison(own, rows, candidates(connection), read_version(connection, spans))
+
+
+def read_version(connection: Connection, spans: Mapping[str, tuple[date, date]]) -> Version:
+    """Hash of the days in the weeks of `spans`, of paid days and of periods."""
+    dates = [day for span in spans.values() for day in span] or [date.max - _WEEK_LENGTH]
+    between = {"first": min(dates) - _WEEK_LENGTH, "last": max(dates) + _WEEK_LENGTH}
+    return connection.execute(_VERSION, between).fetchall()[0]
+
+
+def unpaid_minutes(compared: Comparison) -> pd.DataFrame:
+    """Unpaid minutes by work date, site and user: the columns of `payroll_days`, and `owner`, the period of the work
+    date.
+
+    `revision` is that of the current day or of its retraction, `former_revision` the one that was paid last.
+    """
+    frame = compared.rows.to_pandas(date_as_object=False)
     frame["work_date"] = frame["work_date"].astype("datetime64[us]")
     frame["weekly_overtime_after_minutes"] = frame["weekly_overtime_after_minutes"].astype("Int32")
     week = frame[[*DAY, "regular_minutes", "weekly_overtime_after_minutes"]]
-    apart = {user_id for user_id, _ in namesakes(candidates(connection))}
+    apart = {user_id for user_id, _ in namesakes(compared.named)}
     frame["weekly_overtime_minutes"] = weekly_overtime(week, apart=apart)
     frame["regular_minutes"] -= frame["weekly_overtime_minutes"]
     for name in MINUTES:
         frame[name] -= frame.pop(f"paid_{name}")
     is_due = frame["owner"].notna() & (
-        (frame[list(MINUTES)] != 0).any(axis=1) | ((frame["owner"] == own) & frame["is_day"])
+        (frame[list(MINUTES)] != 0).any(axis=1) | ((frame["owner"] == compared.own) & frame["is_day"])
     )
     return frame[is_due].drop(columns="is_day").sort_values(["work_date", "site", "user_id"], ignore_index=True)
 
@@ -129,4 +160,11 @@ FROM current FULL JOIN paid USING (site, user_id, work_date)
 LEFT JOIN retracted USING (site, user_id, work_date)
 LEFT JOIN spans ON work_date BETWEEN first_date AND last_date
 ORDER BY work_date, clock_in, site, user_id
+"""
+
+_VERSION = f"""
+SELECT
+    (SELECT sum(hash(day)::HUGEINT) FROM ({_CURRENT}) AS day WHERE work_date BETWEEN $first AND $last),
+    (SELECT sum(hash(paid)::HUGEINT) FROM payroll_days AS paid),
+    (SELECT sum(hash(period)::HUGEINT) FROM payroll_periods AS period)
 """

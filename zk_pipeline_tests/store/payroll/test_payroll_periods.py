@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import date, datetime, time, timedelta
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from zk_pipeline.attendance.shifts import Assignment, Shift, Target
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.store.errors import PayrollPeriodConflict
-from zk_pipeline.store.payroll.unpaid_minutes import unpaid_minutes
+from zk_pipeline.store.payroll.unpaid_minutes import Comparison, unpaid_minutes
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.work_dates.manual_punches import PunchRequest
 from zk_pipeline_tests.store.payroll.payroll_fixtures import Day, paid, put_days, unpaid
@@ -265,10 +264,31 @@ def test_a_close_that_would_pay_other_minutes_than_those_of_the_days_is_undone(
     assert (worked.payroll.get("a").state, rows(worked, LEDGER)) == ("open", [])
 
 
-def _doubled(*arguments: Any, **options: Any) -> pd.DataFrame:
-    frame = unpaid_minutes(*arguments, **options)
+def _doubled(compared: Comparison) -> pd.DataFrame:
+    frame = unpaid_minutes(compared)
     frame["regular_minutes"] *= 2
     return frame
+
+
+@pytest.mark.parametrize("changes", [1, 9])
+def test_days_that_change_while_a_period_closes_are_compared_again(
+    worked: Store, monkeypatch: pytest.MonkeyPatch, changes: int
+) -> None:
+    minutes = iter(range(changes))
+
+    def at_the_same_time(compared: Comparison) -> pd.DataFrame:
+        if (more := next(minutes, None)) is not None:
+            put_days(worked, [(("HQ", "1001", MONDAY), Day(541 + more))])
+        return unpaid_minutes(compared)
+
+    monkeypatch.setattr("zk_pipeline.store.payroll.periods.unpaid_minutes", at_the_same_time)
+    if changes > 1:
+        with pytest.raises(PayrollPeriodConflict, match="its days are being changed; try again later"):
+            worked.payroll.close("a", "cli:ada")
+        assert (worked.payroll.get("a").state, rows(worked, LEDGER)) == ("open", [])
+    else:
+        worked.payroll.close("a", "cli:ada")
+        assert [minutes["regular"] for minutes in paid(worked, "a").values()] == [541, 540]
 
 
 def test_days_whose_punches_retention_has_deleted_are_paid_and_stay_as_they_are(worked: Store) -> None:
