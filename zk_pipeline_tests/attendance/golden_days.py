@@ -10,6 +10,7 @@ from pathlib import Path
 
 PAGE = Path(__file__).with_name("golden_days.md")
 STATES = {"in": 0, "out": 1, "break out": 2, "break in": 3, "overtime in": 4, "overtime out": 5, "undefined": 255}
+GATES = {"entry gate": "in", "exit gate": "out"}
 # Columns of every table, in this order, and optional columns.
 ALWAYS = ("person", "site", "work date", "in", "out", "punches", "worked", "codes", "reason")
 SOMETIMES = (
@@ -23,6 +24,7 @@ class Terminal:
     zone: str
     site: str = ""
     trusted: bool = False
+    direction: str | None = None  # in or out
 
 
 @dataclass(frozen=True)
@@ -119,9 +121,10 @@ def _step(text: str) -> Step:
         zone, *more = rest.split(", ")
         sites = [one.removeprefix("site ") for one in more if one.startswith("site ")]
         trusted = "punch states trusted" in more
-        if len(sites) + trusted != len(more):
+        directions = [direction for gate, direction in GATES.items() if gate in more]
+        if len(sites) + trusted + len(directions) != len(more):
             raise ValueError(f"not understood: {text}")
-        return Terminal(what.removeprefix("Terminal "), zone, "".join(sites), trusted)
+        return Terminal(what.removeprefix("Terminal "), zone, "".join(sites), trusted, next(iter(directions), None))
     return Log(what, list(_punches(rest)))
 
 

@@ -104,7 +104,9 @@ def together(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def registered(step: Terminal) -> Device:
-    return replace(device(step.name, timezone=step.zone, site=step.site), trust_punch_states=step.trusted)
+    return replace(
+        device(step.name, timezone=step.zone, site=step.site), trust_punch_states=step.trusted, direction=step.direction
+    )
 
 
 def take(step: Step, store: Store, clock: StoppedClock, settings: Settings, tmp_path: Path) -> None:
