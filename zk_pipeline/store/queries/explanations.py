@@ -126,28 +126,31 @@ def _punches(connection: Connection, user_id: str, day: date, as_of: datetime | 
     rows = connection.execute(
         f"""
         WITH placed AS (
-        SELECT coalesce(device.site, punch.device) AS site, punch.device, punch.punched_at_local, punch.punched_at,
-               punch.punch_state, stored.work_code, punch.first_poll_id,
-               coalesce(stored.created_at, manual.decided_at) AS stored_at,
-               CASE WHEN stored.punched_at_local <> punch.punched_at_local THEN stored.punched_at_local
-                    END AS read_local,
-               manual.id, manual.reason, manual.requested_by, manual.decided_by,
-               {DEVICE_DIRECTION} AS device_direction, {IS_TRUSTED} AS is_trusted,
-               epoch_us(punch.punched_at) - lag(epoch_us(punch.punched_at)) OVER (
-                   PARTITION BY site ORDER BY punch.punched_at, punch.device, punch.punched_at_local
-               ) AS pause
-        FROM {placing.punches} AS punch {placing.join}
-        LEFT JOIN raw_punches AS stored ON stored.seq = punch.seq
-        LEFT JOIN manual_punches AS manual ON manual.seq = punch.seq
-        LEFT JOIN devices AS device ON device.name = punch.device
-        WHERE punch.user_id = $user AND punch.punched_at_local >= $first AND punch.punched_at_local < $last
-          AND {placing.work_date} = $first::DATE AND ($as_of IS NULL OR stored_at <= $as_of)
+            SELECT coalesce(device.site, punch.device) AS site, punch.device, punch.punched_at_local, punch.punched_at,
+                   punch.punch_state, stored.work_code, punch.first_poll_id,
+                   coalesce(stored.created_at, manual.decided_at) AS stored_at,
+                   CASE WHEN stored.punched_at_local <> punch.punched_at_local THEN stored.punched_at_local
+                        END AS read_local,
+                   manual.id, manual.reason, manual.requested_by, manual.decided_by,
+                   {DEVICE_DIRECTION} AS device_direction, {IS_TRUSTED} AS is_trusted
+            FROM {placing.punches} AS punch {placing.join}
+            LEFT JOIN raw_punches AS stored ON stored.seq = punch.seq
+            LEFT JOIN manual_punches AS manual ON manual.seq = punch.seq
+            LEFT JOIN devices AS device ON device.name = punch.device
+            WHERE punch.user_id = $user AND punch.punched_at_local >= $first AND punch.punched_at_local < $last
+              AND {placing.work_date} = $first::DATE AND ($as_of IS NULL OR stored_at <= $as_of)
+        ),
+        spaced AS (
+            SELECT *, epoch_us(punched_at) - lag(epoch_us(punched_at)) OVER (
+                PARTITION BY site ORDER BY punched_at, device, punched_at_local
+            ) AS pause
+            FROM placed
         ),
         numbered AS (
             SELECT *, count(*) FILTER (WHERE pause IS NULL OR pause >= $debounce) OVER (
                 PARTITION BY site ORDER BY punched_at, device, punched_at_local
             ) AS number
-            FROM placed
+            FROM spaced
         )
         SELECT site, device, punched_at_local, punched_at, punch_state, work_code, {DIRECTION}, {SOURCE}, first_poll_id,
                stored_at, read_local, id, reason, requested_by, decided_by

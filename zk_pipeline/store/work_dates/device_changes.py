@@ -63,6 +63,7 @@ def fingerprint(connection: Connection, table: str, sites: Sequence[str]) -> Non
         """
     parts = [f"coalesce({one}::VARCHAR, '')" for one in own]
     parts += [f"coalesce({one}, {placing.usual})::VARCHAR" for one in dates]
+    # The outer hash of a state: those of two columns combine by exclusive or, so that equal states would cancel out.
     connection.execute(
         f"""
         CREATE TEMP TABLE {table} AS
@@ -72,7 +73,7 @@ def fingerprint(connection: Connection, table: str, sites: Sequence[str]) -> Non
                 arg_min(punch.device, (punch.punched_at, punch.device)) AS device,
                 count(*) AS punches,
                 bit_xor(hash(punch.seq, punch.punched_at, punch.punched_at_local)) AS content,
-                CASE WHEN bool_and({IS_TRUSTED}) THEN bit_xor(hash(punch.seq, {STATE})) END AS trusted_states
+                CASE WHEN bool_and({IS_TRUSTED}) THEN bit_xor(hash(hash(punch.seq, {STATE}))) END AS trusted_states
             FROM {placing.punches} AS punch {placing.join}
             LEFT JOIN devices AS device ON device.name = punch.device
             WHERE list_contains($sites, coalesce(device.site, punch.device))
