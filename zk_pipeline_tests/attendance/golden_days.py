@@ -15,7 +15,7 @@ GATES = {"entry gate": "in", "exit gate": "out"}
 ALWAYS = ("person", "site", "work date", "in", "out", "punches", "worked", "codes", "reason")
 SOMETIMES = (
     "in UTC", "out UTC", "revision", "shift", "day off", "minutes source", "late", "early", "status", "judged by",
-    "directions",
+    "break", "break from", "overtime", "class", "night", "directions",
 )  # fmt: skip
 
 
