@@ -146,7 +146,7 @@ def companies(draw: st.DrawFn, *, users: int, with_shifts: bool = True) -> Worke
     zone, middle = draw(st.sampled_from(PLACES))
     others = st.sampled_from(ZONES)
     trusted = st.booleans() if with_shifts else st.just(False)
-    direction = st.sampled_from([None, None, "in", "out"]) if with_shifts else st.none()
+    direction: st.SearchStrategy[Any] = st.sampled_from([None, None, "in", "out"]) if with_shifts else st.none()
     gates = [
         PlainGate(name, gate_zone, site, draw(trusted), draw(direction))
         for name, gate_zone, site in (

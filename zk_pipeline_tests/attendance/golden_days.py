@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 PAGE = Path(__file__).with_name("golden_days.md")
 STATES = {"in": 0, "out": 1, "break out": 2, "break in": 3, "overtime in": 4, "overtime out": 5, "undefined": 255}
-GATES = {"entry gate": "in", "exit gate": "out"}
+GATES: dict[str, Literal["in", "out"]] = {"entry gate": "in", "exit gate": "out"}
 # Columns of every table, in this order, and optional columns.
 ALWAYS = ("person", "site", "work date", "in", "out", "punches", "worked", "codes", "reason")
 SOMETIMES = (
@@ -25,7 +26,7 @@ class Terminal:
     zone: str
     site: str = ""
     trusted: bool = False
-    direction: str | None = None  # in or out
+    direction: Literal["in", "out"] | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 from zoneinfo import ZoneInfo
 
 ONE_DAY = timedelta(days=1)
@@ -78,7 +78,7 @@ class PlainGate:
     zone: str
     site: str
     trusted: bool = False
-    direction: str | None = None  # of every punch: in or out
+    direction: Literal["in", "out"] | None = None  # of every punch
 
 
 @dataclass(frozen=True)

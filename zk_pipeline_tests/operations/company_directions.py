@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-
-import pandas as pd
+from typing import Any
 
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.store.store import Store
@@ -78,8 +77,9 @@ def _compare_spans(
     for site, user, _, _, at, day, direction, source in found:
         directions.setdefault((site, user, day), {}).setdefault(at, set()).add(direction)
         sources.setdefault((site, user, day), set()).add(source)
-    for row in frame.itertuples():
-        key = (row.site, row.user_id, pd.Timestamp(str(row.work_date)).date())
+    for one in frame.itertuples():
+        row: Any = one
+        key = (row.site, row.user_id, row.work_date.date())
         is_alike = row.is_trusted or sources.get(key) == {"alternation"}
         if row.spans is None or key not in directions or not is_alike:
             continue
