@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import pytest
-
 from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.devices.protocol.events import LivePunch
 from zk_pipeline.operations.process import process_dates
@@ -31,7 +29,6 @@ FROM punch_directions ORDER BY punched_at, device
 """
 
 
-@pytest.mark.both_engines
 def test_a_punch_has_the_direction_of_its_gate_its_state_or_its_turn(store: Store) -> None:
     store.devices.add(replace(device("Entry", site="HQ"), direction="in"))
     store.devices.add(replace(device("Turnstile", site="HQ"), trust_punch_states=True))
