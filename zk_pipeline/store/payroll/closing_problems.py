@@ -37,7 +37,8 @@ def closing_problems(connection: Connection, first: date, last: date, now: datet
         connection, "SELECT work_date FROM blocked_dates WHERE work_date BETWEEN $first AND $last ORDER BY 1", span
     )
     reviews = _count(connection, _TO_REVIEW, span)
-    placing = assign_work_dates(connection)
+    undecided = "SELECT DISTINCT device, user_id FROM manual_punches WHERE decision IS NULL"
+    placing = assign_work_dates(connection, pairs=undecided)
     requests = _count(
         connection,
         f"FROM manual_punches AS punch {placing.join} "

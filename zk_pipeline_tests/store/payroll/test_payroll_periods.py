@@ -211,8 +211,12 @@ def test_each_reason_not_to_close_is_named_and_stored_if_it_is_closed_all_the_sa
         store.devices.add(device(name, site=site, ip=f"192.0.2.{len(name)}"))
     ingest(store, "Gate", *on(MONDAY, "05:00", "18:00"), *on(TUESDAY, "09:00", "18:00"))
     process(store, MONDAY)
+    store.shifts.add(Shift(name="night", start=time(22), end=time(6)))
+    store.shifts.assign(Assignment(shift="night", target=Target(user_id="8", site="HQ")))
     late = datetime(2026, 3, 3, 18)  # noqa: DTZ001 (wall clock)
-    store.manual_punches.request([PunchRequest("1001", "HQ", late, "out", "no power")], "cli:ada")
+    before = datetime(2026, 3, 2, 5)  # noqa: DTZ001 (of the night shift of the date before)
+    requests = [("1001", late), ("8", late), ("8", before)]
+    store.manual_punches.request([PunchRequest(who, "HQ", at, "out", "no power") for who, at in requests], "cli:ada")
     store.payroll.open("before", "cli:ada", first=MONDAY - timedelta(9), last=MONDAY - timedelta(3))
     open_weeks(store, "a")
     put_days(store, [(("HQ", "7", MONDAY - timedelta(1)), Day())])
@@ -223,7 +227,7 @@ def test_each_reason_not_to_close_is_named_and_stored_if_it_is_closed_all_the_sa
         "earlier periods are open: before; attendance days before it belong to no period: 2026-03-01; "
         "its last date 2026-03-08 is not over; terminals were not read since its last date: Door, Gate; "
         "1 work date not processed: 2026-03-03; work dates with inconsistent rows: 2026-03-02; "
-        "1 punch request without a decision; 1 outlier to review"
+        "2 punch requests without a decision; 1 outlier to review"
     )
     assert str(refused.value) == f"period a is not ready to be closed: {problems}"
     assert store.payroll.close("a", "cli:ada", force=True).period.overridden == problems
