@@ -15,7 +15,15 @@ from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.devices.errors import TerminalError
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.http.run_workers import TooManyActions
-from zk_pipeline.store.errors import StoreBusy, StoreUnusable, UnknownDevice
+from zk_pipeline.store.errors import (
+    OwnPunchRequest,
+    PunchesRequested,
+    PunchRequestDecided,
+    StoreBusy,
+    StoreUnusable,
+    UnknownDevice,
+    UnknownPunchRequest,
+)
 
 _log = logging.getLogger("zk_pipeline.api")
 
@@ -34,6 +42,10 @@ _STATUS: tuple[tuple[type[ZkPipelineError], int, int | None], ...] = (
     (TerminalError, 503, None),
     (CrmMisconfigured, 503, None),
     (UnknownDevice, 404, None),
+    (UnknownPunchRequest, 404, None),
+    (OwnPunchRequest, 403, None),
+    (PunchRequestDecided, 409, None),
+    (PunchesRequested, 409, None),
     (UsageError, 400, None),
     (ZkPipelineError, 500, None),
 )
