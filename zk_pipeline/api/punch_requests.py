@@ -11,15 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from zk_pipeline.api.catalog_models import catalog_model
 from zk_pipeline.api.responses import FAILURES, Problem
 from zk_pipeline.http.auth import Approver, Reader, Requester
-from zk_pipeline.http.fields import Name, Reading, Reason, UserId, as_date
-from zk_pipeline.http.pagination import DateText, PageOf, PageParameters, Text, numbered_page
+from zk_pipeline.http.fields import Name, Reading, Reason, UserId
+from zk_pipeline.http.pagination import PageOf, numbered_page
+from zk_pipeline.http.punch_requests import PunchRequestParameters
 from zk_pipeline.http.services import Given
 from zk_pipeline.http.strict_input import StrictRoute
 from zk_pipeline.store.work_dates.manual_punches import (
     ManualPunch,
     PunchRequest,
-    PunchRequestFilter,
-    RequestState,
     unknown_user_warning,
 )
 
@@ -34,29 +33,6 @@ _DECIDED: dict[int | str, dict[str, Any]] = {
     403: {"model": Problem, "description": "The scope does not allow it, or the token made the request itself"},
     409: {"model": Problem, "description": "The request is already approved or rejected"},
 }
-
-
-class RequestParameters(PageParameters):
-    """Filters of requests; dates are those of the wall clock."""
-
-    decision: Literal["waiting", "approved", "rejected", ""] | None = Field(
-        None, description="Only requests that wait for a decision, or with this one"
-    )
-    user_id: Text = Field(None, description="Only this user")
-    site: Text = Field(None, description="Only this site")
-    start_date: DateText = Field(None, description="First date, such as 2026-11-01")
-    end_date: DateText = Field(None, description="Last date, included")
-
-    @property
-    def wanted(self) -> PunchRequestFilter:
-        state: RequestState | None = self.decision or None
-        return PunchRequestFilter(
-            state=state,
-            user_id=self.user_id,
-            site=self.site,
-            first=as_date(self.start_date),
-            last=as_date(self.end_date),
-        )
 
 
 class RequestBody(BaseModel):
@@ -95,7 +71,7 @@ class RejectBody(BaseModel):
 
 @router.get("/", response_model=PageOf[ManualPunchAnswer])  # type: ignore[valid-type]
 def requests(
-    request: Request, services: Given, _: Reader, query: Annotated[RequestParameters, Query()]
+    request: Request, services: Given, _: Reader, query: Annotated[PunchRequestParameters, Query()]
 ) -> dict[str, Any]:
     """Requests of manual punches with their decisions: those that wait for one first, the newest first."""
     count, rows = services.store.manual_punches.page(query.wanted, limit=query.size, offset=query.offset)

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from zk_pipeline.attendance.shifts import Assignment, Shift, Target
-from zk_pipeline.errors import UsageError
 from zk_pipeline.store.engine.database import Where
-from zk_pipeline.store.quality.doctor import Doctor
 from zk_pipeline.store.errors import OwnPunchRequest, PunchesRefused, PunchRequestDecided
+from zk_pipeline.store.quality.doctor import Doctor
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.work_dates.manual_punches import PunchRequest
 from zk_pipeline_tests.store.store_fixtures import (
