@@ -16,12 +16,14 @@ from zk_pipeline.devices.errors import TerminalError
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.http.run_workers import TooManyActions
 from zk_pipeline.store.errors import (
+    LeaveExists,
     OwnPunchRequest,
     PunchesRequested,
     PunchRequestDecided,
     StoreBusy,
     StoreUnusable,
     UnknownDevice,
+    UnknownLeave,
     UnknownPunchRequest,
 )
 
@@ -46,6 +48,8 @@ _STATUS: tuple[tuple[type[ZkPipelineError], int, int | None], ...] = (
     (OwnPunchRequest, 403, None),
     (PunchRequestDecided, 409, None),
     (PunchesRequested, 409, None),
+    (UnknownLeave, 404, None),
+    (LeaveExists, 409, None),
     (UsageError, 400, None),
     (ZkPipelineError, 500, None),
 )

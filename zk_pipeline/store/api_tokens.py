@@ -22,7 +22,7 @@ Scope = Literal["read", "request", "approve", "operate", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 # What each scope permits: corrections of attendance (request, approve) and the operation of terminals and deliveries
 # are apart.
-PERMITTED: Mapping[Scope, Collection[Scope]] = {
+PERMITTED: Mapping[Scope, tuple[Scope, ...]] = {
     "read": ("read",),
     "request": ("read", "request"),
     "approve": ("read", "request", "approve"),

@@ -57,6 +57,14 @@ class OwnPunchRequest(UsageError):
     """A request must be decided by another identity than the one that made it."""
 
 
+class UnknownLeave(UsageError):
+    """No active leave has that number."""
+
+
+class LeaveExists(UsageError):
+    """The same leave is stored already."""
+
+
 class ReadingRefused(ZkPipelineError):
     """A reading that must not be stored. `code` is the error_code of its failed poll."""
 

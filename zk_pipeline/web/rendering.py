@@ -43,6 +43,7 @@ _NAVIGATION = (
     ("/devices", "Devices"),
     ("/shifts", "Shifts"),
     ("/holidays", "Holidays"),
+    ("/leaves", "Leaves"),
     ("/runs", "Runs"),
 )
 

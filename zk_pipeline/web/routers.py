@@ -7,6 +7,7 @@ from zk_pipeline.web.attendance import (
     day,
     exports,
     holidays,
+    leaves,
     lists,
     month_sheet,
     presence,
@@ -34,5 +35,6 @@ _PAGES = (
     month_sheet,
     shifts,
     holidays,
+    leaves,
 )
 ROUTERS = tuple(page.router for page in _PAGES)

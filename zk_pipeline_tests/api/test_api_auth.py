@@ -56,6 +56,9 @@ def test_each_scope_may_do_what_it_says_and_no_more(served: Served) -> None:
         ("POST", "/api/punch-requests/999/approve/", "approve"),
         ("POST", "/api/punch-requests/999/reject/", "approve"),
         ("GET", "/api/punch-requests/", "read"),
+        ("POST", "/api/leaves/", "approve"),
+        ("DELETE", "/api/leaves/999/", "approve"),
+        ("GET", "/api/leaves/", "read"),
         ("GET", "/api/devices/999/", "read"),
         ("GET", "/metrics", "read"),
     ]

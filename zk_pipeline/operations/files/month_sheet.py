@@ -246,7 +246,7 @@ def _rows(person: PersonMonth, sites: tuple[str, ...], work_date: date, *, is_fu
 def _present(day: PersonDay) -> SheetDay:
     is_open = day.clock_out_local is None and not day.outlier_reason
     holiday = None if day.day_off == DAY_OFF else day.day_off
-    remarks = [holiday, "no clock-out yet" if is_open else day.outlier_reason]
+    remarks = [holiday, day.leave, "no clock-out yet" if is_open else day.outlier_reason]
     usual = AttendanceStatus.WORKED_ON_DAY_OFF if day.day_off else AttendanceStatus.PRESENT
     status = AttendanceStatus[day.attendance_status.upper()] if day.attendance_status else usual
     remark = "; ".join(one for one in remarks if one)
@@ -261,7 +261,8 @@ def _empty(one: EmptyDate, *, is_future: bool) -> SheetDay:
         status = AttendanceStatus.DAY_OFF
     elif one.is_absent:
         status = AttendanceStatus.ABSENT
-    remark = one.holiday or ("" if is_future or status else "no punches")
+    leave = None if status == AttendanceStatus.DAY_OFF else one.leave
+    remark = one.holiday or leave or ("" if is_future or status else "no punches")
     return SheetDay(one.work_date, one.site, None, status, remark, one.shift or "", _hours(one))
 
 

@@ -6,7 +6,7 @@ import csv
 from datetime import datetime
 from pathlib import Path, PurePath
 
-from zk_pipeline.errors import UsageError
+from zk_pipeline.errors import RowsRefused, UsageError
 from zk_pipeline.store.errors import PunchesRefused
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.work_dates.manual_punches import ManualPunch, PunchRequest
@@ -42,8 +42,7 @@ def request_punches(
     except PunchesRefused as error:
         lines = list(requests)
         problems = {lines[index]: text for index, text in error.problems.items()}
-    named = "; ".join(f"line {line}: {text}" for line, text in sorted(problems.items()))
-    raise UsageError(f"{path}: no punch was stored: {named}")
+    raise RowsRefused(f"{path}: no punch was stored", problems)
 
 
 def _read(path: PurePath, content: bytes) -> tuple[dict[int, PunchRequest], dict[int, str]]:

@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.queries.enrolled_users import NAMES
+from zk_pipeline.store.shifts.leaves import leave_on
 from zk_pipeline.store.work_dates.assignment import assign_date_range, stored_workday_start
 from zk_pipeline.store.work_dates.roster import ASSIGNMENT_LEVEL
 
@@ -27,7 +28,7 @@ class ReportLine:
     late_minutes: int
     early_leave_minutes: int
     is_incomplete: bool
-    remark: str  # holiday or outliers
+    remark: str  # holiday, leave, outliers
     shift: str | None
 
     @property
@@ -81,6 +82,7 @@ class DailyReportStore:
                     work_date=placing.work_date,
                     names=NAMES,
                     level=ASSIGNMENT_LEVEL,
+                    leave=leave_on(site="asked.site", user_id="asked.user_id", work_date="$date::DATE"),
                 ),
                 span | {"date": work_date, "site": site},
             ).fetchall()
@@ -142,8 +144,8 @@ SELECT
          ELSE 'no_punches' END,
     day.clock_in_local, day.clock_out_local, day.worked_minutes, coalesce(day.late_minutes, 0),
     coalesce(day.early_leave_minutes, 0), coalesce(day.is_incomplete, false),
-    CASE WHEN day.id IS NULL THEN coalesce(own.name, common.name, '')
-         ELSE concat_ws('; ', nullif(day.day_off, 'day off'), nullif(day.outlier_reason, '')) END,
+    CASE WHEN day.id IS NULL THEN concat_ws('; ', coalesce(own.name, common.name), {leave})
+         ELSE concat_ws('; ', nullif(day.day_off, 'day off'), {leave}, nullif(day.outlier_reason, '')) END,
     CASE WHEN day.id IS NULL THEN shift.name ELSE day.shift END
 FROM asked
 LEFT JOIN daily_attendance AS day

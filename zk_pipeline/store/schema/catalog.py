@@ -307,6 +307,25 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "created_at": "When it was added (instant, UTC)",
         },
     ),
+    "leaves": (
+        "Leave and other reasons of absence. Rows are never changed; removed ones stay",
+        {
+            "id": "Number of the leave",
+            "user_id": "User id as enrolled on the terminals",
+            "site": "Only at this site; null: at all sites",
+            "first_date": "First work date",
+            "last_date": "Last work date, included",
+            "day_part": "morning or afternoon: half of each of its dates; null: whole dates",
+            "kind": "Reason, such as annual leave, sick leave, unpaid leave, parental leave, business trip, training",
+            "note": "Note; may be empty",
+            "source": "Imported file, and the name of its calendar; null: entered manually",
+            "source_uid": "UID of the event in the calendar; null without one",
+            "created_by": "Operator (cli:LOGIN) or name of the API token that entered or imported it",
+            "created_at": "When it was entered or imported (instant, UTC)",
+            "removed_by": "Operator or name of the API token that removed it; null while active",
+            "removed_at": "When it was removed (instant, UTC); null while active",
+        },
+    ),
     "clock_corrections": (
         "Offsets for times recorded by a wrong clock; append-only, or revoked",
         {
@@ -466,6 +485,7 @@ VIEWS: dict[str, tuple[str, dict[str, str]]] = {
             "user_id": "User id",
             "work_date": "The work date",
             "shift": "Expected shift",
+            "leave": "Leave on this date: its kind, with morning or afternoon for half a day; null: none is known",
         },
     ),
     "processed_attendance": (

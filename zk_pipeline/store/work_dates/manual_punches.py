@@ -87,7 +87,7 @@ class ManualPunchStore:
 
     def page(self, wanted: PunchRequestFilter, *, limit: int, offset: int = 0) -> tuple[int, list[ManualPunch]]:
         """Count and one page of requests: those that wait for a decision first, each by id, the newest first."""
-        values = {
+        values: dict[str, object] = {
             "state": wanted.state,
             "user_id": wanted.user_id,
             "site": wanted.site,

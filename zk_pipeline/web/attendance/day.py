@@ -48,8 +48,8 @@ class DayQuery(BaseModel):
 @router.get("/attendance/day")
 def day(request: Request, services: Given, identity: Reader) -> Response:
     asked = parse_query(request, DayQuery)
-    found = services.store.explanations.explain(asked.user_id, asked.day).at(asked.site)
-    punches, revisions = found.punches, found.revisions
+    explained = services.store.explanations.explain(asked.user_id, asked.day).at(asked.site)
+    punches, revisions = explained.punches, explained.revisions
     context = services.store.day_details.read(
         asked.site, asked.user_id, asked.day, polls=(one.poll_id for one in punches if one.poll_id is not None)
     )
@@ -57,7 +57,7 @@ def day(request: Request, services: Given, identity: Reader) -> Response:
         state="waiting", user_id=asked.user_id, site=asked.site, first=asked.day, last=asked.day
     )
     _, requests = services.store.manual_punches.page(waiting, limit=_MOST_REQUESTS)
-    if not (punches or revisions or context.earlier or context.later or requests):
+    if not (punches or revisions or context.earlier or context.later or requests or explained.leaves):
         raise HTTPException(404, f"no punches or days of {asked.user_id!r} at {asked.site!r} on {asked.day}")
     current = revisions[-1] if revisions else None
     reviews = services.store.reviews.of_day(asked.site, asked.user_id, asked.day)
@@ -77,6 +77,7 @@ def day(request: Request, services: Given, identity: Reader) -> Response:
         context=context,
         delivery=context.deliveries[-1] if context.deliveries else None,
         requests=requests,
+        leaves=explained.leaves,
         reviews=reviews,
         is_reviewed=any(one.is_reviewed for one in reviews[-1:] if current and one.revision == current.revision),
         day_id=context.day_id,

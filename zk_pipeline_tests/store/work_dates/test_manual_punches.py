@@ -32,6 +32,7 @@ DAYS = (
     "SELECT site, user_id, work_date, strftime(clock_in_local, '%H:%M'), strftime(clock_out_local, '%H:%M'), revision "
     "FROM daily_attendance ORDER BY 1, 2, 3"
 )
+REVISIONS = "SELECT user_id, work_date, revision FROM daily_attendance_revisions ORDER BY ALL"
 
 
 @pytest.fixture
@@ -87,9 +88,12 @@ def test_an_explanation_marks_the_punch_as_manual_with_reason_and_operators(stor
 
 
 def test_a_rejected_request_counts_for_nothing_and_no_request_is_decided_twice(store: Store) -> None:
+    before = [rows(store, query) for query in (REVISIONS, "SELECT * FROM crm_deliveries ORDER BY ALL")]
     request(store, asked())
     store.manual_punches.decide([1], "rejected", "cli:bob", reason="on leave")
     assert stale(store) == []
+    process(store, TUESDAY)
+    assert [rows(store, query) for query in (REVISIONS, "SELECT * FROM crm_deliveries ORDER BY ALL")] == before
     for decision in ("approved", "rejected"):
         with pytest.raises(PunchRequestDecided, match="already rejected by cli:bob"):
             store.manual_punches.decide([1], decision, "cli:eve")
