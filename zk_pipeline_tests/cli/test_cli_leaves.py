@@ -60,7 +60,7 @@ def test_a_file_is_imported_with_a_line_for_each_bad_row_and_a_warning_for_unkno
     event = f"SUMMARY:training|DTSTART;VALUE=DATE:{MONDAY:%Y%m%d}"
     ics.write_bytes(calendar(event))
     skipped = zk("leave", "import", str(ics))
-    assert (skipped.code, "training was skipped: its summary must be `USER_ID: KIND`" in skipped.err) == (1, True)
+    assert (skipped.code, "training was skipped: its summary must be `USER: KIND`" in skipped.err) == (1, True)
     assert zk("leave", "import", str(ics), "--user-id", "1001", "--json").json["added"][0]["kind"] == "training"
 
 

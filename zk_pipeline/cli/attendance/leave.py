@@ -72,7 +72,7 @@ def add(
 @as_json
 def import_(file: Path, user_id: str | None, site: str | None, as_json: bool) -> int:
     """Import the leaves of a table (.csv, .xlsx: user_id,first_date,kind[,last_date,site,day_part,note]) or of a
-    calendar (.ics: whole-day events with the summary `USER_ID: KIND`; with --user-id the kind). A repeated import of a
+    calendar (.ics: whole-day events with the summary `USER: KIND`; with --user-id the kind). A repeated import of a
     file of the same name applies only differences, including leaves that were moved or canceled.
 
     A table is imported completely, or each bad row is reported and none is imported. Unreadable events of a calendar

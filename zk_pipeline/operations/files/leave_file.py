@@ -170,7 +170,7 @@ def _cell_text(value: object) -> str:
 
 
 def _calendar(path: PurePath, content: bytes, options: ImportOptions, last: date) -> tuple[LeaveFile, list[Skipped]]:
-    """The leaves of whole-day events: `USER_ID: KIND` is their summary, or the kind if all are of one user."""
+    """The leaves of whole-day events: `USER: KIND` is their summary, or the kind if all are of one user."""
     from zk_pipeline.operations.files.holiday_calendar import read_calendar  # noqa: PLC0415 (icalendar, slow to import)
 
     read = read_calendar(path.name, content, (options.history_start, last))
@@ -199,7 +199,7 @@ def _leaves_of(event: CalendarEvent, options: ImportOptions) -> list[NewLeave]:
         name = summary
         parts = _SUMMARY.fullmatch(summary)
         if options.user_id is None and parts is None:
-            raise UsageError("its summary must be `USER_ID: KIND`, or give the user of all events")
+            raise UsageError("its summary must be `USER: KIND`, or give the user of all events")
         user_id, kind = (options.user_id, summary) if options.user_id or not parts else parts.groups()
         found.append(
             NewLeave(
