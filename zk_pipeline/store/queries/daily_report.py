@@ -30,6 +30,7 @@ class ReportLine:
     is_incomplete: bool
     remark: str  # holiday, leave, outliers
     shift: str | None
+    leave: str | None  # on this date, as in the view `absences`
 
     @property
     def is_present(self) -> bool:
@@ -54,6 +55,7 @@ class DailyReport:
             "left early": sum(one.early_leave_minutes > 0 for one in self.lines),
             "incomplete": sum(one.is_incomplete for one in self.lines),
             "absent": sum(one.status == "absent" for one in self.lines),
+            "of these on leave": sum(one.status == "absent" and one.leave is not None for one in self.lines),
             "day off or holiday": sum(one.status in ("day_off", "holiday") for one in self.lines),
             "no punches": sum(one.status == "no_punches" for one in self.lines),
             "not processed": sum(one.status == "not_processed" for one in self.lines),
@@ -144,10 +146,11 @@ SELECT
          ELSE 'no_punches' END,
     day.clock_in_local, day.clock_out_local, day.worked_minutes, coalesce(day.late_minutes, 0),
     coalesce(day.early_leave_minutes, 0), coalesce(day.is_incomplete, false),
-    CASE WHEN day.id IS NULL THEN concat_ws('; ', coalesce(own.name, common.name), {leave})
-         ELSE concat_ws('; ', nullif(day.day_off, 'day off'), {leave}, nullif(day.outlier_reason, '')) END,
-    CASE WHEN day.id IS NULL THEN shift.name ELSE day.shift END
-FROM asked
+    CASE WHEN day.id IS NULL THEN concat_ws('; ', coalesce(own.name, common.name), leave)
+         ELSE concat_ws('; ', nullif(day.day_off, 'day off'), leave, nullif(day.outlier_reason, '')) END,
+    CASE WHEN day.id IS NULL THEN shift.name ELSE day.shift END,
+    leave
+FROM (SELECT *, {leave} AS leave FROM asked) AS asked
 LEFT JOIN daily_attendance AS day
     ON day.site = asked.site AND day.user_id = asked.user_id AND day.work_date = $date
 LEFT JOIN punched ON punched.site = asked.site AND punched.user_id = asked.user_id

@@ -131,6 +131,10 @@ def test_the_month_sheet_and_the_daily_report_show_leave_also_on_dates_with_punc
     assert shown[FRIDAY + timedelta(days=3)] == ("", "annual leave"), "a date to come"
     assert shown[FRIDAY + timedelta(days=11)] == ("", "")
 
+    assert sheet.totals["absent on leave"] == "1 annual leave"
+    counts = store.daily_reports.read(TUESDAY, site="HQ").counts
+    assert (counts["absent"], counts["of these on leave"]) == (1, 1)
+
     def remark(day: date) -> tuple[str, str]:
         (line,) = store.daily_reports.read(day, site="HQ").lines
         return line.status, line.remark
