@@ -188,6 +188,6 @@ def test_a_calendar_gives_leaves_by_summary_and_its_changes_follow(take: Import,
         "1003 2026-05-01 2026-05-01 parental leave",
         "1003 2026-05-15 2026-05-15 parental leave",
     ]
-    unreadable = moved.replace("1001: business trip", "business trip")
-    assert counts(take(calendar(unreadable, once_less), "team.ics")) == (0, 2, 0), "an unreadable event removes nothing"
+    for unreadable in (moved.replace("1001: ", ""), moved.replace("20260505", "20260532")):
+        assert counts(take(calendar(unreadable, once_less), "team.ics")) == (0, 2, 0), "it removes nothing"
     assert counts(take(calendar(once_less), "team.ics")) == (0, 2, 1), "it is missing in the calendar"
