@@ -68,6 +68,7 @@ def test_a_missing_clock_out_is_requested_from_the_page_of_the_day_and_approved_
     assert f"waiting A punch is requested: 2026-03-02 18:20:00 out, r {XSS}." in text_of(asking.get(DAY))
     assert 'name="decision"' in asking.get(LIST).text, "the filter"
     assert "Approve selected" not in asking.get(LIST).text
+    assert "1 punch request waits for a decision" in text_of(deciding.get("/"))
     page = deciding.get(LIST).text
     (box,) = re.findall(r'name="(punch-\d+)"', page)
     decision = signed(deciding) | {"decision": "approved", "decision_reason": "seen"}
@@ -79,6 +80,7 @@ def test_a_missing_clock_out_is_requested_from_the_page_of_the_day_and_approved_
     assert "Approved. The next processing run" in text_of(deciding.get(approved.headers["location"]))
     again = deciding.post("/punch-requests/decide", data=decision | {box: "yes"})
     assert (again.status_code, "was already approved by test approve" in again.text) == (409, True)
+    assert "for a decision" not in deciding.get("/").text
     assert "This date is stale" in deciding.get(DAY).text
     assert "(requested by test request, approved by test approve)" in text_of(deciding.get(DAY))
 
