@@ -72,9 +72,11 @@ def error_body(error: ZkPipelineError) -> tuple[int, dict[str, Any], dict[str, s
 
 
 def validation_message(errors: list[Any]) -> str:
-    """The first five validation errors, each with the name of its parameter, never with the value."""
+    """The first five validation errors, each with the name of its parameter, never with the value: unknown names first,
+    since a misspelt one is often also missing.
+    """
     messages: dict[str, str] = {}
-    for error in errors:
+    for error in sorted(errors, key=lambda one: one["type"] != "extra_forbidden"):
         messages.setdefault(_location(error["loc"]), _message(error))
     return "; ".join(f"{location}{message}" for location, message in list(messages.items())[:5])
 
