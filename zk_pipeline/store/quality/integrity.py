@@ -21,6 +21,7 @@ _KEYS = {
     "work_dates": ("work_date",),
     "manual_punches": ("id",),
     "payroll_periods": ("period",),
+    "leaves": ("id",),
 }
 PUNCH_KEY = "device, user_id, punched_at_local"
 
