@@ -75,6 +75,7 @@ def _value(column: Column, profile: Profile, period: PayrollPeriod, one: PayRow,
         "user_id": one.user_id,
         "name": one.name,
         "sites": ", ".join(one.sites),
+        "leaves": ", ".join(f"{kind}: {dates}" for kind, dates in one.leaves.items()),
     }
     if wage_type is not None:
         texts |= {"wage_type": wage_type.code, "class": wage_type.name or "+".join(wage_type.classes)}
@@ -229,6 +230,7 @@ def _template_values(profile: Profile, people: list[PayRow]) -> dict[str, Any]:
             **{name: getattr(one, name) for name in ("user_id", "name", "sites", "adjustment_of")},
             "minutes": dict(one.minutes),
             "days": dict(one.days),
+            "leaves": dict(one.leaves),
             "total": _time_text(profile, _total(profile, one)),
             "amounts": amounts(row),
         }

@@ -13,11 +13,13 @@ from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.operations.payroll.profiles import Profile
 from zk_pipeline.store.payroll.periods import PayrollRows
 
+ON_LEAVE = "on_leave"  # absent with a leave
 # Of a date with several statuses, at several sites, the first counts.
 _PRECEDENCE = (
     AttendanceStatus.PRESENT,
     AttendanceStatus.HALF_DAY,
     AttendanceStatus.WORKED_ON_DAY_OFF,
+    ON_LEAVE,
     AttendanceStatus.ABSENT,
 )
 
@@ -26,7 +28,8 @@ _PRECEDENCE = (
 class PayRow:
     """Minutes of an employee by pay class, with late and early minutes; `adjustment_of`: an earlier period, else empty.
 
-    `days`: dates of the period by attendance status. `site` is that of an id of different employees, else empty.
+    `days`: dates of the period by attendance status or `on_leave`; `leaves`: dates by kind of leave. `site` is that of
+    an id of different employees, else empty.
     """
 
     user_id: str
@@ -36,6 +39,7 @@ class PayRow:
     adjustment_of: str
     minutes: Mapping[str, int]
     days: Mapping[str, int] = field(default_factory=dict)
+    leaves: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def classes(self) -> dict[PayClass, int]:
@@ -58,7 +62,7 @@ def pay_rows(payroll: PayrollRows) -> list[PayRow]:
     first_dates = groups["work_date"].min()
     sites = groups["site"].agg(lambda one: sorted(set(one)))
     names = frame[frame["name"] != ""].groupby(keys, sort=False)["name"].first()
-    days = _days(frame[frame["earlier"] == ""])
+    days, leaves = _days(frame[frame["earlier"] == ""])
     found = []
     order = sorted(minutes.index, key=lambda one: (*one[:2], one[2] != "", first_dates[one]))
     for key, row in zip(order, minutes.loc[order].itertuples(index=False), strict=True):
@@ -66,8 +70,8 @@ def pay_rows(payroll: PayrollRows) -> list[PayRow]:
         by_kind = {str(kind): int(value) for kind, value in zip(kinds, row, strict=True)}
         if earlier and not any(row):
             continue
-        own_days = {} if earlier else days.get((user_id, site), {})
-        found.append(PayRow(user_id, site, names.get(key, ""), sites[key], earlier, by_kind, own_days))
+        of_dates = ({}, {}) if earlier else (days.get((user_id, site), {}), leaves.get((user_id, site), {}))
+        found.append(PayRow(user_id, site, names.get(key, ""), sites[key], earlier, by_kind, *of_dates))
     for kind in kinds:
         if (written := sum(one.minutes[kind] for one in found)) != (total := payroll.totals[f"{kind}_minutes"]):
             raise ZkPipelineError(
@@ -88,13 +92,24 @@ def check_classes(profile: Profile, rows: list[PayRow]) -> None:
             )
 
 
-def _days(rows: pd.DataFrame) -> dict[tuple[str, str], dict[str, int]]:
-    """Dates by attendance status, by user id and the site of an id of different employees."""
-    rank = {str(status): number for number, status in enumerate(_PRECEDENCE)}
+Counts = dict[tuple[str, str], dict[str, int]]
+
+
+def _days(rows: pd.DataFrame) -> tuple[Counts, Counts]:
+    """Dates by attendance status, and those on leave by its kind, for each user id and site of an id of different
+    employees.
+    """
     known = rows[rows["attendance_status"].notna()]
-    known = known.assign(rank=known["attendance_status"].map(rank))
-    best = known.groupby(["user_id", "apart", "work_date"], sort=False)["rank"].min().reset_index()
-    found: dict[tuple[str, str], dict[str, int]] = {}
-    for one in best.groupby(["user_id", "apart", "rank"]).size().reset_index(name="dates").to_dict("records"):
-        found.setdefault((one["user_id"], one["apart"]), {})[str(_PRECEDENCE[one["rank"]])] = one["dates"]
+    status = known["attendance_status"].where(known["leave"].isna(), ON_LEAVE)
+    known = known.assign(rank=status.map({str(one): number for number, one in enumerate(_PRECEDENCE)}))
+    best = known.sort_values("rank", kind="stable").drop_duplicates(["user_id", "apart", "work_date"])
+    status = best["rank"].map(dict(enumerate(map(str, _PRECEDENCE))))
+    return _counts(best, status), _counts(best, best["leave"].where(status == ON_LEAVE))
+
+
+def _counts(rows: pd.DataFrame, value: pd.Series[str]) -> Counts:
+    found: Counts = {}
+    sizes = rows.assign(value=value).groupby(["user_id", "apart", "value"]).size().reset_index(name="dates")
+    for one in sizes.to_dict("records"):
+        found.setdefault((one["user_id"], one["apart"]), {})[one["value"]] = one["dates"]
     return found

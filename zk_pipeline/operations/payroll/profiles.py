@@ -15,8 +15,8 @@ from zk_pipeline.errors import UsageError
 from zk_pipeline.yaml_file import Flag, OptionalText, Text, WholeNumber, YamlFile, read_yaml
 
 MINUTE_FIELDS = ("total", "late", "early_leave")
-DAY_FIELDS = ("days_present", "days_half_day", "days_worked_on_day_off", "days_absent")
-TEXT_FIELDS = ("period", "first_date", "last_date", "adjustment_of", "user_id", "name", "sites")
+DAY_FIELDS = ("days_present", "days_half_day", "days_worked_on_day_off", "days_on_leave", "days_absent")
+TEXT_FIELDS = ("period", "first_date", "last_date", "adjustment_of", "user_id", "name", "sites", "leaves")
 AMOUNT_FIELDS = ("wage_type", "class", "amount")  # of rows per wage type
 FIELDS = (*TEXT_FIELDS, *MINUTE_FIELDS, *DAY_FIELDS, *AMOUNT_FIELDS)
 

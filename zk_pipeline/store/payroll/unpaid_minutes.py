@@ -97,7 +97,7 @@ FROM daily_attendance
 _DIVIDED = ("regular_minutes", "weekly_overtime_minutes")
 _WEEK = "date_trunc('week', work_date)::DATE"
 _OWN_ABSENCES = """
-SELECT site, user_id, work_date, 'absent' AS attendance_status, true AS is_day
+SELECT site, user_id, work_date, 'absent' AS attendance_status, leave, true AS is_day
 FROM absences JOIN spans ON owner = $own AND work_date BETWEEN first_date AND last_date
 """
 
@@ -153,6 +153,7 @@ retracted AS (
 )
 SELECT
     owner, site, user_id, work_date, former_revision, coalesce(revision, last_revision) AS revision, attendance_status,
+    leave,
     {", ".join(f"coalesce({name}, 0)::INTEGER AS {name}" for name in MINUTES)},
     {", ".join(f"coalesce(paid_{name}, 0)::INTEGER AS paid_{name}" for name in MINUTES)},
     weekly_overtime_after_minutes, coalesce(is_day, false) AS is_day

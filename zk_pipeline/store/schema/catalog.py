@@ -294,6 +294,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "former_revision": "Revision of the day that was paid before; null if none was",
             "revision": "Revision of the day that is paid, or of its retraction; null for an absence",
             "attendance_status": "Status of that revision; absent also without a day; null if it is retracted",
+            "leave": "Leave of an absence, as in the view `absences`; otherwise null",
             "regular_minutes": "Worked minutes without overtime, less weekly overtime",
             "overtime_weekday_minutes": "Daily overtime on a working day",
             "overtime_rest_day_minutes": "Daily overtime on a rest day",

@@ -70,7 +70,8 @@ def row(user: str = "1", day: int = 2, *, site: str = "HQ", owner: str = "2026-1
     status = given.pop("status", "present")
     return {
         "owner": owner, "site": site, "user_id": user, "work_date": pd.Timestamp(2026, 11, day), "name": f"User {user}",
-        "former_revision": None, "revision": 1, "attendance_status": status, **minutes, **given,
+        "former_revision": None, "revision": 1, "attendance_status": status, "leave": None, **minutes,
+        **given,
     }  # fmt: skip
 
 
@@ -86,6 +87,7 @@ MONTH = payroll(
     row(day=3, regular=470, weekly_overtime=10),
     row("2", 2, overtime_holiday=100, status="worked_on_day_off", name="Ünal"),
     row("2", 3, status="absent"),
+    row("2", 4, status="absent", leave="annual leave"),
     row("1", 30, owner="2026-10", regular=-20, overtime_weekday=0),
 )
 
@@ -105,18 +107,18 @@ def declared(text: str, folder: Path, name: str) -> Profile:
 def test_the_built_in_csv_has_a_row_for_each_employee_and_each_adjusted_period_and_the_sums() -> None:
     assert written(MONTH, BUILT_IN[0]).decode().splitlines() == [
         "period,adjustment_of,user_id,name,sites,regular,overtime_weekday,overtime_rest_day,overtime_holiday,"
-        "weekly_overtime,night,total,late,early_leave,days_present,days_half_day,days_worked_on_day_off,days_absent",
-        "2026-11,,1,User 1,HQ,15.83,0.42,0.00,0.00,0.17,0.50,16.42,0.08,0.00,2,0,0,0",
-        "2026-11,2026-10,1,User 1,HQ,-0.33,0.00,0.00,0.00,0.00,0.00,-0.33,0.00,0.00,0,0,0,0",
-        "2026-11,,2,Ünal,HQ,0.00,0.00,0.00,1.67,0.00,0.00,1.67,0.00,0.00,0,0,1,1",
-        "total,,,,,15.50,0.42,0.00,1.67,0.17,0.50,17.76,0.08,0.00,2,0,1,1",
+        "weekly_overtime,night,total,late,early_leave,days_present,days_half_day,days_worked_on_day_off,days_on_leave,days_absent",
+        "2026-11,,1,User 1,HQ,15.83,0.42,0.00,0.00,0.17,0.50,16.42,0.08,0.00,2,0,0,0,0",
+        "2026-11,2026-10,1,User 1,HQ,-0.33,0.00,0.00,0.00,0.00,0.00,-0.33,0.00,0.00,0,0,0,0,0",
+        "2026-11,,2,Ünal,HQ,0.00,0.00,0.00,1.67,0.00,0.00,1.67,0.00,0.00,0,0,1,1,1",
+        "total,,,,,15.50,0.42,0.00,1.67,0.17,0.50,17.76,0.08,0.00,2,0,1,1,1",
     ]
 
 
 def test_a_period_without_rows_has_sums_of_nothing() -> None:
     assert (
         written(payroll(), BUILT_IN[0]).decode().splitlines()[1]
-        == "total,,,,,0.00,0.00,0.00,0.00,0.00,0.00,0.00,0.00,0.00,0,0,0,0"
+        == "total,,,,,0.00,0.00,0.00,0.00,0.00,0.00,0.00,0.00,0.00,0,0,0,0,0"
     )
     assert openpyxl.load_workbook(io.BytesIO(written(payroll(), BUILT_IN[1])))["2026-11"]["F2"].value == timedelta(0)
 
@@ -250,14 +252,16 @@ def test_an_employee_is_one_row_over_all_sites_unless_the_id_is_of_several() -> 
     rows = [
         row(regular=100, name=""), row(site="Mill", regular=50, status="absent"), row(day=3, site="Mill", regular=1),
         row(day=4, owner="2026-09", regular=-9), row(day=4, owner="2026-10", regular=5),
-        row(day=5, owner="2026-10", site="Mill", regular=-5),
+        row(day=5, owner="2026-10", site="Mill", regular=-5), row(day=6, status="absent"),
+        row(day=6, site="Mill", status="absent", leave="sick leave"),
     ]  # fmt: skip
     found = [
-        (one.sites, one.name, one.adjustment_of, one.minutes["regular"], one.days) for one in pay_rows(payroll(*rows))
+        (one.sites, one.name, one.adjustment_of, one.minutes["regular"], one.days, one.leaves)
+        for one in pay_rows(payroll(*rows))
     ]
     assert found == [
-        (["HQ", "Mill"], "User 1", "", 151, {"present": 2}),
-        (["HQ"], "User 1", "2026-09", -9, {}),
+        (["HQ", "Mill"], "User 1", "", 151, {"on_leave": 1, "present": 2}, {"sick leave": 1}),
+        (["HQ"], "User 1", "2026-09", -9, {}, {}),
     ]
     apart = [(one.site, one.adjustment_of, one.minutes["regular"]) for one in pay_rows(payroll(*rows, apart=["1"]))]
     assert apart == [

@@ -11,6 +11,7 @@ from zk_pipeline.attendance.shifts import Assignment, Shift, Target
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.store.errors import PayrollPeriodConflict
 from zk_pipeline.store.payroll.unpaid_minutes import Comparison, unpaid_minutes
+from zk_pipeline.store.shifts.leaves import NewLeave
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.work_dates.manual_punches import PunchRequest
 from zk_pipeline_tests.store.payroll.payroll_fixtures import Day, paid, put_days, unpaid
@@ -248,12 +249,14 @@ def test_absences_are_stored_without_minutes(worked: Store) -> None:
     worked.shifts.assign(Assignment(shift="office", target=Target(user_id="1001")))
     ingest(worked, "Gate", *on(MONDAY + timedelta(3), "09:00", "18:00"))
     process(worked, *stale(worked))
-    worked.payroll.close("a", "cli:ada")
-    absent = rows(
-        worked, "SELECT work_date, revision, regular_minutes FROM payroll_days WHERE attendance_status = 'absent'"
+    wednesday = MONDAY + timedelta(2)
+    worked.leaves.add(
+        NewLeave(user_id="1001", first_date=wednesday, last_date=wednesday, kind="annual leave"), "cli:ada"
     )
-    assert absent == [(MONDAY + timedelta(2), None, 0)]
-    ingest(worked, "Gate", *on(MONDAY + timedelta(2), "09:00", "18:00"))
+    worked.payroll.close("a", "cli:ada")
+    absent = "SELECT work_date, revision, regular_minutes, leave FROM payroll_days WHERE attendance_status = 'absent'"
+    assert rows(worked, absent) == [(wednesday, None, 0, "annual leave")]
+    ingest(worked, "Gate", *on(wednesday, "09:00", "18:00"))
     process(worked, *stale(worked))
     (one,) = worked.payroll.unpaid_adjustments("a")
     assert (one.minutes, one.former_revision, one.reason) == (540, None, "a day that was not paid, revision 1")

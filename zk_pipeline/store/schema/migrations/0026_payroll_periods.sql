@@ -23,6 +23,7 @@ CREATE TABLE payroll_days (
     former_revision INTEGER,
     revision INTEGER,
     attendance_status VARCHAR,
+    leave VARCHAR,
     regular_minutes INTEGER NOT NULL,
     overtime_weekday_minutes INTEGER NOT NULL,
     overtime_rest_day_minutes INTEGER NOT NULL,
