@@ -59,7 +59,7 @@ def cpu_of(pid: int) -> float:
 
 def parts_of_up() -> dict[str, int]:
     """Process id of each part of `up` (children of this process), by name."""
-    marks = {"code server": "grpc", "daemon": "dagster._daemon", "webserver": "dagster_webserver"}
+    marks = {"code server": "code_server", "daemon": "dagster._daemon", "webserver": "dagster_webserver"}
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
     lines = {int(pid): Path(f"/proc/{pid}/cmdline").read_text() for pid in children}
     return {name: pid for name, mark in marks.items() for pid, line in lines.items() if mark in line}

@@ -76,3 +76,8 @@ from dagster._serdes import ConfigurableClassData as ConfigurableClassData
 
 # A Celery worker's run process handles SIGTERM as Dagster's own run workers do, so that a canceled run records it.
 from dagster._utils.interrupts import setup_interrupt_handlers as setup_interrupt_handlers
+
+# The code server of `up` and its command line, to which `runs.code_server` gives another way to start processes.
+from dagster._cli.api import grpc_command as grpc_command
+from dagster._grpc import server as grpc_server
+from dagster._grpc.server import DagsterApiServer as DagsterApiServer

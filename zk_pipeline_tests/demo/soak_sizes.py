@@ -9,7 +9,7 @@ import dagster as dg
 
 from zk_pipeline_tests.demo.demo_fixtures import processes_of
 
-_PROCESSES = {"daemon": "dagster._daemon run", "code server": "dagster api grpc", "web server": "dagster_webserver"}
+_PROCESSES = {"daemon": "dagster._daemon run", "code server": "zk_pipeline.runs.code_server", "web server": "dagster_webserver"}
 
 
 @dataclass(frozen=True)

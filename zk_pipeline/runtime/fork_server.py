@@ -1,0 +1,80 @@
+"""Fork server: a process that does nothing but fork others, with everything it has imported.
+
+`multiprocessing` starts the server of its start method `forkserver` as a new interpreter. `start_fork_server` forks that
+server from the calling process, so that the two share their imports and most of their memory.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from multiprocessing import forkserver
+from pathlib import Path
+from typing import NoReturn
+
+from zk_pipeline.runtime.processes import end_with_parent
+
+# Environment in which imports start no threads: OpenBLAS (numpy) starts one per core, the allocator of pyarrow one.
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+
+_log = logging.getLogger(__name__)
+
+
+def start_fork_server(address: Path) -> bool:
+    """Fork the server of `multiprocessing.get_context("forkserver")` from this process, with a Unix socket at `address`.
+
+    The server ends with this process and the last process that it has forked. If it dies, the processes that it has
+    forked are killed, since nothing learns their exit code any more, and this process gets SIGTERM.
+
+    Returns False and starts nothing if this process has other threads: locks that they hold would stay locked in
+    forked processes. Only Linux tells.
+    """
+    if sys.platform != "linux" or len(os.listdir("/proc/self/task")) > 1:
+        _log.warning("no fork server: this process has other threads, or is not on Linux")
+        return False
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(address))
+    address.chmod(0o600)
+    listener.listen()
+    alive_reader, alive_writer = os.pipe()  # the server ends when no process has the writer open
+    pid = os.fork()
+    if pid == 0:
+        os.close(alive_writer)
+        _serve(listener, alive_reader)
+    listener.close()
+    os.close(alive_reader)
+    # What ForkServer.ensure_running notes about a server that it has started; no public name sets it.
+    client = forkserver._forkserver  # type: ignore[attr-defined]
+    client._forkserver_address, client._forkserver_alive_fd, client._forkserver_pid = str(address), alive_writer, pid
+    threading.Thread(target=_end_after, args=(pid,), name="fork server watch", daemon=True).start()
+    return True
+
+
+def _serve(listener: socket.socket, alive_reader: int) -> NoReturn:
+    """Fork a process per request until no client is left. In the process of the fork server."""
+    server = os.getpid()
+
+    def begin() -> None:
+        end_with_parent(signal.SIGKILL)
+        if os.getppid() != server:  # it died before
+            os._exit(1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    # SIGTERM to all processes of a service ends the forked ones in order: their server must not end first.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.register_at_fork(after_in_child=begin)
+    try:
+        forkserver.main(listener.fileno(), alive_reader, None)
+    finally:
+        os._exit(0)
+
+
+def _end_after(server: int) -> None:
+    """Send SIGTERM to this process when the fork server ends."""
+    os.waitid(os.P_PID, server, os.WEXITED | os.WNOWAIT)
+    _log.error("the fork server (process %d) ended unexpectedly", server)
+    os.kill(os.getpid(), signal.SIGTERM)
