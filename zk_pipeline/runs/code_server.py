@@ -8,40 +8,35 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+from functools import partial
+from multiprocessing.context import BaseContext
 from pathlib import Path
-from typing import Any
 
 import click
 import dagster as dg
 import duckdb
 
 from zk_pipeline.definitions import defs
-from zk_pipeline.defs.dagster_internals import DagsterApiServer, grpc_command, grpc_server
+from zk_pipeline.defs.dagster_internals import run_code_server
 from zk_pipeline.runtime.fork_server import start_fork_server
-
-
-class ForkingApiServer(DagsterApiServer):
-    """Dagster's code server with run processes from the fork server."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._mp_ctx = multiprocessing.get_context("forkserver")
 
 
 @click.command()
 @click.option("--socket", type=click.Path(path_type=Path), required=True, help="Unix socket of the code server.")
 @click.option("--location-name", required=True, help="Name of the code location.")
 def main(socket: Path, location_name: str) -> None:
-    """Serve the code location `zk_pipeline.definitions` with the environment `fork_server.ONE_THREAD`."""
-    warm_up()
-    if start_fork_server(socket.with_name("fork.sock")):
-        grpc_server.DagsterApiServer = ForkingApiServer  # type: ignore[misc]
-    grpc_command.main(
-        [
-            *("--socket", str(socket), "--module-name", "zk_pipeline.definitions"),
-            *("--location-name", location_name, "--log-level", "warning"),
-        ]
+    """Serve the code location `zk_pipeline.definitions`. The environment must contain `fork_server.ONE_THREAD`."""
+    location = ("--module-name", "zk_pipeline.definitions", "--location-name", location_name)
+    run_code_server(
+        ["--socket", str(socket), *location, "--log-level", "warning"],
+        partial(run_processes, socket.with_name("fork.sock")),
     )
+
+
+def run_processes(address: Path) -> BaseContext:
+    """Start the fork server. Returns the context in which processes of runs are started."""
+    warm_up()
+    return multiprocessing.get_context("forkserver" if start_fork_server(address) else "spawn")
 
 
 def warm_up() -> None:

@@ -1,7 +1,7 @@
 """Fork server: a process that does nothing but fork others, with everything it has imported.
 
-`multiprocessing` starts the server of its start method `forkserver` as a new interpreter. `start_fork_server` forks that
-server from the calling process, so that the two share their imports and most of their memory.
+`multiprocessing` starts the server of its start method `forkserver` as a new interpreter. `start_fork_server` forks it
+from the calling process, so that the two share their imports and most of their memory.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import threading
 from multiprocessing import forkserver
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from zk_pipeline.runtime.processes import end_with_parent
 
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 def start_fork_server(address: Path) -> bool:
-    """Fork the server of `multiprocessing.get_context("forkserver")` from this process, with a Unix socket at `address`.
+    """Fork the server of the start method `forkserver` from this process. `address`: path of its Unix socket.
 
     The server ends with this process and the last process that it has forked. If it dies, the processes that it has
     forked are killed, since nothing learns their exit code any more, and this process gets SIGTERM.
@@ -33,7 +33,7 @@ def start_fork_server(address: Path) -> bool:
     Returns False and starts nothing if this process has other threads: locks that they hold would stay locked in
     forked processes. Only Linux tells.
     """
-    if sys.platform != "linux" or len(os.listdir("/proc/self/task")) > 1:
+    if sys.platform != "linux" or len(list(Path("/proc/self/task").iterdir())) > 1:
         _log.warning("no fork server: this process has other threads, or is not on Linux")
         return False
     listener = socket.socket(socket.AF_UNIX)
@@ -48,7 +48,7 @@ def start_fork_server(address: Path) -> bool:
     listener.close()
     os.close(alive_reader)
     # What ForkServer.ensure_running notes about a server that it has started; no public name sets it.
-    client = forkserver._forkserver  # type: ignore[attr-defined]
+    client: Any = forkserver._forkserver
     client._forkserver_address, client._forkserver_alive_fd, client._forkserver_pid = str(address), alive_writer, pid
     threading.Thread(target=_end_after, args=(pid,), name="fork server watch", daemon=True).start()
     return True
@@ -68,7 +68,7 @@ def _serve(listener: socket.socket, alive_reader: int) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.register_at_fork(after_in_child=begin)
     try:
-        forkserver.main(listener.fileno(), alive_reader, None)
+        forkserver.main(listener.fileno(), alive_reader, [])
     finally:
         os._exit(0)
 
