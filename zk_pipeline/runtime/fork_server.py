@@ -62,10 +62,11 @@ def _serve(listener: socket.socket, alive_reader: int) -> NoReturn:
         end_with_parent(signal.SIGKILL)
         if os.getppid() != server:  # it died before
             os._exit(1)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
-    # SIGTERM to all processes of a service ends the forked ones in order: their server must not end first.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # SIGTERM to all processes of a service must not end the server before the processes that it has forked. Blocked and
+    # not ignored: a forked process that gets it at once ends.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     os.register_at_fork(after_in_child=begin)
     try:
         forkserver.main(listener.fileno(), alive_reader, [])

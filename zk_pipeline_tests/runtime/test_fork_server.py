@@ -1,0 +1,139 @@
+"""The fork server: what a forked process inherits, and what happens when a process of the three is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zk_pipeline.runtime.processes import is_alive, process_identity
+from zk_pipeline_tests.waiting import Child, child, until
+
+# Starts the server and then a process per line that it reads: a Python script.
+CLIENT = """
+    import json, multiprocessing, sys
+    from multiprocessing.forkserver import _forkserver
+    from pathlib import Path
+    from zk_pipeline.runtime.fork_server import start_fork_server
+    assert start_fork_server(Path(sys.argv[1]))
+    print(_forkserver._forkserver_pid, flush=True)
+    for script in sys.stdin:
+        process = multiprocessing.get_context("forkserver").Process(target=exec, args=(json.loads(script),))
+        process.start()
+        print(process.pid, flush=True)
+        if "sleep" not in script:
+            process.join()
+            print(process.exitcode, flush=True)
+"""
+SLEEP = "import time; time.sleep(600)"
+TELL = """
+import json, os, random, signal, sys
+facts = {
+    "parent": os.getppid(),
+    "threads": len(os.listdir("/proc/self/task")),
+    "is_imported": "zk_pipeline.runtime.fork_server" in sys.modules,
+    "random": random.random(),
+    "handlers": [signal.getsignal(number) is default for number, default in
+                 ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler))],
+    "argv": open("/proc/self/cmdline").read(),
+}
+open(%r, "w").write(json.dumps(facts))
+"""
+
+
+class Client(Child):
+    def __init__(self, folder: Path) -> None:
+        super().__init__(CLIENT, folder / "fork.sock")
+        self.folder = folder
+        self.server = process_identity(int(self.hear()))
+
+    @property
+    def server_pid(self) -> int:
+        return int(self.server.split(":")[1])
+
+    def fork(self, script: str) -> int:
+        """Process id of a process that executes the script."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(script) + "\n")
+        self.process.stdin.flush()
+        return int(self.hear())
+
+    def exit_code(self, script: str) -> int:
+        self.fork(script)
+        return int(self.hear())
+
+    def facts(self) -> dict[str, Any]:
+        """What a forked process tells of itself."""
+        file = self.folder / "facts.json"
+        assert self.exit_code(TELL % str(file)) == 0
+        return dict(json.loads(file.read_text()))
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[Client]:
+    started = Client(tmp_path)
+    try:
+        yield started
+    finally:
+        started.kill()
+        for stream in (started.process.stdin, started.process.stdout):
+            assert stream is not None
+            stream.close()
+    until(lambda: not is_alive(started.server))
+
+
+def test_a_forked_process_has_the_imports_of_the_parent_and_its_own_random_numbers_and_default_signals(
+    client: Client, tmp_path: Path
+) -> None:
+    first, second = client.facts(), client.facts()
+    assert first.pop("random") != second.pop("random")
+    assert first == second
+    assert (first["parent"], first["threads"], first["is_imported"]) == (client.server_pid, 1, True)
+    assert first["handlers"] == [True, True]
+    assert first["argv"].split("\0")[-2] == str(tmp_path / "fork.sock"), "the arguments of the client, and no other"
+    assert (tmp_path / "fork.sock").stat().st_mode & 0o777 == 0o600
+
+
+def test_exit_codes_arrive_no_zombie_stays_and_the_server_survives(client: Client) -> None:
+    assert client.exit_code("import os; os._exit(7)") == 7
+    assert client.exit_code("import os, signal; os.kill(os.getpid(), signal.SIGKILL)") == -signal.SIGKILL
+    assert client.exit_code("import ctypes; ctypes.string_at(0)") == -signal.SIGSEGV
+    os.kill(client.server_pid, signal.SIGTERM)  # as a service manager does to all processes of a service
+    sleeper = client.fork(SLEEP)
+    children = Path(f"/proc/{client.server_pid}/task/{client.server_pid}/children")
+    assert children.read_text().split() == [str(sleeper)]
+    os.kill(sleeper, signal.SIGTERM)
+
+
+def test_a_killed_server_takes_its_processes_and_its_client_with_it(client: Client) -> None:
+    sleeper = process_identity(client.fork(SLEEP))
+    os.kill(client.server_pid, signal.SIGKILL)
+    assert client.end() == -signal.SIGTERM
+    until(lambda: not is_alive(sleeper))
+
+
+def test_the_server_of_a_killed_client_ends_with_its_last_process(client: Client) -> None:
+    sleeper = client.fork(SLEEP)
+    client.kill()
+    assert is_alive(process_identity(sleeper))
+    assert is_alive(client.server)
+    os.kill(sleeper, signal.SIGTERM)
+    until(lambda: not is_alive(client.server))
+
+
+def test_a_process_with_another_thread_is_not_forked(tmp_path: Path) -> None:
+    script = """
+        import sys, threading
+        from pathlib import Path
+        from zk_pipeline.runtime.fork_server import start_fork_server
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+        print(start_fork_server(Path(sys.argv[1]) / "fork.sock"), flush=True)
+    """
+    with child(script, tmp_path) as threaded:
+        assert threaded.hear() == "False"
+    assert list(tmp_path.iterdir()) == []
