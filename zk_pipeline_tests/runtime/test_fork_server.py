@@ -30,7 +30,7 @@ CLIENT = """
             process.join()
             print(process.exitcode, flush=True)
 """
-SLEEP = "import time; time.sleep(600)"
+SLEEP = "import pathlib, time; pathlib.Path(%r).touch(); time.sleep(600)"
 TELL = """
 import json, os, random, signal, sys
 facts = {
@@ -62,6 +62,13 @@ class Client(Child):
         self.process.stdin.write(json.dumps(script) + "\n")
         self.process.stdin.flush()
         return int(self.hear())
+
+    def fork_sleeper(self) -> int:
+        """Process id of a process that sleeps."""
+        file = self.folder / "sleeps"
+        pid = self.fork(SLEEP % str(file))
+        until(file.exists)
+        return pid
 
     def exit_code(self, script: str) -> int:
         self.fork(script)
@@ -104,21 +111,28 @@ def test_exit_codes_arrive_no_zombie_stays_and_the_server_survives(client: Clien
     assert client.exit_code("import os, signal; os.kill(os.getpid(), signal.SIGKILL)") == -signal.SIGKILL
     assert client.exit_code("import ctypes; ctypes.string_at(0)") == -signal.SIGSEGV
     os.kill(client.server_pid, signal.SIGTERM)  # as a service manager does to all processes of a service
-    sleeper = client.fork(SLEEP)
+    sleeper = client.fork_sleeper()
     children = Path(f"/proc/{client.server_pid}/task/{client.server_pid}/children")
     assert children.read_text().split() == [str(sleeper)]
     os.kill(sleeper, signal.SIGTERM)
 
 
+def test_a_forked_process_ends_by_a_signal_that_it_gets_at_once(client: Client) -> None:
+    ended = [process_identity(client.fork("import time; time.sleep(600)")) for _ in range(3)]
+    for process in ended:
+        os.kill(int(process.split(":")[1]), signal.SIGTERM)
+    until(lambda: not any(map(is_alive, ended)))
+
+
 def test_a_killed_server_takes_its_processes_and_its_client_with_it(client: Client) -> None:
-    sleeper = process_identity(client.fork(SLEEP))
+    sleeper = process_identity(client.fork_sleeper())
     os.kill(client.server_pid, signal.SIGKILL)
     assert client.end() == -signal.SIGTERM
     until(lambda: not is_alive(sleeper))
 
 
 def test_the_server_of_a_killed_client_ends_with_its_last_process(client: Client) -> None:
-    sleeper = client.fork(SLEEP)
+    sleeper = client.fork_sleeper()
     client.kill()
     assert is_alive(process_identity(sleeper))
     assert is_alive(client.server)
