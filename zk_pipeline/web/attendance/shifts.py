@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import time
+from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from zk_pipeline.attendance.hours import wall_time
+from zk_pipeline.attendance.shift_rules import RULE_TEXTS
 from zk_pipeline.attendance.shifts import BOUNDS, THRESHOLDS, WEEKDAYS, Assignment, Shift, Target
 from zk_pipeline.errors import UsageError
 from zk_pipeline.http.auth import Identity
@@ -106,14 +108,16 @@ def _shift(name: str, fields: Form) -> Shift:
     start, end = times["start"], times["end"]
     if start is None or end is None:
         raise UsageError("a shift needs a start and an end")
+    rules: dict[str, Any] = {bound: _hours(fields, bound) for bound in BOUNDS}
+    rules |= {name: _minutes(fields, name) for name in THRESHOLDS}
+    rules |= {name: fields.get(name, "") for name in RULE_TEXTS}
     return Shift(
         name=name,
         start=start,
         end=end,
         workday_starts_at=times["workday_starts_at"],
         weekdays=tuple(day for day in WEEKDAYS if fields.get(f"on_{day}") == "on"),
-        **{bound: _hours(fields, bound) for bound in BOUNDS},  # type: ignore[arg-type]
-        **{name: _minutes(fields, name) for name in THRESHOLDS},
+        **rules,
     )
 
 
@@ -151,6 +155,7 @@ def _shown(one: Shift) -> Form:
     times = {name: f"{at:%H:%M}" for name in ("start", "end", "workday_starts_at") if (at := getattr(one, name))}
     bounds = {bound: f"{hours:g}" for bound in BOUNDS if (hours := getattr(one, bound)) is not None}
     bounds |= {name: f"{minutes}" for name in THRESHOLDS if (minutes := getattr(one, name))}
+    bounds |= {name: getattr(one, name) for name in RULE_TEXTS}
     return {"name": one.name} | times | bounds | {f"on_{day}": "on" for day in one.weekdays}
 
 
@@ -173,6 +178,7 @@ def _draw_list(
         problem=problem,
         fields=fields or {},
         shifts=services.store.shifts.all(),
+        rules=RULE_TEXTS,
         assignments=services.store.shifts.assignments(),
         settings=services.settings,
         all_weekdays=WEEKDAYS,
@@ -203,5 +209,6 @@ def _draw_form(
         weekdays=WEEKDAYS,
         bounds=BOUNDS,
         thresholds=THRESHOLDS,
+        rules=RULE_TEXTS,
         settings=services.settings,
     )
