@@ -27,11 +27,11 @@ _log = logging.getLogger(__name__)
 def start_fork_server(address: Path) -> bool:
     """Fork the server of the start method `forkserver` from this process. `address`: path of its Unix socket.
 
-    The server ends with this process and the last process that it has forked. If it dies, the processes that it has
-    forked are killed, since nothing learns their exit code any more, and this process gets SIGTERM.
+    The server ends after this process and the last process that it has forked. If it dies, the kernel kills those
+    processes, because their exit codes would be lost, and this process gets SIGTERM.
 
-    Returns False and starts nothing if this process has other threads: locks that they hold would stay locked in
-    forked processes. Only Linux tells.
+    Returns False and starts nothing if this process has other threads, whose locks would stay locked in a forked
+    process, and on systems other than Linux, where threads are not counted in /proc.
     """
     if sys.platform != "linux" or len(list(Path("/proc/self/task").iterdir())) > 1:
         _log.warning("no fork server: this process has other threads, or is not on Linux")

@@ -31,7 +31,7 @@ CLIENT = """
             print(process.exitcode, flush=True)
 """
 SLEEP = "import pathlib, time; pathlib.Path(%r).touch(); time.sleep(600)"
-TELL = """
+FACTS = """
 import json, os, random, signal, sys
 facts = {
     "parent": os.getppid(),
@@ -75,9 +75,9 @@ class Client(Child):
         return int(self.hear())
 
     def facts(self) -> dict[str, Any]:
-        """What a forked process tells of itself."""
+        """Facts that a forked process reports about itself."""
         file = self.folder / "facts.json"
-        assert self.exit_code(TELL % str(file)) == 0
+        assert self.exit_code(FACTS % str(file)) == 0
         return dict(json.loads(file.read_text()))
 
 
