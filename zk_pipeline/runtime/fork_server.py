@@ -56,9 +56,13 @@ def start_fork_server(address: Path) -> bool:
 
 def _serve(listener: socket.socket, alive_reader: int) -> NoReturn:
     """Fork a process per request until no client is left. In the process of the fork server."""
-    server = os.getpid()
+    server, has_begun = os.getpid(), False
 
     def begin() -> None:
+        nonlocal has_begun
+        if has_begun:  # a process that a forked one has forked
+            return
+        has_begun = True
         end_with_parent(signal.SIGKILL)
         if os.getppid() != server:  # it died before
             os._exit(1)

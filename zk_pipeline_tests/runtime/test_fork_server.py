@@ -31,6 +31,11 @@ CLIENT = """
             print(process.exitcode, flush=True)
 """
 SLEEP = "import pathlib, time; pathlib.Path(%r).touch(); time.sleep(600)"
+FORK = """
+import os
+child = os.fork()
+os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) if child else 3)
+"""
 FACTS = """
 import json, os, random, signal, sys
 facts = {
@@ -110,6 +115,7 @@ def test_exit_codes_arrive_no_zombie_stays_and_the_server_survives(client: Clien
     assert client.exit_code("import os; os._exit(7)") == 7
     assert client.exit_code("import os, signal; os.kill(os.getpid(), signal.SIGKILL)") == -signal.SIGKILL
     assert client.exit_code("import ctypes; ctypes.string_at(0)") == -signal.SIGSEGV
+    assert client.exit_code(FORK) == 3
     os.kill(client.server_pid, signal.SIGTERM)  # as a service manager does to all processes of a service
     sleeper = client.fork_sleeper()
     children = Path(f"/proc/{client.server_pid}/task/{client.server_pid}/children")
