@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from zk_pipeline.web import deliveries, login, overview, runs
-from zk_pipeline.web.attendance import day, exports, holidays, lists, month_sheet, presence, reviews, shifts
+from zk_pipeline.web.attendance import (
+    day,
+    exports,
+    holidays,
+    leaves,
+    lists,
+    month_sheet,
+    presence,
+    punch_requests,
+    reviews,
+    shifts,
+)
 from zk_pipeline.web.devices import forms, pages, quarantine
 
 # `forms` before `pages`: /devices/new is not a device.
@@ -16,6 +27,7 @@ _PAGES = (
     presence,
     lists,
     reviews,
+    punch_requests,
     day,
     deliveries,
     quarantine,
@@ -23,5 +35,6 @@ _PAGES = (
     month_sheet,
     shifts,
     holidays,
+    leaves,
 )
 ROUTERS = tuple(page.router for page in _PAGES)
