@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from zk_pipeline.api.catalog_models import catalog_model
+from zk_pipeline.api.leaves import LeaveAnswer
 from zk_pipeline.api.responses import FAILURES
 from zk_pipeline.http.auth import Reader
 from zk_pipeline.http.fields import Date, Instant, as_instant
@@ -36,6 +37,9 @@ ExplainedAnswer = catalog_model(
     "raw_punches",
     {
         "site": "Site of its device",
+        "punch_direction": "in or out",
+        "direction_source": "Where the direction comes from: the device (entry or exit gate), the punch_state, or "
+        "alternation of the punches of the day",
         "poll_id": "Poll that stored it first (device_polls.id); null for a manual punch",
         "stored_at": "When it was stored, or approved (instant, UTC)",
         "read_local": "Recorded time, if a clock correction changed it",
@@ -66,6 +70,7 @@ class Explained(BaseModel):
     as_of: datetime | None
     punches: list[ExplainedAnswer]  # type: ignore[valid-type]
     revisions: list[RevisionAnswer]  # type: ignore[valid-type]
+    leaves: list[LeaveAnswer] = Field(description="Leaves of the user on this date")  # type: ignore[valid-type]
 
 
 @router.get("/explain/", response_model=Explained)
@@ -74,12 +79,13 @@ def explain(services: Given, _: Reader, query: Annotated[ExplainParameters, Quer
     day = date.fromisoformat(query.date)
     every_site = services.store.explanations.explain(query.user_id, day, as_of=as_instant(query.as_of))
     explained = every_site.at(query.site)
-    if not explained.punches and not explained.revisions:
-        raise HTTPException(404, "There are no punches and no revisions of this user on that date.")
+    if not explained.punches and not explained.revisions and not explained.leaves:
+        raise HTTPException(404, "There are no punches, revisions and leaves of this user on that date.")
     return {
         "user_id": explained.user_id,
         "work_date": explained.work_date,
         "as_of": explained.as_of,
         "punches": explained.punches,
         "revisions": explained.revisions,
+        "leaves": explained.leaves,
     }

@@ -16,7 +16,7 @@ from importlib import import_module
 import click
 
 from zk_pipeline import __version__
-from zk_pipeline.errors import UsageError, ZkPipelineError
+from zk_pipeline.errors import RowsRefused, UsageError, ZkPipelineError
 from zk_pipeline.runtime.processes import check_for_end, ended_by, run_with_graceful_shutdown
 
 # Name: (module under `zk_pipeline.cli`, summary in `--help`). Modules are imported when used: `--help` must not import
@@ -30,6 +30,7 @@ COMMANDS = {
     "device": ("terminals.device", "Register terminals and maintain them."),
     "shift": ("attendance.shift", "Shifts besides the hours of the settings, and their assignments."),
     "holiday": ("attendance.holiday", "Dates on which no attendance is expected."),
+    "leave": ("attendance.leave", "Leave and other reasons of absence."),
     "who": ("attendance.who", "List who is in now, by site."),
     "punch": ("attendance.punch", "Manual punches: requests for punches that no terminal recorded, and decisions."),
     "explain": ("attendance.explain", "Punches, rules, revisions and deliveries of one attendance day."),
@@ -42,6 +43,8 @@ COMMANDS = {
     "test-crm": ("crm.connectivity", "Check the CRM's connection and credentials without creating a record."),
     "live": ("terminals.live", "Store punches as the terminals report them."),
     "export": ("attendance.export", "Export raw punches, attendance days or absences as a CSV, Parquet or Excel file."),
+    "period": ("attendance.period", "Payroll periods: open, close, open again, list adjustments."),
+    "payroll": ("attendance.payroll", "Hours by pay class, for payroll systems."),
     "month": ("attendance.month", "Print the month sheet of one employee."),
     "backup": ("store.backup", "Make a verified copy of the store while runs continue."),
     "restore": ("store.backup", "Replace the store by a backup."),
@@ -124,7 +127,8 @@ def _run_command(arguments: Sequence[str] | None) -> int:
         _print_error(error.format_message() + hint)
         return error.exit_code
     except ZkPipelineError as error:
-        _print_error(str(error))
+        for line in [f"{error.head}:", *error.rows] if isinstance(error, RowsRefused) else [str(error)]:
+            _print_error(line)
         return 2 if isinstance(error, UsageError) else 1
     except (KeyboardInterrupt, click.Abort):
         _print_error("interrupted")

@@ -15,6 +15,7 @@ from zk_pipeline.store.locks.lock_statistics import LockSummary
 from zk_pipeline.store.maintenance.backups import Backups
 from zk_pipeline.store.maintenance.restore import Restore
 from zk_pipeline.store.maintenance.retention import Retention
+from zk_pipeline.store.payroll.periods import PayrollStore
 from zk_pipeline.store.quality.alerts import AlertStore
 from zk_pipeline.store.quality.quality import Quality
 from zk_pipeline.store.quality.repairs import Repairs
@@ -32,6 +33,7 @@ from zk_pipeline.store.queries.month_query import PersonMonthStore
 from zk_pipeline.store.queries.overview import Overview
 from zk_pipeline.store.queries.reviews import ReviewStore
 from zk_pipeline.store.shifts.holidays import HolidayStore
+from zk_pipeline.store.shifts.leaves import LeaveStore
 from zk_pipeline.store.shifts.shift_plan import PlanApplied, ShiftPlan, apply_plan
 from zk_pipeline.store.shifts.shifts import ShiftStore
 from zk_pipeline.store.terminals.clock_corrections import CorrectionStore
@@ -123,6 +125,10 @@ class Store:
         return apply_plan(self.database, self.clock, plan, prune=prune)
 
     @property
+    def leaves(self) -> LeaveStore:
+        return LeaveStore(self.database, self.clock)
+
+    @property
     def absences(self) -> AbsenceStore:
         return AbsenceStore(self.database)
 
@@ -133,6 +139,10 @@ class Store:
     @property
     def manual_punches(self) -> ManualPunchStore:
         return ManualPunchStore(self.database, self.clock)
+
+    @property
+    def payroll(self) -> PayrollStore:
+        return PayrollStore(self.database, self.clock)
 
     @property
     def quarantine(self) -> QuarantineStore:

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from zk_pipeline.web import deliveries, login, overview, runs
-from zk_pipeline.web.attendance import day, exports, holidays, lists, month_sheet, presence, reviews, shifts
+from zk_pipeline.web.attendance import (
+    day,
+    exports,
+    holidays,
+    leaves,
+    lists,
+    month_sheet,
+    payroll,
+    presence,
+    punch_requests,
+    reviews,
+    shifts,
+)
 from zk_pipeline.web.devices import forms, pages, quarantine
 
 # `forms` before `pages`: /devices/new is not a device.
@@ -16,12 +28,15 @@ _PAGES = (
     presence,
     lists,
     reviews,
+    punch_requests,
     day,
     deliveries,
     quarantine,
     exports,
     month_sheet,
+    payroll,
     shifts,
     holidays,
+    leaves,
 )
 ROUTERS = tuple(page.router for page in _PAGES)

@@ -17,13 +17,17 @@ from zk_pipeline.devices.models import Device
 from zk_pipeline.operations.files.shift_file import read_shift_file
 from zk_pipeline.operations.process import process_dates, stale_dates, work_rules
 from zk_pipeline.store.engine.database import Where
+from zk_pipeline.store.shifts.leaves import NewLeave
 from zk_pipeline.store.store import Store
+from zk_pipeline.store.work_dates.manual_punches import STATES, PunchRequest
 from zk_pipeline_tests.attendance.golden_days import (
     PAGE,
+    ByHand,
     Case,
     ChangedSettings,
     Clock,
     Log,
+    OnLeave,
     Processed,
     ShiftFile,
     Step,
@@ -42,9 +46,13 @@ CASES = cases(PAGE.read_text("utf-8"))
 DAYS = """
 SELECT user_id, site, work_date, clock_in, clock_out, clock_in_local, clock_out_local, punch_count, worked_minutes,
        outlier_codes, outlier_reason, revision, is_incomplete, is_outlier, shift, day_off, worked_minutes_source,
-       attendance_status, judged_by, late_minutes, early_leave_minutes, break_minutes, break_source, overtime_minutes,
-       overtime_class, night_minutes
-FROM daily_attendance ORDER BY user_id, site, work_date
+       attendance_status, judged_by, late_minutes, early_leave_minutes, directions, break_minutes, break_source,
+       overtime_minutes, overtime_class, night_minutes
+FROM daily_attendance LEFT JOIN (
+    SELECT site, user_id, work_date, string_agg(punch_direction, ' ' ORDER BY punched_at, device) AS directions
+    FROM punch_directions GROUP BY ALL
+) USING (site, user_id, work_date)
+ORDER BY user_id, site, work_date
 """
 
 
@@ -62,6 +70,8 @@ def test_a_day_worked_out_by_hand_is_the_day_that_is_stored(
         clock.now = LONG_AFTER
         found = rows_of(case, request.getfixturevalue("store"), clock, request.getfixturevalue("tmp_path"))
     shows = [shown(row, case) for row in found]
+    if "leave" in case.columns:
+        shows = with_leave(shows, request.getfixturevalue("store"))
     assert shows == sorted(case.rows, key=lambda row: (row["person"], row["site"], row["work date"]))
 
 
@@ -107,8 +117,25 @@ def together(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory) 
     return of
 
 
+def with_leave(shows: list[dict[str, str]], store: Store) -> list[dict[str, str]]:
+    """The rows with the leave of their dates, and the absences."""
+    for row in shows:
+        explained = store.explanations.explain(row["person"], date.fromisoformat(row["work date"]))
+        row["leave"] = " / ".join(one.kind + (f" ({one.day_part})" if one.day_part else "") for one in explained.leaves)
+    _, absences = store.absences.page(limit=100)
+    blank = dict.fromkeys(shows[0], "")
+    absent = [
+        blank | {"person": one.user_id, "site": one.site, "work date": str(one.date)}
+        | {"status": "absent", "leave": one.leave or ""}
+        for one in absences
+    ]  # fmt: skip
+    return sorted(shows + absent, key=lambda row: (row["person"], row["site"], row["work date"]))
+
+
 def registered(step: Terminal) -> Device:
-    return replace(device(step.name, timezone=step.zone, site=step.site), trust_punch_states=step.trusted)
+    return replace(
+        device(step.name, timezone=step.zone, site=step.site), trust_punch_states=step.trusted, direction=step.direction
+    )
 
 
 def take(step: Step, store: Store, clock: StoppedClock, settings: Settings, tmp_path: Path) -> None:
@@ -120,6 +147,19 @@ def take(step: Step, store: Store, clock: StoppedClock, settings: Settings, tmp_
         file = tmp_path / "shifts.yaml"
         file.write_text(step.text, "utf-8")
         store.apply_shifts(read_shift_file(file))
+    elif isinstance(step, ByHand):
+        words = {number: word for word, number in STATES.items()}
+        wanted = [PunchRequest(person, step.site, at, words[state], "forgotten") for person, at, state in step.punches]
+        ids = [one.id for one in store.manual_punches.request(wanted, "supervisor")]
+        if step.decision == "approved":
+            store.manual_punches.decide(ids, "approved", "HR", may_be_own=False)
+        elif step.decision == "rejected":
+            store.manual_punches.decide(ids, "rejected", "HR", reason="not there", may_be_own=False)
+    elif isinstance(step, OnLeave):
+        leave = NewLeave(
+            user_id=step.person, first_date=step.first, last_date=step.last, kind=step.kind, day_part=step.day_part
+        )
+        store.leaves.add(leave, "HR")
     elif isinstance(step, Processed):
         dates = [one.work_date for one in stale_dates(store, settings, last=date(2200, 1, 1))]
         assert process_dates(store, dates, work_rules(settings), run_id=None).failed == {}
@@ -143,7 +183,7 @@ def shown(row: Row, case: Case) -> dict[str, str]:
     shift, day_off, worked_minutes_source, status, judged_by = (
         (text or "").replace(f"{case.name}: ", "") for text in row[14:19]
     )
-    late, early, *pay = row[19:]
+    late, early, directions, *pay = row[19:]
     assert (half, odd) == (left is None, bool(codes))
     said = {
         "person": person,
@@ -165,7 +205,9 @@ def shown(row: Row, case: Case) -> dict[str, str]:
         "early": "" if early is None else str(early),
         "status": status,
         "judged by": judged_by,
+        "directions": directions,
         **dict(zip(PAY, ("" if value is None else str(value) for value in pay), strict=True)),
+        "leave": "",
     }
     return {name: said[name] for name in case.columns}
 

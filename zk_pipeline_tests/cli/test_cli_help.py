@@ -17,6 +17,7 @@ from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
 from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
+from zk_pipeline_tests.store.store_fixtures import ingest
 
 APART = {"watchdog", "test-alerts"}  # need a daemon or a channel: tested in test_cli_alerting
 # Run until interrupted: tested in the folder of the demo.
@@ -32,7 +33,7 @@ def commands() -> Iterator[tuple[str, ...]]:
 
 
 EVERY = list(commands())
-GROUPS = {"device", "shift", "holiday", "punch", "quarantine", "api-token"}
+GROUPS = {"device", "shift", "holiday", "leave", "punch", "quarantine", "api-token", "period", "payroll"}
 LEAVES = [path for path in EVERY if len(path) > 1 or path[0] not in GROUPS]
 
 
@@ -53,6 +54,7 @@ def main_office(fleet: Fleet, home_store: Store, tmp_path: Path, monkeypatch: py
     (tmp_path / "punches.csv").write_text(f"user_id,site,at,state,reason\n1001,Head office,{MONDAY} 08:30,in,power\n")
     event = f"BEGIN:VEVENT\nDTSTART;VALUE=DATE:{MONDAY:%Y%m%d}\nSUMMARY:Feast\nEND:VEVENT\n"
     (tmp_path / "holidays.ics").write_text(event)
+    (tmp_path / "leave.csv").write_text(f"user_id,first_date,kind\n1001,{MONDAY},sick leave\n")
     (tmp_path / "devices.yaml").write_text("devices:\n  - {name: Main Office, ip: 192.0.2.10}\n")
     monkeypatch.chdir(tmp_path)
 
@@ -66,6 +68,8 @@ def test_the_example_of_a_command_works(zk: CommandLine, home_store: Store, path
         home_store.devices.remove("Main Office")
     if path in {("month",), ("explain",)}:
         zk("poll")  # stores the user
+    if path[0] in {"punch", "leave"}:
+        ingest(home_store, "Main Office", users=[("1001", 1, "Ada", 0, 0)])
     if path[0] == "shift" and path[1] != "add":
         assert zk("shift", "add", "night", "--start", "22:00", "--end", "06:00").code == 0
     if path == ("shift", "unassign"):
@@ -75,14 +79,27 @@ def test_the_example_of_a_command_works(zk: CommandLine, home_store: Store, path
         assert zk("shift", "assign", "night", "--user", "1001").code == 0
     if path in {("punch", "approve"), ("punch", "reject")}:
         assert zk(*example_of(zk, "punch", "request")).code == 0
+    if path == ("leave", "remove"):
+        assert zk(*example_of(zk, "leave", "add")).code == 0
     if path == ("holiday", "remove"):
         assert zk("holiday", "add", str(MONDAY), "Labour Day").code == 0
+    if path[0] in {"period", "payroll"}:
+        prepare_period(zk, path[1], next((one for one in arguments if one.startswith("2026-")), ""))
     if path == ("api-token", "revoke"):
         assert zk("api-token", "create", arguments[2]).code == 0
     if path == ("restore",):
         zk("backup", "backup.duckdb")
     result = zk(*arguments)
     assert (result.code, result.err) == (0, "")
+
+
+def prepare_period(zk: CommandLine, command: str, period: str) -> None:
+    if command in {"close", "reopen", "diff", "export"}:
+        assert zk("period", "open", period).code == 0
+    if command == "close":
+        zk("poll")
+    if command in {"reopen", "export"}:
+        assert zk("period", "close", period, "--force").code == 0
 
 
 @pytest.mark.parametrize("name", sorted(ENDLESS))

@@ -85,6 +85,11 @@ WHOLE = [
          "`zk-pipeline punch list --open` shows them; `punch approve ID` or `punch reject ID --reason TEXT` decides",
          "SELECT count(*), min(site || ' ' || user_id || ' ' || punched_at_local) FROM manual_punches "
          "WHERE decision IS NULL"),
+    Rule("payroll-days", "error", "paid days are stored twice, or belong to no closed payroll period", REPORT,
+         "SELECT count(*), min(period || ' ' || user_id || ' ' || work_date) FROM ("
+         "SELECT period, site, user_id, work_date FROM payroll_days "
+         "GROUP BY ALL HAVING count(*) > 1 "
+         "OR period NOT IN (SELECT period FROM payroll_periods WHERE state = 'closed'))"),
     Rule("dead-letters", "warning", "deliveries have failed permanently",
          "correct the cause, then `zk-pipeline sync --retry-failed`",
          "SELECT count(*), min(work_date || ' ' || user_id) FROM crm_deliveries WHERE state = 'failed'"),
@@ -106,8 +111,8 @@ WHOLE = [
          "work dates were processed from in and out states that an upgrade has corrected since", _REMAKE,
          "SELECT count(*), min(day.work_date)::VARCHAR FROM (SELECT DISTINCT work_date, device FROM daily_attendance) "
          "AS day JOIN work_dates USING (work_date) JOIN devices AS device ON device.name = day.device "
-         "WHERE device.trust_punch_states AND device.log_layout IN ('16', '8-MA300') AND work_dates.processed_at < "
-         "(SELECT min(applied_at) FROM schema_migrations WHERE version = 13)"),
+         "WHERE device.trust_punch_states AND device.direction IS NULL AND device.log_layout IN ('16', '8-MA300') "
+         "AND work_dates.processed_at < (SELECT min(applied_at) FROM schema_migrations WHERE version = 13)"),
     Rule("clocks", "warning", "punches came from a clock that was wrong and are part of no day",
          "`zk-pipeline device set-clock NAME`, then `device correct-clock` for what it recorded before",
          "SELECT count(*), min(device) FROM raw_punches "
@@ -174,6 +179,14 @@ PER_SPAN = [
          "terminals within walking distance can share a site (`zk-pipeline device update NAME --site SITE`)",
          f"SELECT count(*), min({_WHO}) FROM (SELECT user_id, work_date FROM daily_attendance {_DAYS} "
          "GROUP BY ALL HAVING count(DISTINCT site) > 1)"),
+    Rule("after-midnight", "warning", "days have no clock-out, and the next one begins with a punch after midnight",
+         "if it is the clock-out of the day before, begin their work dates later: `zk-pipeline shift update SHIFT "
+         "--workday-starts-at 04:00`, or WORKDAY_STARTS_AT for users without a shift",
+         f"SELECT count(*), min(day.work_date || ' ' || day.user_id) FROM ("
+         f"FROM daily_attendance {_DAYS} AND is_incomplete) AS day "
+         "JOIN daily_attendance AS next ON next.site = day.site AND next.user_id = day.user_id "
+         "AND next.work_date = day.work_date + 1 AND next.clock_in_local < next.work_date + INTERVAL 4 HOUR "
+         "AND list_contains(next.outlier_codes, 'CLOCK_IN_TOO_EARLY')"),
     Rule("days-dates", "error", "days are of a work date that is not listed", _REMAKE,
          f"SELECT count(*), min(work_date)::VARCHAR FROM daily_attendance {_DAYS} "
          "AND work_date NOT IN (SELECT work_date FROM work_dates)"),

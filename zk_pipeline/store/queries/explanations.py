@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 
 from zk_pipeline.store.engine.database import Connection, Database
-from zk_pipeline.store.work_dates.assignment import assign_work_dates, valid_punches
+from zk_pipeline.store.shifts.leaves import Leave, read_leaves
+from zk_pipeline.store.work_dates.assignment import assign_work_dates, stored_debounce, valid_punches
+from zk_pipeline.store.work_dates.punch_directions import DEVICE_DIRECTION, DIRECTION, IS_TRUSTED, SOURCE
 
 PUNCH_STATES = {0: "in", 1: "out", 2: "break out", 3: "break in", 4: "overtime in", 5: "overtime out"}
 
@@ -23,6 +25,9 @@ class ExplainedPunch:
     punched_at_local: datetime
     punched_at: datetime
     punch_state: int
+    work_code: int | None
+    punch_direction: str  # in or out
+    direction_source: str  # device, punch_state or alternation
     poll_id: int | None
     stored_at: datetime
     read_local: datetime | None
@@ -79,7 +84,7 @@ class Revision:
 class Explanation:
     """`revisions` in order; the last of each site is valid at `as_of`, or (None) now.
 
-    `punches` are assigned by the current shifts; with `as_of`, only those stored by then.
+    `punches` are assigned by the current shifts; with `as_of`, only those stored by then. `leaves` were active then.
     """
 
     user_id: str
@@ -87,6 +92,7 @@ class Explanation:
     as_of: datetime | None
     punches: list[ExplainedPunch]
     revisions: list[Revision]
+    leaves: list[Leave]
 
     @property
     def sites(self) -> list[str]:
@@ -101,7 +107,11 @@ class Explanation:
             self,
             punches=[one for one in self.punches if one.site == site],
             revisions=[one for one in self.revisions if one.site == site],
+            leaves=self.leaves_at(site),
         )
+
+    def leaves_at(self, site: str) -> list[Leave]:
+        return [one for one in self.leaves if one.site in (None, site)]
 
 
 @dataclass(frozen=True)
@@ -112,8 +122,10 @@ class Explanations:
         """Explain the day of a user at every site, in one read."""
         with self.database.read("explain a day") as connection:
             punches = _punches(connection, user_id, work_date, as_of)
-            rows = connection.execute(_REVISIONS, {"user": user_id, "date": work_date, "as_of": as_of}).fetchall()
-        return Explanation(user_id, work_date, as_of, punches, [Revision(*row) for row in rows])
+            values: dict[str, object] = {"user": user_id, "date": work_date, "as_of": as_of}
+            rows = connection.execute(_REVISIONS, values).fetchall()
+            leaves = read_leaves(connection, _LEAVES, values)
+        return Explanation(user_id, work_date, as_of, punches, [Revision(*row) for row in rows], leaves)
 
 
 def _punches(connection: Connection, user_id: str, day: date, as_of: datetime | None) -> list[ExplainedPunch]:
@@ -121,22 +133,52 @@ def _punches(connection: Connection, user_id: str, day: date, as_of: datetime | 
     placing = assign_work_dates(connection, pairs=pairs, values={"user": user_id})
     rows = connection.execute(
         f"""
-        SELECT coalesce(device.site, punch.device) AS site, punch.device, punch.punched_at_local, punch.punched_at,
-               punch.punch_state, punch.first_poll_id, coalesce(stored.created_at, manual.decided_at) AS stored_at,
-               CASE WHEN stored.punched_at_local <> punch.punched_at_local THEN stored.punched_at_local END,
-               manual.id, manual.reason, manual.requested_by, manual.decided_by
-        FROM {placing.punches} AS punch {placing.join}
-        LEFT JOIN raw_punches AS stored ON stored.seq = punch.seq
-        LEFT JOIN manual_punches AS manual ON manual.seq = punch.seq
-        LEFT JOIN devices AS device ON device.name = punch.device
-        WHERE punch.user_id = $user AND punch.punched_at_local >= $first AND punch.punched_at_local < $last
-          AND {placing.work_date} = $first::DATE AND ($as_of IS NULL OR stored_at <= $as_of)
-        ORDER BY site, punch.punched_at, punch.device
+        WITH placed AS (
+            SELECT coalesce(device.site, punch.device) AS site, punch.device, punch.punched_at_local, punch.punched_at,
+                   punch.punch_state, stored.work_code, punch.first_poll_id,
+                   coalesce(stored.created_at, manual.decided_at) AS stored_at,
+                   CASE WHEN stored.punched_at_local <> punch.punched_at_local THEN stored.punched_at_local
+                        END AS read_local,
+                   manual.id, manual.reason, manual.requested_by, manual.decided_by,
+                   {DEVICE_DIRECTION} AS device_direction, {IS_TRUSTED} AS is_trusted
+            FROM {placing.punches} AS punch {placing.join}
+            LEFT JOIN raw_punches AS stored ON stored.seq = punch.seq
+            LEFT JOIN manual_punches AS manual ON manual.seq = punch.seq
+            LEFT JOIN devices AS device ON device.name = punch.device
+            WHERE punch.user_id = $user AND punch.punched_at_local >= $first AND punch.punched_at_local < $last
+              AND {placing.work_date} = $first::DATE AND ($as_of IS NULL OR stored_at <= $as_of)
+        ),
+        spaced AS (
+            SELECT *, epoch_us(punched_at) - lag(epoch_us(punched_at)) OVER (
+                PARTITION BY site ORDER BY punched_at, device, punched_at_local
+            ) AS pause
+            FROM placed
+        ),
+        numbered AS (
+            SELECT *, count(*) FILTER (WHERE pause IS NULL OR pause >= $debounce) OVER (
+                PARTITION BY site ORDER BY punched_at, device, punched_at_local
+            ) AS number
+            FROM spaced
+        )
+        SELECT site, device, punched_at_local, punched_at, punch_state, work_code, {DIRECTION}, {SOURCE}, first_poll_id,
+               stored_at, read_local, id, reason, requested_by, decided_by
+        FROM numbered ORDER BY site, punched_at, device, punched_at_local
         """,  # noqa: S608 (constant SQL)
-        {"user": user_id, "first": day, "last": day + timedelta(days=2), "as_of": as_of},
+        {
+            "user": user_id,
+            "first": day,
+            "last": day + timedelta(days=2),
+            "as_of": as_of,
+            "debounce": stored_debounce(connection) * 1_000_000,
+        },
     ).fetchall()
     return [ExplainedPunch(*row) for row in rows]
 
+
+_LEAVES = """
+user_id = $user AND $date BETWEEN first_date AND last_date AND CASE WHEN $as_of IS NULL THEN removed_at IS NULL
+    ELSE created_at <= $as_of AND (removed_at IS NULL OR removed_at > $as_of) END
+"""
 
 # A record over several sites has the revision of its latest row, and includes the rows of the other sites.
 _REVISIONS = """

@@ -34,9 +34,13 @@ PARAMETERS = {
     "/quarantine": ["name", "released", "after"],
     "/exports/file": ["what", "format", "start_date", "user_id", "site", "device"],
     "/presence": ["site"],
+    "/payroll/adjustments": ["period"],
+    "/payroll/file": ["period", "profile"],
     "/report": ["site", "date"],
     "/month": ["user_id", "month", "site"],
     "/attendance/day": ["site", "user_id", "date"],
+    "/leaves": ["user_id", "site", "start_date", "page", "done"],
+    "/punch-requests": ["decision", "user_id", "site", "start_date", "page", "done"],
 }
 
 
