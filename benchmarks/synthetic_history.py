@@ -37,7 +37,9 @@ def punched(path: Path, company: Company) -> Store:
     values = {"employees": company.employees, "first": company.first, "days": company.days}
     with store.database.write("punch") as connection:
         connection.execute(_PUNCH, values)
-        connection.execute("UPDATE store_settings SET value = (SELECT max(seq) FROM raw_punches) WHERE name = 'last_seq'")
+        connection.execute(
+            "UPDATE store_settings SET value = (SELECT max(seq) FROM raw_punches) WHERE name = 'last_seq'"
+        )
         connection.execute(
             """
             INSERT INTO work_dates (work_date, latest_punch_seq, processed_seq)

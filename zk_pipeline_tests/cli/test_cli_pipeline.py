@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -260,6 +260,7 @@ def test_the_status_shows_stale_dates_and_failed_polls(zk: CommandLine, gates: F
     zk("poll")
     status = zk("status", "--json").json
     assert status["stale"] == [str(MONDAY), str(WEDNESDAY)]
+    assert status["stale_sites"] == [{"work_date": str(day), "sites": None} for day in (MONDAY, WEDNESDAY)]
     assert (status["unpartitioned"], status["clock_suspects"]) == ([], 1)
     assert status["punches"] == 7
     devices = {one["name"]: (one["last_poll_status"], one["records"]) for one in status["devices"]}
@@ -273,3 +274,6 @@ def test_the_status_shows_stale_dates_and_failed_polls(zk: CommandLine, gates: F
     status = zk("status", "--json").json
     assert (status["stale"], status["days"], status["deliveries"]) == ([], 3, {"pending": 3})
     assert "3 pending; oldest due for 0 min" in zk("status").out
+    gates.punch("North", "1003", datetime.combine(MONDAY, time(12)))
+    zk("poll", "North")
+    assert f"{MONDAY} (North)" in zk("status").out

@@ -13,7 +13,9 @@ from zk_pipeline.store.days.days import DateWritten
 
 
 def date_metadata(written: DateWritten, span: RangeStatistics) -> dict[str, dg.MetadataValue]:
-    """Counts, which the UI plots over the work dates; charts and preview only for a date with punches."""
+    """Counts, which the UI plots over the work dates; charts and preview only for a date with punches.
+    `processed_sites` only if these are not all sites.
+    """
     day = written.work_date
     figures = span.dates.get(day, DateStatistics())
     counts = {
@@ -26,6 +28,8 @@ def date_metadata(written: DateWritten, span: RangeStatistics) -> dict[str, dg.M
     metadata: dict[str, dg.MetadataValue] = {name: dg.MetadataValue.int(count) for name, count in counts.items()}
     names = ("added", "changed", "unchanged", "retracted")
     metadata["changes"] = dg.MetadataValue.json({name: getattr(written, name) for name in names})
+    if written.sites is not None:
+        metadata["processed_sites"] = dg.MetadataValue.text(", ".join(written.sites))
     metadata["outliers"] = dg.MetadataValue.json(dict(figures.codes))
     if figures.punches:
         labels = ["" if hour % 6 else f"{hour:02}" for hour in range(24)]

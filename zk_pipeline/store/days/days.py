@@ -32,8 +32,8 @@ from zk_pipeline.store.work_dates.staleness import StaleDate, dates_outside, sta
 
 @dataclass(frozen=True)
 class DateWritten:
-    """Row counts of one written work date. `revised_at`: when its rows last changed; `is_first`: whether the date was
-    not processed before.
+    """Row counts of one written work date, of all sites. `revised_at`: when its rows last changed; `is_first`: whether
+    the date was not processed before; `sites`: those that were processed, None for all.
     """
 
     work_date: date
@@ -44,6 +44,7 @@ class DateWritten:
     retracted: int
     revised_at: datetime | None = field(default=None, compare=False)
     is_first: bool = field(default=False, compare=False)
+    sites: Sequence[str] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ class DayStore:
             stage_people(connection)
             check_lost_punches(connection, STORED)
             write_revisions(connection, now=now, run_id=run_id, per_site=per_site)
-            written = [DateWritten(*row) for row in count_changes(connection, list(seq))]
+            written = [DateWritten(*row, sites=sites.get(row[0])) for row in count_changes(connection, list(seq))]
             mark_processed(connection, now)
             block_inconsistent_dates(connection, held, now)
             for table in ("staged", "staged_dates", "others", "merged_days", "people_apart", "revised"):

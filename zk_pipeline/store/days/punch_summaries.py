@@ -55,8 +55,8 @@ def summarize(
     debounce_seconds: int,
     stale_at: datetime | None = None,
 ) -> Summaries:
-    """Summaries of every site and user on each of `dates`, in one read. Of a date that is stale at `stale_at`, if given,
-    only the sites that make it so. Raises ValueError for no dates.
+    """Summaries of every site and user on each of `dates`, in one read. Of a date that is stale at `stale_at`, if
+    given, only the sites that make it so. Raises ValueError for no dates.
     """
     if not dates:
         raise ValueError("no work dates to summarize")

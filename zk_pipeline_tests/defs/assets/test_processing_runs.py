@@ -7,14 +7,17 @@ from datetime import date, timedelta
 import dagster as dg
 import pytest
 
+from zk_pipeline.config.settings import load_settings
 from zk_pipeline.defs.instance.instance_health import failed_checks
 from zk_pipeline.defs.partitions import DateRange
+from zk_pipeline.runs import actions
 from zk_pipeline.runs.launcher import Launcher
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.defs.run_fixtures import metadata_of, run_status, statuses, table_of
 from zk_pipeline_tests.gates import MONDAY, NASTY, TUESDAY, WEDNESDAY, present
-from zk_pipeline_tests.store.store_fixtures import device, execute, ingest
+from zk_pipeline_tests.store.store_fixtures import device, execute, ingest, on, rows
 
+SOUTH = "SELECT punch_count, revision, run_id FROM daily_attendance WHERE site = 'Yard'"
 THURSDAY = WEDNESDAY + timedelta(days=1)
 DATES = [MONDAY, TUESDAY, WEDNESDAY, THURSDAY]
 RANGE = DateRange(MONDAY, THURSDAY)
@@ -98,6 +101,27 @@ def test_processing_again_changes_nothing_and_says_so(launcher: Launcher) -> Non
     launcher.process(RANGE)
     again = launcher.process(RANGE).partitions[str(MONDAY)]
     assert again["changes"] == {"added": 0, "changed": 0, "unchanged": 2, "retracted": 0}
+
+
+@pytest.mark.usefixtures("punched")
+def test_late_punches_process_their_site_and_a_request_for_the_date_all_sites(
+    launcher: Launcher, home_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest(home_store, "South", *on(TUESDAY, "12:00", "12:05", user_id="1002"))
+    launcher.process(RANGE)
+    before = rows(home_store, SOUTH)
+    monkeypatch.setenv("DEBOUNCE_SECONDS", "600")
+    changed = Launcher(load_settings(), launcher.instance)
+
+    ingest(home_store, "North", *on(TUESDAY, "07:00"))
+    (late,) = actions.process(changed, home_store, dates=None)
+    assert late.partitions[str(TUESDAY)]["processed_sites"] == "Head office"
+    assert rows(home_store, SOUTH) == before
+
+    ingest(home_store, "North", *on(TUESDAY, "06:00"))
+    (requested,) = actions.process(changed, home_store, dates=(TUESDAY, TUESDAY))
+    assert "processed_sites" not in requested.partitions[str(TUESDAY)]
+    assert [(count - 1, 2, requested.run_id) for count, *_ in before] == rows(home_store, SOUTH)
 
 
 @pytest.mark.usefixtures("punched")

@@ -14,7 +14,7 @@ from zk_pipeline.config.settings import load_settings
 from zk_pipeline.defs.automation.schedules import MAX_RUNS, cron_every, schedules
 from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG
 from zk_pipeline.defs.names import Names
-from zk_pipeline.defs.partitions import DateRange, contiguous
+from zk_pipeline.defs.partitions import STALE_SITES_TAGS, DateRange, contiguous
 from zk_pipeline.defs.resources import resources
 from zk_pipeline.runs.launcher import Launcher
 from zk_pipeline.runtime.processes import process_identity
@@ -44,6 +44,8 @@ def tick(launcher: Launcher, job: str) -> str | list[dict[str, str]]:
     data = evaluated(launcher, job)
     if data.run_requests:
         assert data.skip_message is None
+        if job == "process_attendance":
+            assert all(STALE_SITES_TAGS.items() <= one.tags.items() for one in data.run_requests)
         return [{key: tag for key, tag in one.tags.items() if key in (START, END)} for one in data.run_requests]
     assert data.skip_message is not None
     return data.skip_message

@@ -12,7 +12,7 @@ from zk_pipeline.config.settings import load_settings
 from zk_pipeline.defs.automation.sensors import PartitionChange, partition_change, sensors
 from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG
 from zk_pipeline.defs.names import Names
-from zk_pipeline.defs.partitions import DateRange
+from zk_pipeline.defs.partitions import STALE_SITES_TAGS, DateRange
 from zk_pipeline.defs.resources import resources
 from zk_pipeline.runs.launcher import Launcher
 from zk_pipeline.runtime.processes import process_identity
@@ -36,6 +36,7 @@ def tick(launcher: Launcher, name: str) -> SensorExecutionData:
 def asked(launcher: Launcher) -> list[tuple[str | None, str, str]]:
     """Run key, first and last work date of each run request of `new_punches_sensor`."""
     requests = tick(launcher, "new_punches_sensor").run_requests or ()
+    assert all(STALE_SITES_TAGS.items() <= one.tags.items() for one in requests)
     return [(one.run_key, one.tags[START], one.tags[END]) for one in requests]
 
 
