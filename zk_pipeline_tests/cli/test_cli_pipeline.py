@@ -276,4 +276,4 @@ def test_the_status_shows_stale_dates_and_failed_polls(zk: CommandLine, gates: F
     assert "3 pending; oldest due for 0 min" in zk("status").out
     gates.punch("North", "1003", datetime.combine(MONDAY, time(12)))
     zk("poll", "North")
-    assert f"{MONDAY} (North)" in zk("status").out
+    assert f"{MONDAY} (Head office)" in zk("status").out

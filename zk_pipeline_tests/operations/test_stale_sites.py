@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pandas as pd
 import pytest
 
@@ -235,7 +236,7 @@ def test_all_sites_are_processed_of_a_date_whose_sites_are_not_known(store: Stor
     assert sites(store)[MONDAY] is None
     process(store, MONDAY, TUESDAY)
     store.manual_punches.request([PunchRequest("1009", "West", datetime(2026, 3, 2, 8), "in", "forgot")], "hr")  # noqa: DTZ001
-    store.manual_punches.decide(1, "approved", "boss")
+    store.manual_punches.decide([1], "approved", "boss")
     assert sites(store) == {MONDAY: ["West"]}
     execute(store, "UPDATE work_dates SET reprocess_after = ?", [clock.now + timedelta(hours=1)])
     assert sites(store) == {MONDAY: ["West"]}
@@ -294,3 +295,19 @@ def test_pages_and_status_show_a_late_punch_at_its_site_only(store: Store) -> No
     assert status.stale_sites == [StaleSites(MONDAY, ["North"])]
     other = store.overview.status(WorkRules(workday_starts_at=time(4)), **ALL, now=store.clock())
     assert other.stale_sites == [StaleSites(MONDAY, None)], "after hours that are not applied yet"
+
+
+@pytest.mark.file_engine
+def test_dates_that_are_stale_at_the_upgrade_are_processed_at_all_sites_without_a_revision(store: Store) -> None:
+    process(store, TUESDAY)
+    ingest(store, "A", *on(MONDAY, "08:00:30"))  # between the punches that are there
+    before = rows(store, REVISIONS)
+    with duckdb.connect(str(store.database.path)) as connection:
+        connection.execute("ALTER TABLE work_dates DROP COLUMN stale_sites")
+        connection.execute("DELETE FROM schema_migrations WHERE name = '0027_stale_sites.sql'")
+    assert sites(store) == {MONDAY: None}
+    ingest(store, "B", *on(MONDAY, "09:00:30", user_id="1003"))
+    assert sites(store) == {MONDAY: None}
+    assert rows(store, REVISIONS) == before
+    (done,) = process(store, MONDAY).written
+    assert (done.sites, rows(store, "SELECT DISTINCT stale_sites FROM work_dates")) == (None, [(None,)])

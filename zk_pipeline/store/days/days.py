@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
 from types import MappingProxyType
 
@@ -196,7 +196,8 @@ class DayStore:
             stage_people(connection)
             check_lost_punches(connection, STORED)
             write_revisions(connection, now=now, run_id=run_id, per_site=per_site)
-            written = [DateWritten(*row, sites=sites.get(row[0])) for row in count_changes(connection, list(seq))]
+            counted = count_changes(connection, list(seq))
+            written = [replace(DateWritten(*row), sites=sites.get(row[0])) for row in counted]
             mark_processed(connection, now)
             block_inconsistent_dates(connection, held, now)
             for table in ("staged", "staged_dates", "others", "merged_days", "people_apart", "revised"):
