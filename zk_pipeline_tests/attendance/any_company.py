@@ -21,6 +21,7 @@ from zk_pipeline_tests.attendance.plain_company import (
     PlainGate,
     PlainHoliday,
     PlainPunch,
+    PlainSeason,
     PlainShift,
 )
 
@@ -66,6 +67,7 @@ def shifts(draw: st.DrawFn, name: str | None) -> PlainShift:
     start, end = draw(
         st.one_of(
             st.sampled_from([(time(9), time(18)), (time(22), time(6)), (time(14), time(22)), (time(0), time(8))]),
+            st.just((time(8), time(8))) if name else st.nothing(),  # 24 hours, which the settings cannot have
             st.tuples(hours(), hours()).filter(lambda pair: pair[0] != pair[1]),
         )
     )
@@ -74,7 +76,7 @@ def shifts(draw: st.DrawFn, name: str | None) -> PlainShift:
         begins = start  # within the hours it is refused
     bound = st.sampled_from([0, 15, 30, 60, 120, 180, 24 * 60]).map(lambda minutes: timedelta(minutes=minutes))
     weekdays = (
-        draw(st.sampled_from([(0, 1, 2, 3, 4, 5, 6), (0, 1, 2, 3, 4), (5, 6), (6,)])) if name else tuple(range(7))
+        draw(st.sampled_from([(0, 1, 2, 3, 4, 5, 6), (0, 1, 2, 3, 4), (5, 6), (6,), ()])) if name else tuple(range(7))
     )
     bounds = draw(st.tuples(bound, bound, bound, bound))
     if name is None:  # the settings have no thresholds
@@ -106,6 +108,16 @@ def _assignments(
                 yield PlainAssignment(shift, first=first, last=last, **target)
 
 
+def _seasons(chance: random.Random, known: list[PlainShift], middle: date) -> Iterator[PlainSeason]:
+    """Up to two consecutive seasons of each shift."""
+    for shift in known:
+        cuts = sorted(chance.sample(DATES, chance.choice([0, 0, 2, 4])))
+        for first, last in zip(cuts[::2], cuts[1::2], strict=True):
+            use = chance.choice([one for one in known if one != shift])
+            dates = (middle + timedelta(days=first), middle + timedelta(days=last))
+            yield PlainSeason(str(shift.name), use, *dates)
+
+
 @st.composite
 def companies(draw: st.DrawFn, *, users: int, with_shifts: bool = True) -> Worked:
     """A company with that many users, around the date of a clock change at its first site."""
@@ -130,7 +142,8 @@ def companies(draw: st.DrawFn, *, users: int, with_shifts: bool = True) -> Worke
             for day, site in draw(st.sets(st.tuples(st.sampled_from(DATES), st.sampled_from([None, "HQ"])), max_size=3))
         ]
         assignments = tuple(_assignments(chance, known, names, gates, middle))
-        company = replace(company, assignments=assignments, holidays=tuple(holidays))
+        seasons = tuple(_seasons(chance, known, middle))
+        company = replace(company, assignments=assignments, holidays=tuple(holidays), seasons=seasons)
     if draw(st.booleans()):
         changed = sorted(draw(st.sets(st.sampled_from(DATES), min_size=1, max_size=2)))
         company = replace(company, former=tuple((middle + timedelta(days=day), draw(shifts(None))) for day in changed))
@@ -174,13 +187,18 @@ def changes(draw: st.DrawFn, company: PlainCompany, middle: date) -> PlainCompan
     assignments = list(company.assignments)
     known = sorted({one.shift for one in assignments}, key=lambda one: str(one.name))
     what = draw(
-        st.sampled_from(["nothing", "a shift", "weekdays", "none", "fewer", "others", "a span", "one", "holidays"])
+        st.sampled_from(
+            ["nothing", "a shift", "weekdays", "none", "fewer", "others", "a span", "one", "holidays", "seasons"]
+        )
     )
     if what in ("a shift", "weekdays") and known:
         old = chance.choice(known)
         new = draw(shifts(str(old.name)))
         new = replace(old, weekdays=new.weekdays) if what == "weekdays" else new
         assignments = [replace(one, shift=new) if one.shift == old else one for one in assignments]
+        company = replace(
+            company, seasons=tuple(replace(one, use=new) if one.use == old else one for one in company.seasons)
+        )
     elif what == "fewer":
         assignments = [one for one in assignments if chance.random() < 0.7]
     elif what == "none":
@@ -199,6 +217,8 @@ def changes(draw: st.DrawFn, company: PlainCompany, middle: date) -> PlainCompan
         assignments.remove(one)
         if one.first == date.min:
             assignments.append(replace(one, first=min(one.last, middle + timedelta(days=chance.choice(DATES)))))
+    if what == "seasons" and len(known) > 1:
+        company = replace(company, seasons=tuple(_seasons(chance, known, middle)))
     holidays = company.holidays
     if what == "holidays":
         days = draw(st.sets(st.tuples(st.sampled_from(DATES), st.sampled_from([None, "HQ"])), max_size=3))

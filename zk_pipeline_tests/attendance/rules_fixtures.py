@@ -81,7 +81,8 @@ def rules_of(company: PlainCompany, hours: PlainShift | None = None) -> WorkRule
 
 
 def shifts_of(company: PlainCompany) -> dict[str, Shift]:
-    return {str(one.shift.name): shift_from(one.shift) for one in company.assignments}
+    used = [*(one.shift for one in company.assignments), *(one.use for one in company.seasons)]
+    return {str(one.name): shift_from(one) for one in used}
 
 
 def shift_from(one: PlainShift) -> Shift:

@@ -123,7 +123,7 @@ empty AS (
 ),
 held AS (
     SELECT empty.site, empty.work_date, arg_min(held.shift, {ASSIGNMENT_LEVEL}) AS shift
-    FROM empty JOIN shift_assignments AS held
+    FROM empty JOIN effective_assignments AS held
         ON coalesce(held.user_id, $user_id) = $user_id AND coalesce(held.site, empty.site) = empty.site
         AND (held.device IS NULL OR held.device = empty.device)
         AND empty.work_date BETWEEN coalesce(held.valid_from, empty.work_date)

@@ -238,8 +238,8 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
         {
             "name": "Unique name",
             "start_time": "Wall-clock time at which it starts",
-            "end_time": "Wall-clock time at which it ends; before start_time: overnight",
-            "weekdays": "Weekdays on which it works, as `mon tue wed`; the others are days off",
+            "end_time": "Wall-clock time at which it ends; before start_time: overnight; equal: 24 hours",
+            "weekdays": "Weekdays on which it works, as `mon tue wed`; the others are days off; empty: all are",
             "workday_starts_at": "Wall-clock time at which its work dates begin; null: see docs/attendance.md",
             "early_clock_in_hours": "Hours before the start from which a clock-in is too early",
             "late_clock_in_hours": "Hours after the start from which a clock-in is too late",
@@ -275,6 +275,17 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "device": "Device, without user_id and site",
             "valid_from": "First work date; null: open",
             "valid_to": "Last work date; null: open",
+            "created_at": "When it was created (instant, UTC)",
+        },
+    ),
+    "shift_seasons": (
+        "Seasons in which another shift applies wherever a shift is assigned, such as Ramadan hours",
+        {
+            "id": "Number of the season",
+            "shift": "Name of the assigned shift",
+            "use_shift": "Name of the shift that applies in its place",
+            "valid_from": "First work date",
+            "valid_to": "Last work date",
             "created_at": "When it was created (instant, UTC)",
         },
     ),
@@ -466,6 +477,19 @@ VIEWS: dict[str, tuple[str, dict[str, str]]] = {
             "user_id": "User id",
             "work_date": "The work date",
             "shift": "Expected shift",
+        },
+    ),
+    "effective_assignments": (
+        "View: spans of the assignments, each with the shift that applies, after seasons",
+        {
+            "id": "Number of the assignment",
+            "shift": "Name of the shift that applies",
+            "assigned_shift": "Name of the assigned shift; another one than `shift` in a season",
+            "user_id": "User; null for a device or a site",
+            "site": "Site; with user_id: that user at this site only",
+            "device": "Device, without user_id and site",
+            "valid_from": "First work date; null: open",
+            "valid_to": "Last work date; null: open",
         },
     ),
     "processed_attendance": (

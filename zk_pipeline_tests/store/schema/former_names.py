@@ -15,7 +15,7 @@ _VALUES = re.findall(r"^UPDATE (\w+) SET (\w+) = '(\w+)' WHERE \w+ = '(\w+)';", 
 ALERT_KEYS = dict(re.findall(r"\('(check:\w+:\w+)', '(check:\w+:\w+)'\)", _SCRIPT))  # former to new
 
 FORMER_TABLE = {new: old for old, column, new in _RENAMES if not column}
-LATER_TABLES = ("device_poll_totals", "configured_hours", "manual_punches")  # of versions above 19
+LATER_TABLES = ("device_poll_totals", "configured_hours", "manual_punches", "shift_seasons")  # of versions above 19
 _LATER_COLUMNS = re.findall(r"^ALTER TABLE (\w+) ADD COLUMN (\w+)", script("0021_working_time.sql"), re.MULTILINE)
 FORMER_TABLES = [FORMER_TABLE.get(table, table) for table in TABLES if table not in LATER_TABLES]
 FORMER_VALUE = {new: old for _, _, new, old in _VALUES}
@@ -30,7 +30,8 @@ def undo_columns(connection: duckdb.DuckDBPyConnection) -> None:
     """Remove what versions above 20 added to a file, before `undo_names`."""
     for table, column in _LATER_COLUMNS:
         connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-    for table in ("configured_hours", "manual_punches"):
+    connection.execute("DROP VIEW effective_assignments")
+    for table in ("configured_hours", "manual_punches", "shift_seasons"):
         connection.execute(f"DROP TABLE {table}")
     connection.execute("DELETE FROM schema_migrations WHERE version > 20")
 
