@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from zk_pipeline.web import deliveries, login, overview, runs
-from zk_pipeline.web.attendance import day, exports, holidays, lists, month_sheet, presence, reviews, shifts
+from zk_pipeline.web.attendance import (
+    day,
+    exports,
+    holidays,
+    lists,
+    month_sheet,
+    presence,
+    reviews,
+    rotations,
+    seasons,
+    shifts,
+)
 from zk_pipeline.web.devices import forms, pages, quarantine
 
 # `forms` before `pages`: /devices/new is not a device.
@@ -22,6 +33,8 @@ _PAGES = (
     exports,
     month_sheet,
     shifts,
+    rotations,
+    seasons,
     holidays,
 )
 ROUTERS = tuple(page.router for page in _PAGES)

@@ -243,14 +243,14 @@ def _day(
         codes=tuple(codes),
         reason="; ".join(reasons),
         shift=shift.name,
-        shift_start=shift.start if shift.name else None,
-        shift_end=shift.end if shift.name else None,
+        shift_start=shift.start if shift.name and shift.weekdays else None,
+        shift_end=shift.end if shift.name and shift.weekdays else None,
         day_off=day_off,
         worked_minutes_source=worked_minutes_source,
         late_minutes=late,
         early_leave_minutes=early,
         status=_status(shift, day_off, minutes),
-        judged_by=f"{shift.start:%H:%M}-{shift.end:%H:%M} "
+        judged_by=(f"{shift.start:%H:%M}-{shift.end:%H:%M} " if shift.weekdays else "off ")
         + ("(settings)" if shift.name is None else f"(shift {shift.name})"),
     )
 

@@ -96,7 +96,7 @@ def _summary(one: Revision) -> dict[str, object]:
         "in, out": f"{cell(one.clock_in_local)}, {cell(one.clock_out_local)}",
         "worked (minutes)": one.worked_minutes,
         "worked from": worked[one.worked_minutes_source],
-        "hours": hours,
+        "hours": f"{hours}, {one.season}" if one.season else hours,
         "day off": one.day_off,
         "late (minutes)": one.late_minutes,
         "left early (minutes)": one.early_leave_minutes,

@@ -131,7 +131,8 @@ held AS (
     GROUP BY ALL
 )
 SELECT
-    empty.site, empty.work_date, coalesce(own_day.name, common.name), held.shift, shift.start_time, shift.end_time,
+    empty.site, empty.work_date, coalesce(own_day.name, common.name), held.shift,
+    CASE WHEN shift.weekdays <> '' THEN shift.start_time END, CASE WHEN shift.weekdays <> '' THEN shift.end_time END,
     coalesce(contains(shift.weekdays, lower(strftime(empty.work_date, '%a'))), false),
     absent.work_date IS NOT NULL
 FROM empty

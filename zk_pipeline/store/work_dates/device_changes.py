@@ -47,11 +47,12 @@ def fingerprint(connection: Connection, table: str, sites: Sequence[str]) -> Non
     """Create the temporary `table(site, user_id, work_date, made_from)`: one row per day that processing would give."""
     placing = assign_work_dates(connection)
     # The rules of a row without a shift must give the same text whether or not other users have shifts.
-    own = ["NULL"] * (4 + len(SHIFT_RULES))
+    own = ["NULL"] * (5 + len(SHIFT_RULES))
     dates, join = ["NULL", "NULL"], ""
     if placing.by_shifts:
         works = "contains(shift.weekdays, lower(strftime(work_date, '%a')))"
-        own = ["shift.name", "shift.start_time", "shift.end_time", *(f"shift.{bound}" for bound in SHIFT_RULES), works]
+        hours = ["shift.name", "shift.start_time", "shift.end_time", "(shift.weekdays = '')"]
+        own = [*hours, *(f"shift.{bound}" for bound in SHIFT_RULES), works]
         dates = ["today.begins", "tomorrow.begins"]
         join = """
             LEFT JOIN roster AS today ON today.device = row.device AND today.user_id = row.user_id

@@ -67,7 +67,7 @@ def _remember(connection: Connection, when: str) -> None:
         CREATE TEMP TABLE held_{when} AS
         SELECT roster.*, weekdays,
                CASE WHEN shift IS NOT NULL
-                    THEN hash(shift, start_time, end_time, {", ".join(SHIFT_RULES)}) END AS judged
+                    THEN hash(shift, start_time, end_time, weekdays = '', {", ".join(SHIFT_RULES)}) END AS judged
         FROM roster LEFT JOIN shifts ON shifts.name = roster.shift
         """  # noqa: S608 (constant names)
     )
