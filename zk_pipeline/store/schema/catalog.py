@@ -22,8 +22,8 @@ _DAY = {
     "outlier_codes": "Outlier codes, in the order of the day",
     "outlier_reason": "Reason of the outlier codes, with times and bounds; empty without codes",
     "shift": "Shift whose rules apply to the day; null: the hours of the settings",
-    "shift_start": "Wall-clock time at which that shift starts; null without a shift",
-    "shift_end": "Wall-clock time at which that shift ends; null without a shift",
+    "shift_start": "Wall-clock time at which that shift starts; null without a shift, and for an off shift",
+    "shift_end": "Wall-clock time at which that shift ends; null without a shift, and for an off shift",
     "day_off": "Name of the holiday, or `day off`; null on a working day",
     "worked_minutes_source": "punch_states: minutes from in/out pairs; unmatched: the trusted states do not pair; "
     "null: first to last",
