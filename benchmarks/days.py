@@ -25,7 +25,9 @@ from benchmarks.synthetic_history import SITES, Company, assign_all_users, punch
 from zk_pipeline.attendance.evaluate import evaluate_days
 from zk_pipeline.attendance.frames import SUMMARIES
 from zk_pipeline.attendance.rules import WorkRules
+from zk_pipeline.attendance.shifts import Assignment, Shift, Target
 from zk_pipeline.operations.process import process_dates
+from zk_pipeline.store.shifts.shift_plan import ShiftPlan
 from zk_pipeline.store.store import Store
 
 YEAR = Company(employees=5000, first=date(2025, 1, 1), days=365)
@@ -89,6 +91,23 @@ def with_shifts(path: Path) -> Callable[[], int]:
     return with_process_dates(path)
 
 
+def with_all_rules(path: Path) -> Callable[[], int]:
+    """Breaks, overtime, night hours, rounding and thresholds for every user."""
+    assign_to_sites(Store.at(path))
+    return with_process_dates(path)
+
+
+def by_sql_with_all_rules(path: Path) -> Callable[[], int]:
+    assign_to_sites(Store.at(path))
+    return by_sql(path, process_in_sql.OFFICE)
+
+
+def assign_to_sites(store: Store) -> None:
+    office = process_in_sql.OFFICE
+    assignments = tuple(Assignment(shift=office.name, target=Target(site=site)) for site, *_ in SITES)
+    store.apply_shifts(ShiftPlan(shifts=(office,), assignments=assignments))
+
+
 def assigning(path: Path) -> Callable[[], int]:
     """Apply a plan of shifts for all users to a store with many punches; nearly all of it locks the store."""
     store = Store.at(path)
@@ -123,11 +142,11 @@ def through_dagster(path: Path) -> Callable[[], int]:
     return run
 
 
-def by_sql(path: Path) -> Callable[[], int]:
+def by_sql(path: Path, shift: Shift | None = None) -> Callable[[], int]:
     store = Store.at(path)
 
     def run() -> int:
-        process_in_sql.make_days(store, YEAR.dates, RULES, [zone for _, zone, _ in SITES])
+        process_in_sql.make_days(store, YEAR.dates, RULES, [zone for _, zone, _ in SITES], shift)
         return _days(store)
 
     return run
@@ -175,6 +194,11 @@ def one_date_with_shifts(path: Path) -> Callable[[], int]:
     return one_date(path)
 
 
+def one_date_with_all_rules(path: Path) -> Callable[[], int]:
+    assign_to_sites(Store.at(path))
+    return one_date(path)
+
+
 @click.group(chain=True)
 def main() -> None:
     """Measure by name, or `all`."""
@@ -210,7 +234,19 @@ def check() -> None:
             or len(plain) != 2 * len(expected)
         ):
             raise click.ClickException("the methods do not compute the same rows")
+        _check_all_rules(company, Path(folder))
     click.echo(f"All methods compute the same {len(expected)} rows, keys included.\n")
+
+
+def _check_all_rules(company: Company, folder: Path) -> None:
+    """Verify that `process_dates` and SQL compute the same rows by the shift with all rules."""
+    store = punched(folder / "rules.duckdb", company)
+    assign_to_sites(store)
+    other = Store.at(Path(shutil.copyfile(store.database.path, folder / "rules-sql.duckdb")))
+    process_dates(store, company.dates, RULES, run_id="benchmark")
+    process_in_sql.make_days(other, company.dates, RULES, [zone for _, zone, _ in SITES], process_in_sql.OFFICE)
+    if _contents(other) != _contents(store):
+        raise click.ClickException("SQL and process_dates do not compute the same rows by all rules")
 
 
 @main.command()
@@ -231,6 +267,8 @@ def year() -> None:
         _row("the same loop in memory, nothing written", measured(by_plain_loop, path), made)
         _row("(b) pandas groupby.apply, nothing written", measured(by_groups, path), made)
         _row("(c) DuckDB SQL alone", measured(by_sql, path), made)
+        _row("`process_dates`, a shift with all rules", measured(with_all_rules, path), made)
+        _row("(d) DuckDB SQL alone, for these rules", measured(by_sql_with_all_rules, path), made)
         click.echo()
 
 
@@ -243,7 +281,11 @@ def day() -> None:
         for days in (1, 530):
             path = Path(folder) / f"{days}.duckdb"
             total = punched(path, Company(YEAR.employees, YEAR.first, days)).punches.total()
-            for shifts, work in (("none", one_date), ("a shift for every user", one_date_with_shifts)):
+            for shifts, work in (
+                ("none", one_date),
+                ("a shift for every user", one_date_with_shifts),
+                ("a shift with all rules", one_date_with_all_rules),
+            ):
                 found.append((total, shifts, _best(work, path)))
             assigned = _best(assigning, path)
     least = min(cost.cpu for _, _, cost in found)
@@ -277,7 +319,9 @@ def _contents(store: Store) -> Sequence[tuple[object, ...]]:
             """
             SELECT site, user_id, work_date, clock_in, clock_out, punch_count, array_to_string(outlier_codes, ' '),
                    outlier_reason, device, clock_in_local, clock_out_local, timezone, worked_minutes, is_incomplete,
-                   is_outlier, payload_hash, idempotency_key, device_ip, state
+                   is_outlier, late_minutes, early_leave_minutes, attendance_status, judged_by, break_minutes,
+                   break_source, overtime_minutes, overtime_class, night_minutes, payload_hash, idempotency_key,
+                   device_ip, state
             FROM daily_attendance JOIN crm_deliveries USING (site, user_id, work_date, revision)
             ORDER BY work_date, site, user_id
             """

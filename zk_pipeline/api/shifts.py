@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from zk_pipeline.api.responses import FAILURES
 from zk_pipeline.attendance.assignment_changes import AssignmentsRefused
 from zk_pipeline.attendance.rotations import Rotation
+from zk_pipeline.attendance.shift_rules import RULE_TEXTS
 from zk_pipeline.attendance.shifts import SHIFT_RULES, Assignment, Season, Shift, Target
 from zk_pipeline.errors import UsageError
 from zk_pipeline.http.auth import Admin, Reader
@@ -24,6 +25,7 @@ router = APIRouter(prefix="/api", tags=["hours"], responses=FAILURES, route_clas
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Minutes = Annotated[int, Field(ge=0, le=1440)]
+RuleText = Annotated[str, Field(max_length=500)]
 ShiftName = Annotated[str, Path(min_length=1, max_length=100)]
 AssignmentId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 SeasonId = Annotated[int, Path(ge=1, le=2**31 - 1)]
@@ -54,6 +56,12 @@ class ShiftBody(_Body):
     )
     half_day_below_minutes: Minutes = Field(0, description="Fewer worked minutes are half a day; 0: never")
     absent_below_minutes: Minutes = Field(0, description="Fewer worked minutes are an absence; 0: never")
+    breaks: RuleText = Field("", description=RULE_TEXTS["breaks"][1])
+    overtime: RuleText = Field("", description=RULE_TEXTS["overtime"][1])
+    night_hours: RuleText = Field("", description=RULE_TEXTS["night_hours"][1])
+    rounding: RuleText = Field("", description=RULE_TEXTS["rounding"][1])
+    core_time: RuleText = Field("", description=RULE_TEXTS["core_time"][1])
+    alternatives: RuleText = Field("", description=RULE_TEXTS["alternatives"][1])
 
 
 class AssignmentBody(_Body):

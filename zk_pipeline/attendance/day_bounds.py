@@ -26,8 +26,9 @@ class DayBounds:
     """`kinds`: for each version of the settings, in order of its first date, their hours and then those of the shifts
     `names`; `codes`: index into `kinds` per row.
 
-    `starts`, `ends`, `over` (end of the work date) are instants, indexed like the rows. `is_bound`: working hours
-    apply, the row is not a day off. `day_off`: holiday name or reason per row; None if no row has one.
+    `starts`, `ends`, `over` (end of the work date) are instants, indexed like the rows; `late_from` and `early_until`
+    are `starts` and `ends`, or the core time. `is_bound`: working hours apply, the row is not a day off. `day_off`:
+    holiday name or reason per row; None if no row has one.
     """
 
     codes: Codes
@@ -36,6 +37,8 @@ class DayBounds:
     starts: pd.Series[pd.Timestamp]
     ends: pd.Series[pd.Timestamp]
     over: pd.Series[pd.Timestamp]
+    late_from: pd.Series[pd.Timestamp]
+    early_until: pd.Series[pd.Timestamp]
     is_bound: npt.NDArray[np.bool_]
     day_off: npt.NDArray[np.object_] | None
 
@@ -78,7 +81,37 @@ def day_bounds(summaries: pd.DataFrame, rules: Sequence[DatedRules], shifts: Map
     moments = _due(summaries, codes, kinds)
     day_off = _day_off(summaries, shift_codes, named)
     is_bound = np.ones(len(summaries), dtype=bool) if day_off is None else day_off == None  # noqa: E711 (elementwise)
-    return DayBounds(codes, names, kinds, moments["starts"], moments["ends"], moments["over"], is_bound, day_off)
+    starts, ends = moments["starts"], moments["ends"]
+    late_from, early_until = (
+        (moments["late_from"], moments["early_until"]) if "late_from" in moments else (starts, ends)
+    )
+    return DayBounds(codes, names, kinds, starts, ends, moments["over"], late_from, early_until, is_bound, day_off)
+
+
+def with_best_shifts(summaries: pd.DataFrame, rules: Sequence[DatedRules], shifts: Mapping[str, Shift]) -> pd.DataFrame:
+    """`summaries` with the best-fitting shift of each row whose shift has alternatives.
+
+    That is the shift, of those that work on the weekday if any does, whose start and end are closest to the first and
+    the last punch, or whose start is closest to a single punch; of equal ones the first, the assigned one first.
+    """
+    if not any(one.alternatives for one in shifts.values()) or "shift" not in summaries:
+        return summaries
+    chosen = summaries["shift"].to_numpy(dtype=object, copy=True)
+    for name in summaries["shift"].dropna().unique():
+        rows = np.flatnonzero(summaries["shift"] == name)
+        own = summaries.iloc[rows].reset_index(drop=True)
+        candidates = [one for one in shifts[name].candidates if one in shifts]
+        distances = []
+        for one in candidates:
+            by = day_bounds(own.assign(shift=one).drop(columns="holiday", errors="ignore"), rules, shifts)
+            distance = (own["first_punch"] - by.starts).abs()
+            distance += (own["last_punch"] - by.ends).abs().where(own["punch_count"] > 1, pd.Timedelta(0))
+            distances.append(distance.to_numpy("timedelta64[us]").astype(np.int64) + ~by.is_bound * _FARTHEST)
+        chosen[rows] = np.array(candidates, dtype=object)[np.argmin(distances, axis=0)]
+    return summaries.assign(shift=chosen)
+
+
+_FARTHEST = np.int64(2**60)  # microseconds; added where the shift does not work on the weekday
 
 
 def _shift_codes(summaries: pd.DataFrame) -> tuple[Codes, list[str]]:
@@ -104,6 +137,8 @@ def _due(summaries: pd.DataFrame, codes: Codes, kinds: list[WorkRules]) -> pd.Da
         key = key * size + part
     row_of, distinct = pd.factorize(key)
     start, end = (np.array([offset(getattr(kind, what)) for kind in kinds]) for what in ("start", "end"))
+    late_from, early_until = (np.array([offset(kind.core[n]) for kind in kinds]) for n in (0, 1))
+    has_core = any(one.core_time for one in kinds)
     rest, parts = distinct, []
     for size in reversed(sizes):
         rest, part = np.divmod(rest, size) if size else (rest, rest)
@@ -118,6 +153,7 @@ def _due(summaries: pd.DataFrame, codes: Codes, kinds: list[WorkRules]) -> pd.Da
             end=end[kind[zone == number]],
             begins=_offsets(begin[zone == number]),
             next_begins=_offsets(next_begin[zone == number]),
+            core=(late_from[kind[zone == number]], early_until[kind[zone == number]]) if has_core else None,
         )
         for number, name in enumerate(zones)
     ]

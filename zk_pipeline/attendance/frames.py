@@ -27,9 +27,10 @@ SUMMARIES = pa.DataFrameSchema(
         "begins": pa.Column("int32", pa.Check.in_range(0, 1439), required=False),
         "next_begins": pa.Column("int32", pa.Check.in_range(0, 1439), required=False),
         "holiday": pa.Column(object, nullable=True, required=False),  # name
-        # Microseconds at work by punch states, null if the states do not pair; whether the states are trusted.
-        "paired": pa.Column("Int64", pa.Check.ge(0), nullable=True, required=False),
-        "is_trusted": pa.Column(bool, required=False),
+        # Instants of clocking in and out in turn, microseconds since the epoch (int64): by punch states if those are
+        # trusted, else by alternation of the debounced punches; null if they do not pair.
+        "spans": pa.Column(object, nullable=True, required=False),
+        "is_trusted": pa.Column(bool, required=False),  # whether the punch states of the row are trusted
     },
     unique=["site", "user_id", "work_date"],
     strict=True,
@@ -73,6 +74,13 @@ EVALUATED_DAYS = DAYS.add_columns(
         "early_leave_minutes": pa.Column("Int32", pa.Check.ge(0), nullable=True),  # null without a clock-out
         "attendance_status": pa.Column(object),
         "judged_by": pa.Column(object),  # hours and where they come from
+        # Minutes are null without a clock-out; sources and classes in a row without such minutes.
+        "break_minutes": pa.Column("Int32", pa.Check.ge(0), nullable=True),
+        "break_source": pa.Column(object, nullable=True, required=False),
+        "overtime_minutes": pa.Column("Int32", pa.Check.ge(0), nullable=True),
+        "overtime_class": pa.Column(object, nullable=True, required=False),
+        "weekly_overtime_after_minutes": pa.Column("Int32", pa.Check.ge(0), nullable=True, required=False),
+        "night_minutes": pa.Column("Int32", pa.Check.ge(0), nullable=True),
     }
 )
 

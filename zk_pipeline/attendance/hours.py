@@ -17,6 +17,11 @@ def wall_time(value: object) -> object:
     return time.fromisoformat(value.strip().zfill(5))
 
 
+def rule_text(value: object) -> object:
+    """Rules of a shift, given as one text or as a list of texts; other values are returned unchanged."""
+    return ", ".join(value) if isinstance(value, list) and all(isinstance(one, str) for one in value) else value
+
+
 def weekdays_of(value: object) -> object:
     """Weekdays from `mon-fri`, `mon,wed`, a list of such, `none`, or the working days of a country, `country:SA`; in
     week order. Other values are returned unchanged.

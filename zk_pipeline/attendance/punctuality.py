@@ -27,17 +27,19 @@ class AttendanceStatus(ExplainedCode):
 
 
 def late_minutes(clock_in: pd.Series[pd.Timestamp], by: DayBounds) -> npt.NDArray[np.int32]:
-    """Minutes from the shift's start to the minute of the clock-in; 0 before it, within the grace, and on a day off."""
-    late = (_minute(clock_in) - by.starts.to_numpy("datetime64[us]")) // _MINUTE
+    """Minutes from the start of the shift or its core time to the minute of the clock-in; 0 before it, within the
+    grace, and on a day off.
+    """
+    late = (_minute(clock_in) - by.late_from.to_numpy("datetime64[us]")) // _MINUTE
     return np.where(by.is_bound & (late > by.per_row("late_grace_minutes")), late, 0).astype(np.int32)
 
 
 def early_leave_minutes(clock_out: pd.Series[pd.Timestamp], by: DayBounds) -> pd.arrays.IntegerArray:
-    """Minutes from the minute of the clock-out to the shift's end, as nullable Int32: 0 after it, within the grace, and
-    on a day off; null without a clock-out.
+    """Minutes from the minute of the clock-out to the end of the shift or its core time, as nullable Int32: 0 after it,
+    within the grace, and on a day off; null without a clock-out.
     """
     is_out = clock_out.notna().to_numpy()
-    early = (by.ends.to_numpy("datetime64[us]") - _minute(clock_out.fillna(by.ends))) // _MINUTE
+    early = (by.early_until.to_numpy("datetime64[us]") - _minute(clock_out.fillna(by.early_until))) // _MINUTE
     counts = by.is_bound & (early > by.per_row("early_leave_grace_minutes"))
     return pd.arrays.IntegerArray(np.where(counts, early, 0).astype(np.int32), ~is_out)
 

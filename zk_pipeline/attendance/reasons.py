@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from zk_pipeline.attendance.day_bounds import DayBounds
-from zk_pipeline.attendance.rules import OutlierCode
+from zk_pipeline.attendance.rules import OutlierCode, WorkRules
 
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.intp]
@@ -29,7 +29,7 @@ def reasons(summaries: pd.DataFrame, flags: Mapping[OutlierCode, Mask], by: DayB
         (OutlierCode.CLOCK_OUT_TOO_LATE, "Clock-out", out, "after", "late_clock_out"),
     ):
         rows = np.flatnonzero(flags[code])
-        hours = [kind.start if what == "Clock-in" else kind.end for kind in by.kinds]
+        hours = [_hour(kind, code) for kind in by.kinds]
         bounds: list[timedelta] = [getattr(kind, allowed) for kind in by.kinds]
         edges = [_edge(hour, bound if side == "after" else -bound) for hour, bound in zip(hours, bounds, strict=True)]
         ends = [f", more than {_hours(bound)} {side} {hour:%H:%M}" for hour, bound in zip(hours, bounds, strict=True)]
@@ -40,6 +40,16 @@ def reasons(summaries: pd.DataFrame, flags: Mapping[OutlierCode, Mask], by: DayB
     rows = np.flatnonzero(flags[OutlierCode.MISSING_CLOCK_OUT])
     _add(sentences, rows, "No clock-out after the punch at " + _shown(into.to_numpy("datetime64[us]")[rows], None))
     return sentences
+
+
+def _hour(kind: WorkRules, code: OutlierCode) -> time:
+    """Hour from which the bound of `code` counts."""
+    return {
+        OutlierCode.CLOCK_IN_TOO_EARLY: kind.start,
+        OutlierCode.CLOCK_IN_TOO_LATE: kind.core[0],
+        OutlierCode.CLOCK_OUT_TOO_EARLY: kind.core[1],
+        OutlierCode.CLOCK_OUT_TOO_LATE: kind.end,
+    }[code]
 
 
 def _add(sentences: Texts, rows: Rows, part: Texts) -> None:

@@ -11,12 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from zk_pipeline.attendance.shift_rules import Breaks, Overtime, Rounding, Window
 from zk_pipeline.attendance.zones import to_instants
 
 Offsets: TypeAlias = "np.timedelta64 | npt.NDArray[np.timedelta64]"
 OPENING_STATES = (0, 3, 4)  # punch states in, break in, overtime in
 CLOSING_STATES = (1, 2, 5)  # out, break out, overtime out
 _NONE, _DAY = np.timedelta64(0, "us"), np.timedelta64(timedelta(days=1), "us")
+
+_NO_BREAKS, _NO_OVERTIME, _NO_ROUNDING = Breaks(), Overtime(), Rounding()
 
 
 class ExplainedCode(StrEnum):
@@ -49,7 +52,8 @@ class WorkRules:
     on the next calendar day, so every punch belongs to exactly one work date. `workday_is_set`: `workday_starts_at` was
     set, not derived from the hours. A clock-in up to `late_grace_minutes` after the start is not late, a clock-out up
     to `early_leave_grace_minutes` before the end is not early; fewer worked minutes than `half_day_below_minutes` are
-    half a day, fewer than `absent_below_minutes` an absence.
+    half a day, fewer than `absent_below_minutes` an absence. With a `core_time` within the hours, late and early count
+    from it.
     """
 
     start: time = time(9)
@@ -65,6 +69,16 @@ class WorkRules:
     early_leave_grace_minutes: int = 0
     half_day_below_minutes: int = 0
     absent_below_minutes: int = 0
+    breaks: Breaks = _NO_BREAKS
+    overtime: Overtime = _NO_OVERTIME
+    night_hours: Window | None = None
+    rounding: Rounding = _NO_ROUNDING
+    core_time: Window | None = None
+
+    @property
+    def core(self) -> tuple[time, time]:
+        """Times from which a clock-in is late, and until which a clock-out is early."""
+        return (self.start, self.end) if self.core_time is None else (self.core_time.start, self.core_time.end)
 
     def shift_instants(self, work_dates: pd.Series[pd.Timestamp], zone: str) -> pd.DataFrame:
         """`shift_instants` of these hours, for work dates that all begin at `workday_starts_at`."""
@@ -82,24 +96,31 @@ def shift_instants(
     end: Offsets,
     begins: Offsets,
     next_begins: Offsets,
+    core: tuple[Offsets, Offsets] | None = None,
 ) -> pd.DataFrame:
     """Start and end of the working hours and end of the work date, for each work date in `zone`.
 
-    `start`, `end`: working hours; `begins`, `next_begins`: begin of each work date and of the next one. All are
-    timedelta64 after midnight, one value or one per work date. Returns columns `starts`, `ends`, `over`,
-    datetime64[us, UTC], indexed like `work_dates`.
+    `start`, `end`: working hours; `begins`, `next_begins`: begin of each work date and of the next one; `core`: start
+    and end of the core time. All are timedelta64 after midnight, one value or one per work date. Returns columns
+    `starts`, `ends`, `over`, and with `core` `late_from` and `early_until`, datetime64[us, UTC], indexed like
+    `work_dates`.
     """
     day = work_dates.to_numpy("datetime64[us]")
     starts = day + start + np.where(np.less_equal(begins, start), _NONE, _DAY)
-    lasts = (end - start) % _DAY
-    readings = {
-        "starts": starts,
-        "ends": starts + np.where(lasts == _NONE, _DAY, lasts),
-        "over": day + _DAY + next_begins,
-    }
+    lasts = _lasts(start, end)
+    readings = {"starts": starts, "ends": starts + lasts, "over": day + _DAY + next_begins}
+    if core is not None:
+        readings["late_from"] = starts + (core[0] - start) % _DAY
+        readings["early_until"] = starts + _lasts(start, core[1])
     return pd.DataFrame(
         {name: to_instants(pd.Series(at, index=work_dates.index), zone) for name, at in readings.items()}
     )
+
+
+def _lasts(start: Offsets, end: Offsets) -> Offsets:
+    """Wall-clock time from `start` to the next `end`, which is a day later if they are equal."""
+    lasts = (end - start) % _DAY
+    return np.where(lasts == _NONE, _DAY, lasts)
 
 
 def offset(at: time) -> np.timedelta64:

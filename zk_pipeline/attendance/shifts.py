@@ -8,6 +8,7 @@ from datetime import date, time, timedelta
 from typing import Any
 
 from zk_pipeline.attendance.rules import WorkRules
+from zk_pipeline.attendance.shift_rules import RULE_TEXTS, Breaks, Overtime, Rounding, Window, alternatives
 from zk_pipeline.errors import UsageError
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -20,7 +21,7 @@ class Shift:
     """Named working hours. An `end` before `start` is an overnight shift, an equal one a shift of 24 hours; None means
     the value of the settings. Without weekdays it is an off shift: every date is a day off.
 
-    Raises UsageError for invalid hours, weekdays or bounds.
+    The texts from `breaks` on are rules (`shift_rules`); empty: none. Raises UsageError for invalid values.
     """
 
     name: str
@@ -36,6 +37,12 @@ class Shift:
     early_leave_grace_minutes: int = 0
     half_day_below_minutes: int = 0
     absent_below_minutes: int = 0
+    breaks: str = ""
+    overtime: str = ""
+    night_hours: str = ""
+    rounding: str = ""
+    core_time: str = ""
+    alternatives: str = ""
 
     def __post_init__(self) -> None:
         if set(self.weekdays) - set(WEEKDAYS):
@@ -50,6 +57,16 @@ class Shift:
                 raise UsageError(f"shift {self.name!r}: {what} must be from 0 to {_DAY}")
         if self.half_day_below_minutes and self.half_day_below_minutes < self.absent_below_minutes:
             raise UsageError(f"shift {self.name!r}: half_day_below_minutes must not be less than absent_below_minutes")
+        for what, (normalized, _) in RULE_TEXTS.items():
+            try:
+                object.__setattr__(self, what, normalized(getattr(self, what)))
+            except ValueError as error:
+                raise UsageError(f"shift {self.name!r}: {what}: {error}") from None
+        core = Window.parse(self.core_time)
+        if core is not None and _after(self.start, core.end) > (_after(self.start, self.end) or _DAY):
+            raise UsageError(f"shift {self.name!r}: core_time {core} is not within its hours")
+        if core is not None and _after(self.start, core.start) >= _after(self.start, core.end):
+            raise UsageError(f"shift {self.name!r}: core_time {core} is not within its hours")
         begins = self.workday_starts_at
         if begins is not None and not self.is_off and _within(begins, self.start, self.end):
             raise UsageError(f"shift {self.name!r}: workday_starts_at {begins:%H:%M} lies within its hours")
@@ -81,12 +98,28 @@ class Shift:
             if (hours := getattr(self, what)) is not None
         }
         thresholds = {what: getattr(self, what) for what in THRESHOLDS}
-        return replace(settings, start=self.start, end=self.end, **own, **thresholds)
+        return replace(
+            settings,
+            start=self.start,
+            end=self.end,
+            **own,
+            **thresholds,
+            breaks=Breaks.parse(self.breaks),
+            overtime=Overtime.parse(self.overtime),
+            night_hours=Window.parse(self.night_hours),
+            rounding=Rounding.parse(self.rounding),
+            core_time=Window.parse(self.core_time),
+        )
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """Shifts of which the one that fits the punches of a day best applies to it: this one and its alternatives."""
+        return (self.name, *(name for name in alternatives(self.alternatives) if name != self.name))
 
 
 BOUNDS = ("early_clock_in_hours", "late_clock_in_hours", "early_clock_out_hours", "late_clock_out_hours")
 THRESHOLDS = ("late_grace_minutes", "early_leave_grace_minutes", "half_day_below_minutes", "absent_below_minutes")
-SHIFT_RULES = (*BOUNDS, *THRESHOLDS)
+SHIFT_RULES = (*BOUNDS, *THRESHOLDS, *RULE_TEXTS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,6 +240,11 @@ def begins(before: Hours, on: Hours) -> int:
 def minutes(at: time) -> int:
     """Whole minutes after midnight."""
     return at.hour * 60 + at.minute
+
+
+def _after(start: time, moment: time) -> int:
+    """Minutes from `start` to the next `moment` of the wall clock."""
+    return (minutes(moment) - minutes(start)) % _DAY
 
 
 def _within(moment: time, start: time, end: time) -> bool:

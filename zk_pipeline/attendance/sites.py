@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 _PERSON = ["user_id", "work_date"]
-_NOT_MERGED = ["paired", "is_trusted"]  # worked minutes, which the CRM record does not have
+_NOT_MERGED = ["spans", "is_trusted"]  # worked minutes, which the CRM record does not have
 
 
 def merge_sites(summaries: pd.DataFrame, *, debounce_seconds: int, apart: Collection[str] = ()) -> pd.DataFrame:

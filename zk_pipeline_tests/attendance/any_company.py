@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from itertools import pairwise
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -83,9 +84,42 @@ def shifts(draw: st.DrawFn, name: str | None) -> PlainShift:
         return PlainShift(name, start, end, begins, weekdays, bounds)
     grace, least = st.sampled_from([0, 0, 5, 15, 60]), draw(st.sampled_from([0, 0, 120, 241]))
     most = draw(st.sampled_from([0, least, 300, 480]))
-    return PlainShift(
+    plain = PlainShift(
         name, start, end, begins, weekdays, bounds, draw(grace), draw(grace), max(most, least) if most else 0, least
     )
+    return replace(plain, **draw(pay_rules(plain)))
+
+
+@st.composite
+def pay_rules(draw: st.DrawFn, shift: PlainShift) -> dict[str, Any]:
+    """Rules of breaks, overtime, night hours, rounding and core time; often none."""
+    if draw(st.booleans()):
+        return {}
+    window = st.tuples(hours(), hours()).filter(lambda pair: pair[0] != pair[1])
+    some = st.lists(window, max_size=2).map(tuple)
+    minutes = st.sampled_from([0, 1, 30, 240, 360, 480, 540])
+    rounding = st.tuples(st.sampled_from(["up", "down", "nearest"]), st.sampled_from([5, 15, 30, 60]))
+    lasts = (shift.end.hour * 60 + shift.end.minute - shift.start.hour * 60 - shift.start.minute) % 1440 or 1440
+    core = sorted(draw(st.tuples(st.integers(0, lasts), st.integers(0, lasts)).filter(lambda pair: pair[0] != pair[1])))
+    zero = datetime.combine(date(2001, 1, 1), shift.start)
+    within = tuple((zero + timedelta(minutes=at)).time() for at in core)
+    return {
+        "unpaid": draw(some),
+        "paid": draw(some),
+        "pauses": draw(st.one_of(st.just(()), some)),
+        "automatic": tuple(sorted(dict(draw(st.lists(st.tuples(minutes, minutes), max_size=2))).items())),
+        "breaks_from_punches": draw(st.booleans()),
+        "daily_overtime_after": draw(st.one_of(st.none(), minutes)),
+        "weekly_overtime_after": draw(st.sampled_from([None, None, 2400])),
+        "overtime_before": draw(st.booleans()),
+        "overtime_after": draw(st.booleans()),
+        "overtime_at_least": draw(st.sampled_from([0, 0, 15, 60])),
+        "overtime_step": draw(st.sampled_from([1, 1, 15, 30])),
+        "night": draw(st.one_of(st.none(), window)),
+        "round_punches": draw(st.one_of(st.none(), rounding)),
+        "round_day": draw(st.one_of(st.none(), rounding)),
+        "core": within if draw(st.booleans()) and within[0] != within[1] else None,
+    }
 
 
 def _assignments(
@@ -137,6 +171,8 @@ def companies(draw: st.DrawFn, *, users: int, with_shifts: bool = True) -> Worke
     chance = random.Random(draw(st.integers(0, 2**32)))
     if with_shifts:
         known = [draw(shifts(f"shift {number}")) for number in range(6)]
+        for number in draw(st.sets(st.integers(0, 2))):  # shifts without alternatives are those of others
+            known[number] = replace(known[number], alternatives=tuple(draw(st.permutations(known[3:]))[:2]))
         holidays = [
             PlainHoliday(middle + timedelta(days=day), f"Holiday {day}", site)
             for day, site in draw(st.sets(st.tuples(st.sampled_from(DATES), st.sampled_from([None, "HQ"])), max_size=3))
@@ -180,6 +216,13 @@ def _punches(
                 yield PlainPunch(gate, person, local, state)
 
 
+def _replaced(shift: PlainShift, old: PlainShift, new: PlainShift) -> PlainShift:
+    """The shift, which is or has the alternative `old`, with `new` in its place."""
+    if shift == old:
+        return new
+    return replace(shift, alternatives=tuple(new if one == old else one for one in shift.alternatives))
+
+
 @st.composite
 def changes(draw: st.DrawFn, company: PlainCompany, middle: date) -> PlainCompany:
     """The company after a change of shifts, assignments or holidays."""
@@ -195,10 +238,10 @@ def changes(draw: st.DrawFn, company: PlainCompany, middle: date) -> PlainCompan
         old = chance.choice(known)
         new = draw(shifts(str(old.name)))
         new = replace(old, weekdays=new.weekdays) if what == "weekdays" else new
-        assignments = [replace(one, shift=new) if one.shift == old else one for one in assignments]
-        company = replace(
-            company, seasons=tuple(replace(one, use=new) if one.use == old else one for one in company.seasons)
-        )
+        new = replace(new, alternatives=old.alternatives)
+        assignments = [replace(one, shift=_replaced(one.shift, old, new)) for one in assignments]
+        seasons = tuple(replace(one, use=_replaced(one.use, old, new)) for one in company.seasons)
+        company = replace(company, seasons=seasons)
     elif what == "fewer":
         assignments = [one for one in assignments if chance.random() < 0.7]
     elif what == "none":

@@ -14,6 +14,7 @@ STATES = {"in": 0, "out": 1, "break out": 2, "break in": 3, "overtime in": 4, "o
 ALWAYS = ("person", "site", "work date", "in", "out", "punches", "worked", "codes", "reason")
 SOMETIMES = (
     "in UTC", "out UTC", "revision", "shift", "day off", "minutes source", "late", "early", "status", "judged by",
+    "break", "break from", "overtime", "class", "night",
 )  # fmt: skip
 
 

@@ -62,7 +62,7 @@ def _named(case: Case) -> Iterator[Step]:
 
 
 def _rows(rows: list[dict[str, Any]], own: str) -> list[dict[str, Any]]:
-    names = {"shift", "use", "user", "site", "device"}
+    names = {"shift", "use", "user", "site", "device", "alternatives"}
     return [
         {
             key: own + value if key in names or (key == "name" and "date" not in row) else value

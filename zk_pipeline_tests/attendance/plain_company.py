@@ -37,6 +37,22 @@ class PlainShift:
     early_grace: int = 0
     half_day_below: int = 0
     absent_below: int = 0
+    unpaid: tuple[tuple[time, time], ...] = ()  # windows of breaks
+    paid: tuple[tuple[time, time], ...] = ()
+    pauses: tuple[tuple[time, time], ...] = ()  # between the parts of a split shift
+    automatic: tuple[tuple[int, int], ...] = ()  # more than these minutes at work, minutes of break
+    breaks_from_punches: bool = False
+    daily_overtime_after: int | None = None
+    weekly_overtime_after: int | None = None
+    overtime_before: bool = False
+    overtime_after: bool = False
+    overtime_at_least: int = 0
+    overtime_step: int = 1
+    night: tuple[time, time] | None = None
+    round_punches: tuple[str, int] | None = None  # up, down or nearest; minutes
+    round_day: tuple[str, int] | None = None
+    core: tuple[time, time] | None = None
+    alternatives: tuple[PlainShift, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,6 +145,12 @@ class PlainDay:
     early_leave_minutes: int | None
     status: str
     judged_by: str
+    break_minutes: int | None = None
+    break_source: str | None = None
+    overtime_minutes: int | None = None
+    overtime_class: str | None = None
+    night_minutes: int | None = None
+    weekly_overtime_after: int | None = None
 
 
 def hours_of(company: PlainCompany, shift: PlainShift, day: date) -> PlainShift:
@@ -217,17 +239,25 @@ def _day(
 ) -> PlainDay:
     first, last, count = punches[0], punches[-1], count_of(company, punches)
     shift = hours_of(company, shift_of(company, site, user, first.gate.name, day), day)
+    shift = best_shift(company, shift, site, user, day, punches=punches)
     day_off = holiday_of(company, site, day) or (None if day.weekday() in shift.weekdays else "day off")
     codes, reasons = _unusual(
         company, shift, site, user, day, first=first, last=last if count > 1 else None, now=now, day_off=day_off
     )
-    minutes, worked_minutes_source = _worked(company, punches) if count > 1 else (None, None)
     late, early = 0, None if count == 1 else 0
-    starts, ends = hours_on(company, shift, site, user, day, first=first)
+    due = hours_on(company, shift, site, user, day, first=first)
+    starts, ends = core_on(shift, due, first)
     if day_off is None:
         late = _minutes_beyond(starts, _to_the_minute(first.instant), shift.late_grace)
         if count > 1:
             early = _minutes_beyond(_to_the_minute(last.instant), ends, shift.early_grace)
+    pay = None
+    if count > 1:
+        pay = plain_pay(company, shift, day, punches, due=due, day_off=day_off)
+        if day_off is None:
+            late += pay.late
+            early = (early or 0) + pay.early
+    minutes = pay.worked if pay else None
     return PlainDay(
         site=site,
         user=user,
@@ -246,13 +276,228 @@ def _day(
         shift_start=shift.start if shift.name and shift.weekdays else None,
         shift_end=shift.end if shift.name and shift.weekdays else None,
         day_off=day_off,
-        worked_minutes_source=worked_minutes_source,
+        worked_minutes_source=pay.source if pay else None,
         late_minutes=late,
         early_leave_minutes=early,
         status=_status(shift, day_off, minutes),
         judged_by=(f"{shift.start:%H:%M}-{shift.end:%H:%M} " if shift.weekdays else "off ")
         + ("(settings)" if shift.name is None else f"(shift {shift.name})"),
+        break_minutes=pay.breaks if pay else None,
+        break_source=pay.break_source if pay else None,
+        overtime_minutes=pay.overtime if pay else None,
+        overtime_class=_class_of(day_off, holiday_of(company, site, day)) if pay and pay.overtime else None,
+        night_minutes=pay.night if pay else None,
+        weekly_overtime_after=shift.weekly_overtime_after,
     )
+
+
+def _class_of(day_off: str | None, holiday: str | None) -> str:
+    return "weekday" if day_off is None else "rest_day" if holiday is None else "holiday"
+
+
+def best_shift(
+    company: PlainCompany, shift: PlainShift, site: str, user: str, day: date, *, punches: list[PlainPunch]
+) -> PlainShift:
+    """The shift or its alternative whose hours are closest to the punches, among those that work on the weekday."""
+    best, least = shift, None
+    for one in (shift, *shift.alternatives):
+        starts, ends = hours_on(company, one, site, user, day, first=punches[0])
+        distance = abs(punches[0].instant - starts)
+        if count_of(company, punches) > 1:
+            distance += abs(punches[-1].instant - ends)
+        rank = (day.weekday() not in one.weekdays, distance)
+        if least is None or rank < least:
+            best, least = one, rank
+    return best
+
+
+def core_on(shift: PlainShift, due: tuple[datetime, datetime], first: PlainPunch) -> tuple[datetime, datetime]:
+    """From when a clock-in is late and until when a clock-out is early: the core time within the hours."""
+    if shift.core is None:
+        return due
+    zone = ZoneInfo(first.gate.zone)
+    came = due[0].astimezone(zone)
+    found = []
+    for at in shift.core:
+        moment = datetime.combine(came.date(), at)
+        if at < shift.start:
+            moment += ONE_DAY
+        found.append(moment.replace(tzinfo=zone).astimezone(UTC))
+    return found[0], found[1]
+
+
+@dataclass(frozen=True)
+class PlainPay:
+    """Minutes of a day with a clock-out; `late` and `early` are those of the parts of a split shift."""
+
+    worked: int
+    source: str | None
+    breaks: int
+    break_source: str | None
+    overtime: int
+    night: int
+    late: int
+    early: int
+
+
+def plain_pay(
+    company: PlainCompany,
+    shift: PlainShift,
+    day: date,
+    punches: list[PlainPunch],
+    *,
+    due: tuple[datetime, datetime],
+    day_off: str | None,
+) -> PlainPay:
+    """Worked minutes, breaks, overtime and night minutes."""
+    zone = ZoneInfo(punches[0].gate.zone)
+    pairs, source = pairs_of(company, shift, punches)
+    first, last = punches[0].instant, punches[-1].instant
+    if shift.round_punches:
+        offset = punches[0].local - first.replace(tzinfo=None)
+        pairs = [tuple(_rounded_at(at, offset, *shift.round_punches) for at in pair) for pair in pairs]
+        first, last = (_rounded_at(at, offset, *shift.round_punches) for at in (first, last))
+    spent = _spent(shift, pairs, [(first, last), due], zone, day)
+    whole = int((last - first).total_seconds())
+    net = spent["at work"] - spent["unpaid"] + spent["paid"]
+    wanted = 0
+    for more_than, minutes in sorted(shift.automatic):
+        if net > more_than * 60:
+            wanted = minutes * 60
+    automatic = min(max(wanted - (whole - net), 0), net)
+    worked = (net - automatic) // 60
+    breaks = whole // 60 - worked
+    sources = [
+        name
+        for name, is_one in (
+            ("punches", (spent["at work"] + spent["paid"]) // 60 < whole // 60),
+            ("windows", (spent["at work"] - spent["unpaid"]) // 60 < spent["at work"] // 60),
+            ("automatic", automatic > 0),
+        )
+        if is_one
+    ]
+    if shift.round_day:
+        worked = _rounded(worked, *shift.round_day)
+    overtime = _overtime(shift, worked, spent["before"] // 60, spent["after"] // 60, day_off)
+    late, early = _of_parts(shift, pairs, zone, day)
+    return PlainPay(
+        worked, source, breaks, ", ".join(sources) or None if breaks else None, overtime,
+        min(spent["night"] // 60, worked), late, early,
+    )  # fmt: skip
+
+
+def _spent(
+    shift: PlainShift,
+    pairs: list[tuple[datetime, ...]],
+    whole_and_due: list[tuple[datetime, datetime]],
+    zone: ZoneInfo,
+    day: date,
+) -> dict[str, int]:
+    """Seconds from first to last punch, piece by piece: within each piece nothing begins or ends."""
+    spent = dict.fromkeys(["at work", "unpaid", "paid", "night", "before", "after"], 0)
+    unpaid, paid = _windows(shift.unpaid + shift.pauses, zone, day), _windows(shift.paid, zone, day)
+    nights = _windows([shift.night] if shift.night else [], zone, day)
+    whole, due = whole_and_due
+    every = [whole, due, *pairs, *unpaid, *paid, *nights]
+    for begin, end in pairwise(sorted({at for pair in every for at in pair})):
+        if begin < whole[0] or end > whole[1]:
+            continue
+
+        def within(spans: Iterable[tuple[datetime, ...]], begin: datetime = begin, end: datetime = end) -> bool:
+            return any(one <= begin and end <= other for one, other in spans)
+
+        is_in = within(pairs)
+        is_counted = (is_in and not within(unpaid)) or (not is_in and within(paid))
+        seconds = int((end - begin).total_seconds())
+        spent["at work"] += is_in * seconds
+        spent["unpaid"] += (is_in and within(unpaid)) * seconds
+        spent["paid"] += (not is_in and within(paid)) * seconds
+        spent["night"] += (is_counted and within(nights)) * seconds
+        spent["before"] += (is_counted and end <= due[0]) * seconds
+        spent["after"] += (is_counted and begin >= due[1]) * seconds
+    return spent
+
+
+def _overtime(shift: PlainShift, worked: int, before: int, after: int, day_off: str | None) -> int:
+    """Minutes of overtime, of which `before` and `after` the hours of the shift."""
+    if not _has_overtime(shift):
+        return 0
+    least = shift.overtime_at_least
+    outside = before if shift.overtime_before and before >= least else 0
+    outside += after if shift.overtime_after and after >= least else 0
+    excess = 0 if shift.daily_overtime_after is None else max(worked - shift.daily_overtime_after, 0)
+    overtime = worked if day_off is not None else max(outside, excess if excess >= least else 0)
+    if shift.round_day:
+        overtime = _rounded(overtime, *shift.round_day)
+    return min(overtime - overtime % shift.overtime_step, worked)
+
+
+def _has_overtime(shift: PlainShift) -> bool:
+    return shift.daily_overtime_after is not None or shift.overtime_before or shift.overtime_after
+
+
+def _of_parts(shift: PlainShift, pairs: list[tuple[datetime, ...]], zone: ZoneInfo, day: date) -> tuple[int, int]:
+    """Minutes that second parts began late, and first parts ended early, by the breaks that meet a pause."""
+    late = early = 0
+    for (_, left), (came, _) in pairwise(sorted(pairs)):
+        for begin, end in _windows(shift.pauses, zone, day):
+            if left < end and came > begin:
+                late += _minutes_beyond(end, _to_the_minute(came), shift.late_grace)
+                early += _minutes_beyond(_to_the_minute(left), begin, shift.early_grace)
+    return late, early
+
+
+def _windows(windows: Iterable[tuple[time, time]], zone: ZoneInfo, day: date) -> list[tuple[datetime, datetime]]:
+    """Each window on the dates around the work date, as instants."""
+    found = []
+    for start, end in windows:
+        for on in (day - ONE_DAY, day, day + ONE_DAY):
+            until = on if end > start else on + ONE_DAY
+            begin, stop = (
+                datetime.combine(date_, at).replace(tzinfo=zone).astimezone(UTC)
+                for date_, at in ((on, start), (until, end))
+            )
+            found.append((begin, stop))
+    return found
+
+
+def _rounded(value: int, mode: str, unit: int) -> int:
+    below = value - value % unit
+    rest = value - below
+    return below + unit if (mode == "up" and rest) or (mode == "nearest" and 2 * rest >= unit) else below
+
+
+def _rounded_at(instant: datetime, offset: timedelta, mode: str, unit: int) -> datetime:
+    local = instant.replace(tzinfo=None) + offset
+    zero = datetime.combine(date(2000, 1, 1), time())
+    seconds = int((local - zero).total_seconds())
+    return (zero + timedelta(seconds=_rounded(seconds, mode, unit * 60)) - offset).replace(tzinfo=UTC)
+
+
+def pairs_of(
+    company: PlainCompany, shift: PlainShift, punches: list[PlainPunch]
+) -> tuple[list[tuple[datetime, ...]], str | None]:
+    """Pairs of in and out, and where they come from."""
+    whole: list[tuple[datetime, ...]] = [(punches[0].instant, punches[-1].instant)]
+    if is_trusted(punches):
+        pairs = pairs_by_states(company, punches)
+        return (whole, "unmatched") if pairs is None else (pairs, "punch_states")
+    if not shift.breaks_from_punches:
+        return whole, None
+    alternating = pairs_by_alternation(company, punches)
+    return (whole, "unmatched") if alternating is None else (alternating, "alternation")
+
+
+def pairs_by_alternation(company: PlainCompany, punches: list[PlainPunch]) -> list[tuple[datetime, ...]] | None:
+    """In and out in turn; punches closer together than the debounce time are one, whose first is in, whose last out."""
+    clusters = [[punches[0].instant, punches[0].instant]]
+    for before, one in pairwise(punches):
+        if one.instant - before.instant >= company.debounce:
+            clusters.append([one.instant, one.instant])
+        clusters[-1][1] = one.instant
+    if len(clusters) % 2:
+        return None
+    return [(clusters[n][0], clusters[n + 1][1]) for n in range(0, len(clusters), 2)]
 
 
 def _to_the_minute(instant: datetime) -> datetime:
@@ -275,7 +520,13 @@ def _status(shift: PlainShift, day_off: str | None, worked: int | None) -> str:
 
 
 def hours_on(
-    company: PlainCompany, shift: PlainShift, site: str, user: str, day: date, *, first: PlainPunch
+    company: PlainCompany,
+    shift: PlainShift,
+    site: str,
+    user: str,
+    day: date,
+    *,
+    first: PlainPunch,
 ) -> tuple[datetime, datetime]:
     """Instants at which the shift of work date `day` starts and ends, in the zone of the first punch."""
     starts_on = day + ONE_DAY if shift.start < begins(company, site, user, first.gate.name, day) else day
@@ -308,18 +559,20 @@ def _unusual(
     starts, ends = hours_on(company, shift, site, user, day, first=first)
     ended = datetime.combine(day + ONE_DAY, begins(company, site, user, first.gate.name, day + ONE_DAY))
     over = now >= ended.replace(tzinfo=ZoneInfo(first.gate.zone)).astimezone(UTC)
+    late_from, early_until = core_on(shift, (starts, ends), first)
+    core_start, core_end = shift.core or (shift.start, shift.end)
     early_in, late_in, early_out, late_out = shift.bounds
     codes, reasons = [], []
     if day_off is None:
         if first.instant < starts - early_in:
             codes.append("CLOCK_IN_TOO_EARLY")
             reasons.append(_reason("Clock-in", first.local, early_in, "before", shift.start))
-        if first.instant > starts + late_in:
+        if first.instant > late_from + late_in:
             codes.append("CLOCK_IN_TOO_LATE")
-            reasons.append(_reason("Clock-in", first.local, late_in, "after", shift.start))
-        if last is not None and last.instant < ends - early_out and over:
+            reasons.append(_reason("Clock-in", first.local, late_in, "after", core_start))
+        if last is not None and last.instant < early_until - early_out and over:
             codes.append("CLOCK_OUT_TOO_EARLY")
-            reasons.append(_reason("Clock-out", last.local, early_out, "before", shift.end))
+            reasons.append(_reason("Clock-out", last.local, early_out, "before", core_end))
         if last is not None and last.instant > ends + late_out:
             codes.append("CLOCK_OUT_TOO_LATE")
             reasons.append(_reason("Clock-out", last.local, late_out, "after", shift.end))
@@ -338,32 +591,25 @@ def _reason(what: str, reading: datetime, bound: timedelta, side: str, hour: tim
     return f"{what} {shown}, more than {length} {side} {hour:%H:%M}"
 
 
-def _worked(company: PlainCompany, punches: list[PlainPunch]) -> tuple[int, str | None]:
-    whole = int((punches[-1].instant - punches[0].instant).total_seconds() // 60)
-    if not is_trusted(punches):
-        return whole, None
-    at_work = time_at_work(company, punches)
-    return (whole, "unmatched") if at_work is None else (int(at_work.total_seconds() // 60), "punch_states")
-
-
 def is_trusted(punches: list[PlainPunch]) -> bool:
     return all(one.gate.trusted for one in punches)
 
 
-def time_at_work(company: PlainCompany, punches: list[PlainPunch]) -> timedelta | None:
-    """Time at work by the punch states of one day; None if they do not pair."""
+def pairs_by_states(company: PlainCompany, punches: list[PlainPunch]) -> list[tuple[datetime, ...]] | None:
+    """In and out by the punch states of one day; None if they do not pair."""
     pressed = punches[:1]
     for before, one in pairwise(punches):
         again = one.state == before.state and one.instant - before.instant < company.debounce
         if not again:
             pressed.append(one)
-    at_work, opened = timedelta(), None
+    pairs: list[tuple[datetime, ...]] = []
+    opened = None
     for one in pressed:
         if one.state in OPENING and opened is None:
             opened = one.instant
         elif one.state in CLOSING and opened is not None:
-            at_work += one.instant - opened
+            pairs.append((opened, one.instant))
             opened = None
         else:
             return None
-    return at_work if opened is None else None
+    return pairs if opened is None else None

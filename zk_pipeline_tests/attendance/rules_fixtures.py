@@ -23,8 +23,9 @@ from zk_pipeline_tests.attendance.plain_company import (
     count_of,
     holiday_of,
     is_trusted,
+    pairs_by_alternation,
+    pairs_by_states,
     shift_of,
-    time_at_work,
 )
 
 BOUNDS = ("early_clock_in", "late_clock_in", "early_clock_out", "late_clock_out")
@@ -33,7 +34,7 @@ BOUNDS = ("early_clock_in", "late_clock_in", "early_clock_out", "late_clock_out"
 def summaries(company: PlainCompany, punches: Iterable[PlainPunch]) -> pd.DataFrame:
     """Frame with the schema `frames.SUMMARIES`, including optional columns."""
     rows = [_summary(company, *key, punches=of_day) for key, of_day in by_day(company, punches).items()]
-    types = {"first_punch": "datetime64[us, UTC]", "last_punch": "datetime64[us, UTC]", "paired": "Int64"}
+    types = {"first_punch": "datetime64[us, UTC]", "last_punch": "datetime64[us, UTC]"}
     types |= dict.fromkeys(["work_date", "first_punch_local", "last_punch_local"], "datetime64[us]")
     types |= dict.fromkeys(["punch_count", "begins", "next_begins"], "int32")
     return pd.DataFrame(rows, columns=_COLUMNS, dtype=object).astype(types | {"is_trusted": "bool"})
@@ -41,19 +42,21 @@ def summaries(company: PlainCompany, punches: Iterable[PlainPunch]) -> pd.DataFr
 
 _COLUMNS = [
     "site", "user_id", "work_date", "device", "timezone", "first_punch", "last_punch", "first_punch_local",
-    "last_punch_local", "punch_count", "shift", "begins", "next_begins", "holiday", "paired", "is_trusted",
+    "last_punch_local", "punch_count", "shift", "begins", "next_begins", "holiday", "spans", "is_trusted",
 ]  # fmt: skip
 
 
 def _summary(company: PlainCompany, site: str, user: str, day: date, *, punches: list[PlainPunch]) -> tuple[Any, ...]:
     first, last = punches[0], punches[-1]
     who = (site, user, first.gate.name)
-    paired = time_at_work(company, punches) if is_trusted(punches) else None
+    by = pairs_by_states if is_trusted(punches) else pairs_by_alternation
+    pairs = by(company, punches)
     return (
         site, user, day, first.gate.name, first.gate.zone, first.instant, last.instant, first.local, last.local,
         count_of(company, punches), shift_of(company, *who, day).name, _minutes(begins(company, *who, day)),
         _minutes(begins(company, *who, day + ONE_DAY)), holiday_of(company, site, day),
-        None if paired is None else int(paired.total_seconds()) * 1_000_000, is_trusted(punches),
+        None if pairs is None else [int(at.timestamp()) * 1_000_000 for pair in pairs for at in pair],
+        is_trusted(punches),
     )  # fmt: skip
 
 
@@ -81,8 +84,8 @@ def rules_of(company: PlainCompany, hours: PlainShift | None = None) -> WorkRule
 
 
 def shifts_of(company: PlainCompany) -> dict[str, Shift]:
-    used = [*(one.shift for one in company.assignments), *(one.use for one in company.seasons)]
-    return {str(one.name): shift_from(one) for one in used}
+    used = {*(one.shift for one in company.assignments), *(one.use for one in company.seasons)}
+    return {str(one.name): shift_from(one) for shift in used for one in (*shift.alternatives, shift)}
 
 
 def shift_from(one: PlainShift) -> Shift:
@@ -99,13 +102,44 @@ def shift_from(one: PlainShift) -> Shift:
         early_leave_grace_minutes=one.early_grace,
         half_day_below_minutes=one.half_day_below,
         absent_below_minutes=one.absent_below,
+        **texts_of(one),
         **hours,
     )
 
 
+def texts_of(one: PlainShift) -> dict[str, Any]:
+    """The rules of a shift as its text fields."""
+    lengths = [f"{minutes} min after {more_than} min" for more_than, minutes in one.automatic]
+    breaks = [*map(_hours, one.unpaid), *(f"{_hours(window)} paid" for window in one.paid), *lengths]
+    breaks += [f"{_hours(window)} split" for window in one.pauses] + ["punches"] * one.breaks_from_punches
+    daily, weekly = one.daily_overtime_after, one.weekly_overtime_after
+    overtime = [] if daily is None else [f"after {daily} min a day"]
+    overtime += [] if weekly is None else [f"after {weekly} min a week"]
+    overtime += ["before shift"] * one.overtime_before + ["after shift"] * one.overtime_after
+    if overtime:
+        overtime += [f"at least {one.overtime_at_least} min", f"in steps of {one.overtime_step} min"]
+    rounding = [] if one.round_punches is None else ["punches {} {} min".format(*one.round_punches)]
+    rounding += [] if one.round_day is None else ["day {} {} min".format(*one.round_day)]
+    return {
+        "breaks": ", ".join(breaks),
+        "overtime": ", ".join(overtime),
+        "night_hours": _hours(one.night) if one.night else "",
+        "rounding": ", ".join(rounding),
+        "core_time": _hours(one.core) if one.core else "",
+        "alternatives": ", ".join(str(other.name) for other in one.alternatives),
+    }
+
+
+def _hours(window: tuple[time, time]) -> str:
+    return f"{window[0]:%H:%M}-{window[1]:%H:%M}"
+
+
 def as_days(judged: EvaluatedDays) -> list[PlainDay]:
     frame = judged.days
-    for name in ("shift", "shift_start", "shift_end", "day_off", "worked_minutes_source"):
+    for name in (
+        "shift", "shift_start", "shift_end", "day_off", "worked_minutes_source", "break_source", "overtime_class",
+        "weekly_overtime_after_minutes",
+    ):  # fmt: skip
         if name not in frame:
             frame = frame.assign(**{name: None})
     found = []
@@ -118,10 +152,15 @@ def as_days(judged: EvaluatedDays) -> list[PlainDay]:
             one.outlier_reason, *(_said(value) for value in (one.shift, one.shift_start, one.shift_end)),
             _said(one.day_off), _said(one.worked_minutes_source), one.late_minutes,
             None if pd.isna(one.early_leave_minutes) else int(one.early_leave_minutes), one.attendance_status,
-            one.judged_by,
+            one.judged_by, _whole(one.break_minutes), _said(one.break_source), _whole(one.overtime_minutes),
+            _said(one.overtime_class), _whole(one.night_minutes), _whole(one.weekly_overtime_after_minutes),
         ]  # fmt: skip
         found.append(PlainDay(*given))
     return sorted(found)
+
+
+def _whole(value: Any) -> Any:
+    return None if pd.isna(value) else int(value)
 
 
 def _moment(value: Any) -> Any:

@@ -42,9 +42,13 @@ CASES = cases(PAGE.read_text("utf-8"))
 DAYS = """
 SELECT user_id, site, work_date, clock_in, clock_out, clock_in_local, clock_out_local, punch_count, worked_minutes,
        outlier_codes, outlier_reason, revision, is_incomplete, is_outlier, shift, day_off, worked_minutes_source,
-       attendance_status, judged_by, late_minutes, early_leave_minutes
+       attendance_status, judged_by, late_minutes, early_leave_minutes, break_minutes, break_source, overtime_minutes,
+       overtime_class, night_minutes
 FROM daily_attendance ORDER BY user_id, site, work_date
 """
+
+
+PAY = ("break", "break from", "overtime", "class", "night")
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
@@ -139,7 +143,7 @@ def shown(row: Row, case: Case) -> dict[str, str]:
     shift, day_off, worked_minutes_source, status, judged_by = (
         (text or "").replace(f"{case.name}: ", "") for text in row[14:19]
     )
-    late, early = row[19:]
+    late, early, *pay = row[19:]
     assert (half, odd) == (left is None, bool(codes))
     said = {
         "person": person,
@@ -161,6 +165,7 @@ def shown(row: Row, case: Case) -> dict[str, str]:
         "early": "" if early is None else str(early),
         "status": status,
         "judged by": judged_by,
+        **dict(zip(PAY, ("" if value is None else str(value) for value in pay), strict=True)),
     }
     return {name: said[name] for name in case.columns}
 

@@ -27,7 +27,8 @@ LAST = date(2200, 1, 1)
 _DAYS = """
 SELECT site, user_id, work_date, device, timezone, clock_in, clock_out, clock_in_local, clock_out_local, punch_count,
        worked_minutes, outlier_codes, outlier_reason, shift, shift_start, shift_end, day_off, worked_minutes_source,
-       late_minutes, early_leave_minutes, attendance_status, judged_by
+       late_minutes, early_leave_minutes, attendance_status, judged_by, break_minutes, break_source,
+       overtime_minutes, overtime_class, night_minutes, weekly_overtime_after_minutes
 FROM daily_attendance ORDER BY site, user_id, work_date
 """
 
@@ -65,9 +66,10 @@ def establish(store: Store, worked: Worked) -> None:
 
 def plan_of(company: PlainCompany) -> ShiftPlan:
     """What `shift apply` makes of a file that declares the company's."""
-    assigned = {one.shift.name for one in company.assignments}
-    seasons = [one for one in company.seasons if one.shift in assigned]
-    shifts = dict.fromkeys([*(one.shift for one in company.assignments), *(one.use for one in seasons)])
+    names = {one.shift.name for one in company.assignments}
+    seasons = [one for one in company.seasons if one.shift in names]
+    used = dict.fromkeys([*(one.shift for one in company.assignments), *(one.use for one in seasons)])
+    shifts = dict.fromkeys(one for shift in used for one in (shift, *shift.alternatives))
     return ShiftPlan(
         shifts=tuple(shift_from(one) for one in shifts),
         assignments=tuple(

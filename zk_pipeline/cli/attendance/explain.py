@@ -88,7 +88,8 @@ def _summary(one: Revision) -> dict[str, object]:
     worked = {
         None: "first to last punch",
         "punch_states": "punch states",
-        "unmatched": "first to last: states do not pair",
+        "alternation": "pairs of punches",
+        "unmatched": "first to last: punches do not pair",
     }
     return {
         "site": one.site,
@@ -96,6 +97,9 @@ def _summary(one: Revision) -> dict[str, object]:
         "in, out": f"{cell(one.clock_in_local)}, {cell(one.clock_out_local)}",
         "worked (minutes)": one.worked_minutes,
         "worked from": worked[one.worked_minutes_source],
+        "break (minutes)": one.break_minutes and f"{one.break_minutes} ({one.break_source})",
+        "overtime (minutes)": one.overtime_minutes and f"{one.overtime_minutes} ({one.overtime_class})",
+        "night (minutes)": one.night_minutes or None,
         "hours": f"{hours}, {one.season}" if one.season else hours,
         "day off": one.day_off,
         "late (minutes)": one.late_minutes,

@@ -99,7 +99,9 @@ def _plain(sheet: MonthSheet) -> object:
         "incomplete": sheet.incomplete,
         "outliers": sheet.outliers,
         **{str(status): count for status, count in sheet.statuses.items()},
+        "break_minutes": sheet.durations["break"] // _MINUTE,
         "worked_minutes": sheet.durations["worked"] // _MINUTE,
+        "overtime_minutes": sheet.durations["overtime"] // _MINUTE,
         "late_minutes": sheet.durations["late"] // _MINUTE,
         "early_leave_minutes": sheet.durations["left early"] // _MINUTE,
     }

@@ -13,7 +13,8 @@ import click
 from zk_pipeline.attendance.assignment_changes import AssignmentChanges
 from zk_pipeline.attendance.hours import wall_time, weekdays_of
 from zk_pipeline.attendance.rotations import Rotation
-from zk_pipeline.attendance.shifts import BOUNDS, SHIFT_RULES, THRESHOLDS, WEEKDAYS, Assignment, Season, Shift, Target
+from zk_pipeline.attendance.shift_rules import RULE_TEXTS
+from zk_pipeline.attendance.shifts import BOUNDS, THRESHOLDS, WEEKDAYS, Assignment, Season, Shift, Target
 from zk_pipeline.cli.context import WORK_DATE, open_context
 from zk_pipeline.cli.output import as_json, note, print_json, print_rows, print_table
 from zk_pipeline.errors import UsageError
@@ -67,6 +68,10 @@ def _hours(*, defaults: bool) -> Callable[[Any], Any]:
         *(
             click.option(f"--{name.replace('_', '-')}", type=click.IntRange(0, 1440), help=f"{text}{default('0')}")
             for name, text in zip(THRESHOLDS, _THRESHOLDS, strict=True)
+        ),
+        *(
+            click.option(f"--{name.replace('_', '-')}", metavar="RULES", help=f"{text}.{default('none')}")
+            for name, (_, text) in RULE_TEXTS.items()
         ),
     ]
 
@@ -138,7 +143,8 @@ def list_(as_json: bool) -> None:
         click.echo("no shifts: all employees have the hours of the settings")
         return
     print_table(
-        [_shift_row(one) for one in shift_list], ["name", "start", "end", "weekdays", "workday_starts_at", *SHIFT_RULES]
+        [_shift_row(one) for one in shift_list],
+        ["name", "start", "end", "weekdays", "workday_starts_at", *BOUNDS, *THRESHOLDS, *_rules(shift_list)],
     )
     if assignments:
         click.echo()
@@ -385,6 +391,11 @@ def apply(file: Path, prune: bool, as_json: bool) -> None:
         for change in getattr(applied, what):
             click.echo(f"{what}: {change}")
     click.echo(f"unchanged: {applied.unchanged}")
+
+
+def _rules(shifts: list[Shift]) -> list[str]:
+    """Names of the rules that a shift has."""
+    return [name for name in RULE_TEXTS if any(getattr(one, name) for one in shifts)]
 
 
 def _shift_row(one: Shift) -> dict[str, object]:

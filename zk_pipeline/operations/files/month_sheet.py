@@ -15,8 +15,11 @@ from zk_pipeline.attendance.shifts import DAY_OFF
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.queries.month_query import EmptyDate, PersonDay, PersonMonth, PersonMonthStore
 
-COLUMNS = ("date", "day", "site", "shift", "in", "out", "worked", "late", "left early", "punches", "status", "remark")
-FIGURES = ("in", "out", "worked", "late", "left early", "punches")  # right-aligned columns
+COLUMNS = (
+    "date", "day", "site", "shift", "in", "out", "break", "worked", "overtime", "late", "left early", "punches",
+    "status", "remark",
+)  # fmt: skip
+FIGURES = ("in", "out", "break", "worked", "overtime", "late", "left early", "punches")  # right-aligned columns
 _OFF = (AttendanceStatus.DAY_OFF, AttendanceStatus.HOLIDAY, AttendanceStatus.WORKED_ON_DAY_OFF)
 # Of a date with rows at several sites, the first of these statuses counts in the totals.
 _TOTALS = {
@@ -82,6 +85,14 @@ class SheetDay:
         return None if self.day is None else _duration(self.day.worked_minutes)
 
     @property
+    def break_taken(self) -> timedelta | None:
+        return None if self.day is None else _duration(self.day.break_minutes)
+
+    @property
+    def overtime(self) -> timedelta | None:
+        return None if self.day is None else _duration(self.day.overtime_minutes)
+
+    @property
     def late(self) -> timedelta | None:
         return None if self.day is None else _duration(self.day.late_minutes)
 
@@ -110,8 +121,13 @@ class MonthSheet:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """COLUMNS, with the site only if there are several."""
-        return tuple(name for name in COLUMNS if name != "site" or len(self.sites) > 1)
+        """COLUMNS, with the site only if there are several, and break and overtime only if there are any."""
+        shown = {
+            "site": len(self.sites) > 1,
+            "break": any(one.break_taken for one in self.days),
+            "overtime": any(one.overtime for one in self.days),
+        }
+        return tuple(name for name in COLUMNS if shown.get(name, True))
 
     @property
     def statuses(self) -> dict[AttendanceStatus, int]:
@@ -141,7 +157,9 @@ class MonthSheet:
     def durations(self) -> dict[str, timedelta]:
         """Sums of the columns with durations: those of the cells as shown."""
         return {
+            "break": sum((one.break_taken or timedelta() for one in self.days), timedelta()),
             "worked": sum((one.worked or timedelta() for one in self.days), timedelta()),
+            "overtime": sum((one.overtime or timedelta() for one in self.days), timedelta()),
             "late": sum((one.late or timedelta() for one in self.days), timedelta()),
             "left early": sum((one.left_early or timedelta() for one in self.days), timedelta()),
         }
@@ -154,6 +172,7 @@ class MonthSheet:
         return {
             "dates with punches": self.dates_with_punches,
             "hours worked": durations["worked"],
+            **({"overtime": durations["overtime"]} if durations["overtime"] else {}),
             "late": durations["late"],
             "left early": durations["left early"],
             **{label: statuses[status] for status, label in _TOTALS.items()},
@@ -193,7 +212,9 @@ def cells(one: SheetDay) -> dict[str, str]:
         "shift": one.shift,
         "in": _clock(one.came),
         "out": _clock(one.left),
+        "break": shown(one.break_taken),
         "worked": shown(one.worked),
+        "overtime": shown(one.overtime),
         "late": shown(one.late),
         "left early": shown(one.left_early),
         "punches": "" if one.day is None else str(one.day.punch_count),

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from zk_pipeline.attendance.hours import wall_time, weekdays_of
+from zk_pipeline.attendance.hours import rule_text, wall_time, weekdays_of
 from zk_pipeline.attendance.rotations import Rotation
 from zk_pipeline.attendance.shifts import WEEKDAYS, Assignment, Holiday, Season, Shift, Target
 from zk_pipeline.errors import UsageError
@@ -17,6 +17,7 @@ from zk_pipeline.store.shifts.shift_plan import ShiftPlan
 from zk_pipeline.yaml_file import Day, Decimal, OptionalText, Text, WholeNumber, YamlFile, read_yaml
 
 WallTime = Annotated[time, BeforeValidator(wall_time)]
+RuleText = Annotated[str, BeforeValidator(rule_text)]
 Weekdays = Annotated[tuple[str, ...], BeforeValidator(weekdays_of)]
 
 
@@ -40,6 +41,12 @@ class DeclaredShift(_Declared):
     early_leave_grace_minutes: WholeNumber = 0
     half_day_below_minutes: WholeNumber = 0
     absent_below_minutes: WholeNumber = 0
+    breaks: RuleText = ""
+    overtime: RuleText = ""
+    night_hours: RuleText = ""
+    rounding: RuleText = ""
+    core_time: RuleText = ""
+    alternatives: RuleText = ""
 
     def build(self) -> Shift:
         return Shift.of(

@@ -89,12 +89,13 @@ class DayStore:
         return [day for (day,) in rows]
 
     def judgements(self, dates: Sequence[date]) -> pd.DataFrame:
-        """Outlier reason, late and early minutes, attendance status and hours of each day on `dates`."""
+        """What the rules of a day decide, of each day on `dates`."""
         with self.database.read("judgements of days") as connection:
             table = connection.execute(
                 """
                 SELECT site, user_id, work_date::TIMESTAMP AS work_date, outlier_reason, late_minutes,
-                       early_leave_minutes, attendance_status, judged_by
+                       early_leave_minutes, attendance_status, judged_by, worked_minutes, break_minutes,
+                       overtime_minutes, night_minutes
                 FROM daily_attendance WHERE list_contains(?, work_date) ORDER BY work_date, site, user_id
                 """,
                 [list(dates)],
@@ -218,5 +219,11 @@ _DAYS = pa.schema(
         "early_leave_minutes": pa.int32(),
         "attendance_status": pa.string(),
         "judged_by": pa.string(),
+        "break_minutes": pa.int32(),
+        "break_source": pa.string(),
+        "overtime_minutes": pa.int32(),
+        "overtime_class": pa.string(),
+        "night_minutes": pa.int32(),
+        "weekly_overtime_after_minutes": pa.int32(),
     }
 )

@@ -9,6 +9,7 @@ from datetime import date, time, timedelta
 import pandas as pd
 
 from zk_pipeline.attendance.rules import CLOSING_STATES, OPENING_STATES
+from zk_pipeline.attendance.shift_rules import Breaks
 from zk_pipeline.attendance.shifts import Shift
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.terminals.namesakes import candidates, namesakes
@@ -46,7 +47,7 @@ def summarize(
         placing = assign_date_range(connection, span["begin"], span["end"], workday_starts_at=workday_starts_at)
         shifts = read_shifts(connection) if placing.by_shifts else {}
         values = span | {"dates": list(dates), "debounce": debounce_seconds * 1_000_000}
-        table = connection.execute(_query(connection, placing), values).to_arrow_table()
+        table = connection.execute(_query(connection, placing, shifts), values).to_arrow_table()
         hours = read_configured_hours(connection)
         named = candidates(connection)
     known = dict(seq)
@@ -55,15 +56,16 @@ def summarize(
     return Summaries(_typed(frame), {day: known.get(day, 0) for day in dates}, shifts, hours, apart)
 
 
-def _query(connection: Connection, placing: WorkDateAssignment) -> str:
+def _query(connection: Connection, placing: WorkDateAssignment, shifts: Mapping[str, Shift]) -> str:
     """The query with only the joins that this store needs: shifts, holidays and trusted punch states are costly."""
+    alternates = any(Breaks.parse(one.breaks).from_punches for one in shifts.values())
     has_holidays, has_trust = connection.execute(
         "SELECT EXISTS (FROM holidays), coalesce((SELECT bool_or(trust_punch_states) FROM devices), false)"
     ).fetchall()[0]
     columns, joins, lists = [], [], []
-    if has_trust:
+    if has_trust or alternates:
         lists.append(_KEPT)
-        columns.append(_PAIRED)
+        columns.append(_SPANS)
     if placing.by_shifts:
         columns.append(
             "today.shift, coalesce(today.begins, $usual)::INTEGER AS begins, "
@@ -77,8 +79,8 @@ def _query(connection: Connection, placing: WorkDateAssignment) -> str:
         punches=placing.punches,
         join=placing.join,
         work_date=placing.work_date,
-        states=_STATES if has_trust else "",
-        trusted=_TRUSTED if has_trust else "",
+        states=_STATES if lists else "",
+        trusted=_TRUSTED if lists else "",
         lists="".join(lists),
         columns="".join(f",\n    {column}" for column in columns).replace("$usual", str(placing.usual)),
         joins="".join(joins),
@@ -126,19 +128,24 @@ ORDER BY work_date, spaced.site, spaced.user_id
 _TRUSTED = ", punch.punch_state AS state, coalesce(device.trust_punch_states, false) AS is_trusted"
 _STATES = ", state, is_trusted"
 
-# Repeated key press: the same state again within the debounce time.
+# `kept`: without a repeated key press, the same state again within the debounce time. Punches closer together than it
+# are a cluster: `begun` and `ended` are its first and last punch.
 _KEPT = """,
     list_filter(punches, lambda punch, nth: nth = 1 OR punch.state <> punches[nth - 1].state
-        OR punch.moment - punches[nth - 1].moment >= $debounce) AS kept"""
+        OR punch.moment - punches[nth - 1].moment >= $debounce) AS kept,
+    list_filter(moments, lambda moment, nth: nth = 1 OR moment - moments[nth - 1] >= $debounce) AS begun,
+    list_filter(moments, lambda moment, nth: nth = len(moments) OR moments[nth + 1] - moment >= $debounce) AS ended"""
 
-_PAIRED = f"""
+_SPANS = f"""
     len(list_filter(punches, lambda punch: NOT punch.is_trusted)) = 0 AS is_trusted,
-    CASE WHEN is_trusted AND len(kept) % 2 = 0 AND len(list_filter(kept, lambda punch, nth:
+    CASE WHEN NOT is_trusted THEN
+        CASE WHEN len(begun) % 2 = 0 THEN list_transform(begun, lambda moment, nth:
+            CASE WHEN nth % 2 = 1 THEN moment ELSE ended[nth] END) END
+    WHEN len(kept) % 2 = 0 AND len(list_filter(kept, lambda punch, nth:
             NOT list_contains(CASE WHEN nth % 2 = 1 THEN {[*OPENING_STATES]} ELSE {[*CLOSING_STATES]} END,
                               punch.state::INTEGER))) = 0
-        THEN list_sum(list_transform(kept, lambda punch, nth:
-            CASE WHEN nth % 2 = 1 THEN -punch.moment ELSE punch.moment END))::BIGINT
-    END AS paired"""
+        THEN list_transform(kept, lambda punch: punch.moment)
+    END AS spans"""
 
 _ROSTER = """
 LEFT JOIN roster AS today ON today.device = punches[1].device AND today.user_id = spaced.user_id
@@ -159,6 +166,5 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
         "first_punch_local": "datetime64[us]",
         "last_punch_local": "datetime64[us]",
         "punch_count": "int32",
-        "paired": "Int64",
     }
     return frame.astype({name: kind for name, kind in types.items() if name in frame})

@@ -15,7 +15,8 @@ from zk_pipeline.store.engine.database import Connection
 
 _CONTENT = """site, device, user_id, work_date, clock_in, clock_out, clock_in_local, clock_out_local, timezone,
     punch_count, worked_minutes, is_incomplete, is_outlier, outlier_codes, outlier_reason, shift, shift_start,
-    shift_end, day_off, worked_minutes_source, late_minutes, early_leave_minutes, attendance_status, judged_by"""
+    shift_end, day_off, worked_minutes_source, late_minutes, early_leave_minutes, attendance_status, judged_by,
+    break_minutes, break_source, overtime_minutes, overtime_class, night_minutes, weekly_overtime_after_minutes"""
 
 
 def record_content(row: str) -> str:
@@ -88,7 +89,9 @@ vanished AS (
         NULL AS clock_out_local, timezone, 0 AS punch_count, NULL AS worked_minutes, true AS is_incomplete,
         false AS is_outlier, []::VARCHAR[] AS outlier_codes, '' AS outlier_reason, shift, shift_start, shift_end,
         NULL AS day_off, NULL AS worked_minutes_source, NULL AS late_minutes, NULL AS early_leave_minutes,
-        NULL AS attendance_status, NULL AS judged_by, 'retracted' AS payload_hash,
+        NULL AS attendance_status, NULL AS judged_by, NULL AS break_minutes, NULL AS break_source,
+        NULL AS overtime_minutes, NULL AS overtime_class, NULL AS night_minutes,
+        NULL AS weekly_overtime_after_minutes, 'retracted' AS payload_hash,
         true AS is_retracted, false AS is_added
     FROM stored ANTI JOIN staged USING (site, user_id, work_date)
 ),
@@ -314,7 +317,11 @@ def stage(connection: Connection) -> None:
         SELECT * EXCLUDE (content),
             -- Content that earlier versions did not know has no part in the hash where it says nothing.
             sha256(concat(content, CASE WHEN (late_minutes, coalesce(early_leave_minutes, 0), attendance_status)
-                <> (0, 0, 'present') THEN json_array(late_minutes, early_leave_minutes, attendance_status) END
+                <> (0, 0, 'present') THEN json_array(late_minutes, early_leave_minutes, attendance_status) END,
+                CASE WHEN coalesce(overtime_minutes, 0) + coalesce(night_minutes, 0) > 0
+                    OR weekly_overtime_after_minutes IS NOT NULL OR break_source <> 'punches'
+                    THEN json_array(break_minutes, break_source, overtime_minutes, overtime_class, night_minutes,
+                                    weekly_overtime_after_minutes) END
             )) AS payload_hash,
             sha256(content) AS former_hash
         FROM hashed
@@ -330,8 +337,7 @@ def stage(connection: Connection) -> None:
 # Rows with unchanged content: evaluated by other hours, or stored by a version without the columns of these hours.
 _REJUDGED = """
 CREATE TEMP TABLE rejudged AS
-SELECT site, user_id, work_date, day.revision, staged.late_minutes, staged.early_leave_minutes,
-       staged.attendance_status, staged.judged_by, staged.payload_hash
+SELECT site, user_id, work_date, day.revision, staged.* EXCLUDE (site, user_id, work_date)
 FROM staged
 JOIN (FROM daily_attendance WHERE work_date IN (SELECT work_date FROM staged_dates)) AS day
     USING (site, user_id, work_date)
@@ -341,7 +347,11 @@ WHERE day.judged_by IS DISTINCT FROM staged.judged_by
 _JUDGE = """
 UPDATE {table} AS day SET
     late_minutes = rejudged.late_minutes, early_leave_minutes = rejudged.early_leave_minutes,
-    attendance_status = rejudged.attendance_status, judged_by = rejudged.judged_by, payload_hash = rejudged.payload_hash
+    attendance_status = rejudged.attendance_status, judged_by = rejudged.judged_by,
+    break_minutes = rejudged.break_minutes, break_source = rejudged.break_source,
+    overtime_minutes = rejudged.overtime_minutes, overtime_class = rejudged.overtime_class,
+    night_minutes = rejudged.night_minutes, weekly_overtime_after_minutes = rejudged.weekly_overtime_after_minutes,
+    payload_hash = rejudged.payload_hash
 FROM rejudged
 WHERE day.site = rejudged.site AND day.user_id = rejudged.user_id AND day.work_date = rejudged.work_date
   AND day.revision = rejudged.revision

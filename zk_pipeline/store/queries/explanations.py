@@ -62,10 +62,15 @@ class Revision:
     day_off: str | None
     outlier_codes: list[str]
     outlier_reason: str
-    late_minutes: int | None  # None, as the next and the last two: not known to the version that stored the revision
+    late_minutes: int | None  # None, as the next three: not known to the version that stored the revision
     early_leave_minutes: int | None
     attendance_status: str | None
     judged_by: str | None
+    break_minutes: int | None  # None, as the next four: without a clock-out
+    break_source: str | None
+    overtime_minutes: int | None
+    overtime_class: str | None
+    night_minutes: int | None
     delivery: str | None  # current state; for a date at several sites, that of its merged record; None without
     delivered_at: datetime | None
     idempotency_key: str | None
@@ -141,7 +146,8 @@ WITH delivered AS (SELECT * FROM crm_deliveries WHERE user_id = $user AND work_d
 SELECT day.site, day.revision, day.created_at, day.run_id, day.is_retracted, day.device, day.clock_in_local,
        day.clock_out_local, day.punch_count, day.worked_minutes, day.worked_minutes_source, day.shift, day.shift_start,
        day.shift_end, day.day_off, day.outlier_codes, day.outlier_reason, day.late_minutes,
-       day.early_leave_minutes, day.attendance_status, day.judged_by, sent.state, sent.delivered_at,
+       day.early_leave_minutes, day.attendance_status, day.judged_by, day.break_minutes,
+       day.break_source, day.overtime_minutes, day.overtime_class, day.night_minutes, sent.state, sent.delivered_at,
        sent.idempotency_key,
        CASE WHEN season.id IS NOT NULL
             THEN format('in place of {{}} from {{}} to {{}}', season.shift, season.valid_from, season.valid_to) END

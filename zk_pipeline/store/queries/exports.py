@@ -107,7 +107,8 @@ _SHOWN: Mapping[What, str] = {
         SELECT work_date, site, user_id, coalesce(name, '') AS name, device, clock_in, clock_out, clock_in_local,
                clock_out_local, timezone, punch_count, worked_minutes, worked_minutes_source, shift, shift_start,
                shift_end, day_off, is_incomplete, is_outlier, outlier_codes, outlier_reason, revision,
-               late_minutes, early_leave_minutes, attendance_status, judged_by
+               late_minutes, early_leave_minutes, attendance_status, judged_by, break_minutes, break_source,
+               overtime_minutes, overtime_class, night_minutes
         FROM kept LEFT JOIN names USING (site, user_id)
         ORDER BY work_date, site, user_id
     """,

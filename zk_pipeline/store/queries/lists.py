@@ -84,6 +84,11 @@ class DayRow:
     late_minutes: int | None  # None, as the five below: not processed since the store has these columns
     early_leave_minutes: int | None  # None, as is_early_departure: without a clock-out
     attendance_status: str | None
+    break_minutes: int | None  # None, as the next four: without a clock-out
+    break_source: str | None
+    overtime_minutes: int | None
+    overtime_class: str | None
+    night_minutes: int | None
     is_late_arrival: bool | None
     is_early_departure: bool | None
     hours_worked: float | None  # None: without a clock-out

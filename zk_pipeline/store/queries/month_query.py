@@ -14,8 +14,8 @@ class PersonDay:
     """A row of `daily_attendance`; wall clocks are those of the site's terminals.
 
     `worked_minutes` are those of the sheet: from the minute of the clock-in to the minute of the clock-out, as both are
-    shown, or the stored ones if they come from punch states. `attendance_status` is None, as `late_minutes` and
-    `early_leave_minutes`, in a row that was processed before the store had these columns.
+    shown, less the break, or the stored ones if they come from pairs of punches or are rounded. `attendance_status` is
+    None, as `late_minutes` and `early_leave_minutes`, in a row that was processed before the store had these columns.
     """
 
     site: str
@@ -36,6 +36,8 @@ class PersonDay:
     late_minutes: int | None
     early_leave_minutes: int | None
     attendance_status: str | None
+    break_minutes: int | None
+    overtime_minutes: int | None
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,13 @@ class PersonMonthStore:
             rows = connection.execute(
                 """
                 SELECT site, work_date, device, timezone, clock_in_local, clock_out_local, punch_count,
-                       CASE WHEN worked_minutes_source = 'punch_states' THEN worked_minutes
-                            ELSE epoch_us(clock_out) // 60_000_000 - epoch_us(clock_in) // 60_000_000 END,
+                       CASE WHEN worked_minutes_source IN ('punch_states', 'alternation')
+                              OR worked_minutes + break_minutes
+                                 <> (epoch_us(clock_out) - epoch_us(clock_in)) // 60_000_000 THEN worked_minutes
+                            ELSE epoch_us(clock_out) // 60_000_000 - epoch_us(clock_in) // 60_000_000 - break_minutes
+                       END,
                        is_outlier, outlier_reason, revision, shift, shift_start, shift_end, day_off,
-                       late_minutes, early_leave_minutes, attendance_status
+                       late_minutes, early_leave_minutes, attendance_status, break_minutes, overtime_minutes
                 FROM daily_attendance WHERE user_id = ? AND work_date BETWEEN ? AND ? ORDER BY site, work_date
                 """,
                 [user_id, first, last],

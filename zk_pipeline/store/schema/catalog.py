@@ -16,7 +16,8 @@ _DAY = {
     "clock_out_local": "Last punch on the terminal's wall clock; null with a single punch",
     "timezone": "IANA zone of the clock-in's device",
     "punch_count": "Punches of the day; those closer together than DEBOUNCE_SECONDS count once",
-    "worked_minutes": "Whole minutes between clock-in and clock-out, by instants; null without a clock-out",
+    "worked_minutes": "Whole minutes between clock-in and clock-out, by instants, without breaks and rounded by the "
+    "rule of the shift; overtime is part of them; null without a clock-out",
     "is_incomplete": "The day has no clock-out (yet)",
     "is_outlier": "The day has an outlier code",
     "outlier_codes": "Outlier codes, in the order of the day",
@@ -25,14 +26,21 @@ _DAY = {
     "shift_start": "Wall-clock time at which that shift starts; null without a shift, and for an off shift",
     "shift_end": "Wall-clock time at which that shift ends; null without a shift, and for an off shift",
     "day_off": "Name of the holiday, or `day off`; null on a working day",
-    "worked_minutes_source": "punch_states: minutes from in/out pairs; unmatched: the trusted states do not pair; "
-    "null: first to last",
+    "worked_minutes_source": "punch_states: minutes from in/out pairs; alternation: from pairs of punches that "
+    "alternate; unmatched: the punches do not pair; null: first to last",
     "late_minutes": "Whole minutes from the start of the shift to the minute of the clock-in; 0 within the grace; null "
     "in rows of versions before this column, until their date is processed again",
     "early_leave_minutes": "Whole minutes from the minute of the clock-out to the end of the shift; 0 within the "
     "grace; null without a clock-out",
     "attendance_status": "present, half_day, absent (fewer minutes than the shift counts) or worked_on_day_off",
     "judged_by": "Hours by which the day was evaluated, and where they come from: `09:00-18:00 (settings)`",
+    "break_minutes": "Minutes from clock-in to clock-out that are not worked, before the day is rounded; null without "
+    "a clock-out",
+    "break_source": "Where breaks come from: punches, windows (fixed hours), automatic, joined by commas; null without",
+    "overtime_minutes": "Part of worked_minutes that is overtime of the day; null without a clock-out",
+    "overtime_class": "weekday, rest_day or holiday; null without overtime",
+    "night_minutes": "Minutes at work in the night hours of the shift; null without a clock-out",
+    "weekly_overtime_after_minutes": "Worked minutes of a week above which they are overtime; null: no such rule",
     "revision": "1 for the first content of the user's date; higher after each change, over all sites",
     "payload_hash": "SHA-256 of the content of the revision",
     "run_id": "Dagster run that created this revision",
@@ -249,6 +257,12 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "early_leave_grace_minutes": "Minutes before the end from which a clock-out is not early; null: 0",
             "half_day_below_minutes": "Fewer worked minutes are half a day; null: 0, never",
             "absent_below_minutes": "Fewer worked minutes are an absence; null: 0, never",
+            "breaks": "Rules of breaks, separated by commas; null or empty: none",
+            "overtime": "Rules of overtime, separated by commas; null or empty: none",
+            "night_hours": "Night hours as HH:MM-HH:MM; null or empty: none",
+            "rounding": "Rules of rounding, separated by commas; null or empty: none",
+            "core_time": "Core time of flexible hours as HH:MM-HH:MM; null or empty: none",
+            "alternatives": "Shifts, separated by commas, of which the best-fitting one applies; null or empty: none",
             "created_at": "When it was created (instant, UTC)",
             "updated_at": "When it last changed (instant, UTC)",
         },
@@ -466,7 +480,15 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
     ),
 }
 
-_RULES = {"shift", "shift_start", "shift_end", "day_off", "worked_minutes_source", "judged_by"}
+_RULES = {
+    "shift",
+    "shift_start",
+    "shift_end",
+    "day_off",
+    "worked_minutes_source",
+    "judged_by",
+    "weekly_overtime_after_minutes",
+}
 _NOT_IN_VIEW = _RULES | {"timezone", "payload_hash", "run_id"}
 
 VIEWS: dict[str, tuple[str, dict[str, str]]] = {

@@ -12,7 +12,7 @@ from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.shifts.holiday_sources import forget_sources
 from zk_pipeline.store.shifts.holidays import drop_holidays, put_holidays, read_holidays
 from zk_pipeline.store.shifts.seasons import drop_seasons, put_seasons
-from zk_pipeline.store.shifts.shifts import drop_assignments, drop_shift, put_assignments, put_shift
+from zk_pipeline.store.shifts.shifts import check_alternatives, drop_assignments, drop_shift, put_assignments, put_shift
 from zk_pipeline.store.work_dates.roster import read_assignments, read_seasons, read_shifts
 from zk_pipeline.store.work_dates.shift_changes import changing_shifts
 
@@ -63,6 +63,7 @@ def apply_plan(
             drop_holidays(connection, todo.unholy)
             for name in todo.dropped:
                 drop_shift(connection, name)
+            check_alternatives(connection)
     return PlanApplied(
         added=[f"shift {one.name}" for one in todo.shifts if one.name not in todo.known]
         + [_assignment(one) for one in todo.assigned]

@@ -50,6 +50,7 @@ class ShiftStore:
             if shift.name in read_shifts(connection):
                 raise UsageError(f"shift {shift.name!r} exists already: change it with `shift update`")
             put_shift(connection, shift, self.clock())
+            check_alternatives(connection)
         return shift
 
     def update(self, shift: Shift) -> Shift:
@@ -57,12 +58,14 @@ class ShiftStore:
         with self.database.write("update a shift", shift.name) as connection:
             _known(connection, shift.name)
             put_shift(connection, shift, self.clock())
+            check_alternatives(connection)
         return shift
 
     def remove(self, name: str) -> None:
         """Remove a shift. Raises UsageError for an unknown shift and for one with an assignment, also in the past."""
         with self.database.write("remove a shift", name) as connection:
             drop_shift(connection, name)
+            check_alternatives(connection)
 
     def assign(self, assignment: Assignment) -> Assignment:
         """Assign a shift to a target; returns the assignment with its id.
@@ -126,7 +129,7 @@ class ShiftStore:
 
 
 def put_shift(connection: Connection, shift: Shift, now: datetime) -> None:
-    """Insert or update a shift."""
+    """Insert or update a shift. The caller checks the alternatives."""
     made = connection.execute("SELECT created_at FROM shifts WHERE name = ?", [shift.name]).fetchone()
     with changing_shifts(connection):
         connection.execute("DELETE FROM shifts WHERE name = ?", [shift.name])
@@ -152,6 +155,15 @@ def drop_shift(connection: Connection, name: str) -> None:
         if name in (season.shift, season.use):
             raise UsageError(f"shift {name!r} has a season ({season.id}: {season}): remove it first")
     connection.execute("DELETE FROM shifts WHERE name = ?", [name])
+
+
+def check_alternatives(connection: Connection) -> None:
+    """Raise UsageError if a shift has an alternative that does not exist."""
+    known = read_shifts(connection)
+    for shift in known.values():
+        for name in shift.candidates:
+            if name not in known:
+                raise UsageError(f"shift {shift.name!r} has the alternative {name!r}, which does not exist")
 
 
 def put_assignments(connection: Connection, assignments: Sequence[Assignment], now: datetime) -> list[Assignment]:

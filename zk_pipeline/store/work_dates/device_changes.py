@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from zk_pipeline.attendance.shifts import SHIFT_RULES
 from zk_pipeline.store.engine.database import Connection
 from zk_pipeline.store.work_dates.assignment import assign_work_dates
+from zk_pipeline.store.work_dates.roster import shift_content
 from zk_pipeline.store.work_dates.sequence import mark_stale, next_seq
 
 
@@ -47,12 +47,11 @@ def fingerprint(connection: Connection, table: str, sites: Sequence[str]) -> Non
     """Create the temporary `table(site, user_id, work_date, made_from)`: one row per day that processing would give."""
     placing = assign_work_dates(connection)
     # The rules of a row without a shift must give the same text whether or not other users have shifts.
-    own = ["NULL"] * (5 + len(SHIFT_RULES))
+    own = ["NULL"] * (len(shift_content("shift")) + 1)
     dates, join = ["NULL", "NULL"], ""
     if placing.by_shifts:
         works = "contains(shift.weekdays, lower(strftime(work_date, '%a')))"
-        hours = ["shift.name", "shift.start_time", "shift.end_time", "(shift.weekdays = '')"]
-        own = [*hours, *(f"shift.{bound}" for bound in SHIFT_RULES), works]
+        own = [*shift_content("shift"), works]
         dates = ["today.begins", "tomorrow.begins"]
         join = """
             LEFT JOIN roster AS today ON today.device = row.device AND today.user_id = row.user_id

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from zk_pipeline.attendance.shift_rules import RULE_TEXTS
 from zk_pipeline.attendance.shifts import (
     BOUNDS,
     SHIFT_RULES,
@@ -38,6 +39,24 @@ _OF_TARGETS = """
 ASSIGNMENT_LEVEL = """CASE WHEN held.user_id IS NOT NULL AND held.site IS NOT NULL THEN 1
     WHEN held.user_id IS NOT NULL THEN 2 WHEN held.device IS NOT NULL THEN 3 ELSE 4 END"""
 
+_VALUES = {
+    **{name: "{row}." + name for name in ("name", "start_time", "end_time", *BOUNDS)},
+    **{name: f"coalesce({{row}}.{name}, 0)" for name in THRESHOLDS},
+    **{name: f"coalesce({{row}}.{name}, '')" for name in RULE_TEXTS},
+}
+
+
+def shift_content(row: str) -> list[str]:
+    """SQL of all values of a shift, a row of `shifts`, that decide on its days, except the weekdays (but whether it
+    has any); those of its alternatives with their weekdays.
+    """
+    own, others = ([value.format(row=one) for value in _VALUES.values()] for one in (row, "other"))
+    alternatives = f"""(
+        SELECT coalesce(string_agg(concat_ws('|', {", ".join(others)}, other.weekdays), '|' ORDER BY other.name), '')
+        FROM shifts AS other WHERE list_contains(string_split(coalesce({row}.alternatives, ''), ', '), other.name)
+    )"""  # noqa: S608 (constant names)
+    return [*own, f"({row}.weekdays = '')", alternatives]
+
 
 def is_needed(connection: Connection) -> bool:
     """Whether work dates start at different times for different users."""
@@ -50,7 +69,8 @@ def read_shifts(connection: Connection) -> dict[str, Shift]:
     rows = connection.execute(
         f"""
         SELECT name, start_time, end_time, weekdays, workday_starts_at, {", ".join(BOUNDS)},
-               {", ".join(f"coalesce({name}, 0)" for name in THRESHOLDS)}
+               {", ".join(f"coalesce({name}, 0)" for name in THRESHOLDS)},
+               {", ".join(f"coalesce({name}, '')" for name in RULE_TEXTS)}
         FROM shifts ORDER BY name
         """  # noqa: S608 (constant names)
     ).fetchall()

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 
-from zk_pipeline.attendance.shifts import SHIFT_RULES, minutes
+from zk_pipeline.attendance.shifts import minutes
 from zk_pipeline.store.engine.database import Connection
 from zk_pipeline.store.work_dates.assignment import stored_hours, stored_workday_start, valid_punches
 from zk_pipeline.store.work_dates.retention_boundaries import RETENTION_BOUNDARIES, pairs
-from zk_pipeline.store.work_dates.roster import make_roster
+from zk_pipeline.store.work_dates.roster import make_roster, shift_content
 from zk_pipeline.store.work_dates.sequence import mark_stale, next_seq
 
 _SOME_PEOPLE = 100  # checked before all users whose shifts differ
@@ -67,7 +67,7 @@ def _remember(connection: Connection, when: str) -> None:
         CREATE TEMP TABLE held_{when} AS
         SELECT roster.*, weekdays,
                CASE WHEN shift IS NOT NULL
-                    THEN hash(shift, start_time, end_time, weekdays = '', {", ".join(SHIFT_RULES)}) END AS judged
+                    THEN hash({", ".join(shift_content("shifts"))}) END AS judged
         FROM roster LEFT JOIN shifts ON shifts.name = roster.shift
         """  # noqa: S608 (constant names)
     )

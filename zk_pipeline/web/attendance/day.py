@@ -23,7 +23,8 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 _WORKED_MINUTES_SOURCES = {
     None: "first to last punch",
     "punch_states": "in and out states",
-    "unmatched": "first to last: states do not pair",
+    "alternation": "pairs of punches",
+    "unmatched": "first to last: punches do not pair",
 }
 
 

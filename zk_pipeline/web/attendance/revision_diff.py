@@ -58,12 +58,19 @@ def hours_of(one: Revision) -> str:
     return f"{one.shift}, {one.shift_start:%H:%M}–{one.shift_end:%H:%M}"
 
 
+def _minutes(minutes: int | None) -> str:
+    return duration(minutes) if minutes else NOTHING
+
+
 _FIELDS: dict[str, Callable[[Revision], str]] = {
     "device": lambda one: one.device,
     "clock-in": lambda one: wall_clock(one.clock_in_local),
     "clock-out": lambda one: wall_clock(one.clock_out_local),
     "punches": lambda one: str(one.punch_count),
     "worked": lambda one: duration(one.worked_minutes),
+    "break": lambda one: _minutes(one.break_minutes),
+    "overtime": lambda one: _minutes(one.overtime_minutes),
+    "night hours": lambda one: _minutes(one.night_minutes),
     "hours": hours_of,
     "day off": lambda one: one.day_off or NOTHING,
     "late": lambda one: NOTHING if one.late_minutes is None else f"{one.late_minutes} min",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import time
+from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from zk_pipeline.attendance.hours import wall_time
+from zk_pipeline.attendance.shift_rules import RULE_TEXTS
 from zk_pipeline.attendance.shifts import BOUNDS, THRESHOLDS, WEEKDAYS, Assignment, Shift
 from zk_pipeline.errors import UsageError
 from zk_pipeline.http.auth import Identity
@@ -97,10 +99,11 @@ def _shift(name: str, fields: Form) -> Shift:
     if not name or not name.isprintable() or len(name) > 100:
         raise UsageError("name: up to 100 printable characters are expected")
     times = {field: _time(fields, field) for field in ("start", "end", "workday_starts_at")}
-    bounds = {bound: _hours(fields, bound) for bound in BOUNDS}
-    thresholds = {name: whole_number(fields, name, default=0) for name in THRESHOLDS}
+    rules: dict[str, Any] = {bound: _hours(fields, bound) for bound in BOUNDS}
+    rules |= {name: whole_number(fields, name, default=0) for name in THRESHOLDS}
+    rules |= {name: fields.get(name, "") for name in RULE_TEXTS}
     weekdays = tuple(day for day in WEEKDAYS if fields.get(f"on_{day}") == "on")
-    return Shift.of(name, {"weekdays": weekdays, **times, **bounds, **thresholds})
+    return Shift.of(name, {"weekdays": weekdays, **times, **rules})
 
 
 def _time(fields: Form, name: str) -> time | None:
@@ -128,6 +131,7 @@ def _shown(one: Shift) -> Form:
     times = {name: f"{at:%H:%M}" for name in ("start", "end", "workday_starts_at") if (at := getattr(one, name))}
     bounds = {bound: f"{hours:g}" for bound in BOUNDS if (hours := getattr(one, bound)) is not None}
     bounds |= {name: f"{minutes}" for name in THRESHOLDS if (minutes := getattr(one, name))}
+    bounds |= {name: getattr(one, name) for name in RULE_TEXTS}
     return {"name": one.name} | times | bounds | {f"on_{day}": "on" for day in one.weekdays}
 
 
@@ -150,6 +154,7 @@ def _draw_list(
         problem=problem,
         fields=fields or {},
         shifts=services.store.shifts.all(),
+        rules=RULE_TEXTS,
         assignments=services.store.shifts.assignments(),
         settings=services.settings,
         all_weekdays=WEEKDAYS,
@@ -180,5 +185,6 @@ def _draw_form(
         weekdays=WEEKDAYS,
         bounds=BOUNDS,
         thresholds=THRESHOLDS,
+        rules=RULE_TEXTS,
         settings=services.settings,
     )

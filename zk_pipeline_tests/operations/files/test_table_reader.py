@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
 from datetime import date, datetime, time
 from pathlib import PurePath
 from typing import Any
@@ -25,7 +24,7 @@ CSV, EXCEL = PurePath("t.csv"), PurePath("t.xlsx")
 FEB, at = date(2026, 2, 1), datetime.fromisoformat
 
 
-def workbook(*lines: Sequence[Any], formats: dict[str, str] | None = None) -> bytes:
+def workbook(*lines: list[Any], formats: dict[str, str] | None = None) -> bytes:
     book, content = Workbook(), io.BytesIO()
     sheet = book.active
     assert sheet is not None
@@ -118,7 +117,11 @@ def staffed(store: Store) -> Store:
 
 
 def test_assignments_are_stored_once_from_csv_and_excel(staffed: Store) -> None:
-    lines = [["user_id", "site", "shift", "from", "to"], [7, None, "early", FEB, None], [None, "HQ", "late", None, FEB]]
+    lines: list[list[Any]] = [
+        ["user_id", "site", "shift", "from", "to"],
+        [7, None, "early", FEB, None],
+        [None, "HQ", "late", None, FEB],
+    ]
     text = "user_id;site;shift;from;to\n00007;;early;2026-02-01;\n;HQ;late;;2026-02-01\n"
     done = assign_from_table(staffed, EXCEL, workbook(*lines, formats={"A2": "00000"}))
     assert [(str(one.target), one.shift, one.span) for one in done.added] == [

@@ -7,7 +7,7 @@ import re
 import duckdb
 
 from zk_pipeline.store.schema.catalog import TABLES
-from zk_pipeline.store.schema.migrations_runner import script
+from zk_pipeline.store.schema.migrations_runner import migrations, script
 
 _SCRIPT = script("0019_names.sql")
 _RENAMES = re.findall(r"^ALTER TABLE (\w+) RENAME (?:COLUMN (\w+) )?TO (\w+);", _SCRIPT, re.MULTILINE)
@@ -15,8 +15,10 @@ _VALUES = re.findall(r"^UPDATE (\w+) SET (\w+) = '(\w+)' WHERE \w+ = '(\w+)';", 
 ALERT_KEYS = dict(re.findall(r"\('(check:\w+:\w+)', '(check:\w+:\w+)'\)", _SCRIPT))  # former to new
 
 FORMER_TABLE = {new: old for old, column, new in _RENAMES if not column}
-LATER_TABLES = ("device_poll_totals", "configured_hours", "manual_punches", "shift_seasons")  # of versions above 19
-_LATER_COLUMNS = re.findall(r"^ALTER TABLE (\w+) ADD COLUMN (\w+)", script("0021_working_time.sql"), re.MULTILINE)
+_LATER = "\n".join(script(file) for number, file in migrations() if number > 20)
+_LATER_COLUMNS = re.findall(r"^ALTER TABLE (\w+) ADD COLUMN (\w+)", _LATER, re.MULTILINE)
+_TABLES_AFTER_20 = re.findall(r"^CREATE TABLE (\w+)", _LATER, re.MULTILINE)
+LATER_TABLES = ("device_poll_totals", *_TABLES_AFTER_20)  # of versions above 19
 FORMER_TABLES = [FORMER_TABLE.get(table, table) for table in TABLES if table not in LATER_TABLES]
 FORMER_VALUE = {new: old for _, _, new, old in _VALUES}
 
@@ -31,7 +33,7 @@ def undo_columns(connection: duckdb.DuckDBPyConnection) -> None:
     for table, column in _LATER_COLUMNS:
         connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
     connection.execute("DROP VIEW effective_assignments")
-    for table in ("configured_hours", "manual_punches", "shift_seasons"):
+    for table in _TABLES_AFTER_20:
         connection.execute(f"DROP TABLE {table}")
     connection.execute("DELETE FROM schema_migrations WHERE version > 20")
 
