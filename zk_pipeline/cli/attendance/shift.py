@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -120,7 +120,10 @@ def update(name: str, **options: Any) -> None:
     Example:  zk-pipeline shift update night --late-clock-in-hours 0.5
     """
     shifts = open_context().store.shifts
-    shifts.update(replace(shifts.get(name), **_checked(options)))
+    held = asdict(shifts.get(name))
+    if not held["weekdays"] and held["start"] == held["end"]:  # an off shift without hours
+        held |= {"start": None, "end": None}
+    shifts.update(Shift.of(held.pop("name"), held | _checked(options)))
     click.echo(f"updated {name}")
     note(_HINT)
 
