@@ -55,7 +55,7 @@ class Rotation:
                 )
             cycle += [match[1]] * count
         if not cycle:
-            raise UsageError("a rotation needs a pattern such as 'early*2 late*2 off*2'")
+            raise UsageError("rotation '': needs a pattern such as 'early*2 late*2 off*2'")
         return cycle
 
     def expand(self) -> list[Assignment]:

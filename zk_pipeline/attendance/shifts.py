@@ -189,9 +189,9 @@ class Season:
 
     def __post_init__(self) -> None:
         if self.shift == self.use:
-            raise UsageError(f"a season of shift {self.shift!r} must use another shift")
+            raise UsageError(f"shift {self.shift!r}: a season must use another shift")
         if self.valid_to < self.valid_from:
-            raise UsageError(f"{self}: valid_to is before valid_from")
+            raise UsageError(f"valid_to {self.valid_to} is before {self.valid_from}")
 
     def __str__(self) -> str:
         return f"{self.use!r} in place of {self.shift!r} from {self.valid_from} to {self.valid_to}"

@@ -18,7 +18,15 @@ from zk_pipeline_tests.api.api_fixtures import NothingToDo, Served
 DAYS = "/api/processed-attendance"
 PROCESS = f"{DAYS}/process/"
 SYNC = f"{DAYS}/sync/"
-SAMPLES = {"device_id": 1, "day_id": 1, "name": "none", "assignment_id": 77, "day": "2026-01-01", "correction_id": 77}
+SAMPLES = {
+    "device_id": 1,
+    "day_id": 1,
+    "name": "none",
+    "assignment_id": 77,
+    "season_id": 77,
+    "day": "2026-01-01",
+    "correction_id": 77,
+}
 CHANGES = ("post", "put", "patch", "delete")
 
 

@@ -97,7 +97,7 @@ def test_a_season_is_listed_and_removed(boss: httpx.Client) -> None:
     made = boss.post("/api/shift-seasons/", json=wanted)
     assert (made.status_code, made.json()) == (201, {"id": 1} | wanted)
     assert boss.get("/api/shift-seasons/").json() == [made.json()]
-    assert "overlaps 'ramadan'" in boss.post("/api/shift-seasons/", json=wanted).json()["detail"]
+    assert "has a season already: 'ramadan'" in boss.post("/api/shift-seasons/", json=wanted).json()["detail"]
     assert "it first" in boss.delete("/api/shifts/ramadan/").json()["detail"]
     assert boss.delete("/api/shift-seasons/1/").status_code == 204
     assert boss.get("/api/shift-seasons/").json() == []

@@ -28,7 +28,7 @@ def put_seasons(connection: Connection, seasons: Sequence[Season], now: datetime
                 and season.valid_from <= other.valid_to
                 and other.valid_from <= season.valid_to
             ):
-                raise UsageError(f"{season} overlaps {other.use!r} from {other.valid_from} to {other.valid_to}")
+                raise UsageError(f"shift {season.shift!r} has a season already: {other}; {season} overlaps it")
         last += 1
         made.append(replace(season, id=last))
         every.append(made[-1])

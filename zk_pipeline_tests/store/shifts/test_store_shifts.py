@@ -386,7 +386,10 @@ def test_seasons_of_one_shift_do_not_overlap_and_name_known_shifts(store: Store)
     store.shifts.add_season(Season(shift="a", use="b", valid_from=WEDNESDAY, valid_to=WEDNESDAY))
     store.shifts.add_season(Season(shift="b", use="a", valid_from=MONDAY, valid_to=TUESDAY))
     for season, words in (
-        (Season(shift="a", use="b", valid_from=TUESDAY, valid_to=TUESDAY), "overlaps 'b' from 2026-03-02"),
+        (
+            Season(shift="a", use="b", valid_from=TUESDAY, valid_to=TUESDAY),
+            "shift 'a' has a season already: 'b' in place of 'a' from 2026-03-02",
+        ),
         (Season(shift="a", use="c", valid_from=FRIDAY, valid_to=FRIDAY), "no shift 'c'"),
     ):
         with pytest.raises(UsageError, match=words):
