@@ -415,8 +415,8 @@ def test_an_absence_is_by_the_shift_of_the_season_and_none_on_an_off_date(store:
     empty = {one.work_date: one for one in store.person_months.read("1001", MONDAY, SATURDAY).empty}
     assert (empty[THURSDAY].shift, empty[THURSDAY].shift_end, empty[THURSDAY].is_absent) == ("short", time(15), True)
     assert (empty[FRIDAY].shift, empty[FRIDAY].shift_start, empty[FRIDAY].is_working_day) == ("off", None, False)
-    (line,) = store.daily_reports.read(FRIDAY).lines
-    assert (line.status, line.shift) == ("day_off", "off")
+    reported = [store.daily_reports.read(day).lines[0] for day in (THURSDAY, FRIDAY)]
+    assert [(line.status, line.shift) for line in reported] == [("absent", "short"), ("day_off", "off")]
 
 
 def test_many_assignments_are_stored_once_and_all_or_none(store: Store) -> None:
@@ -436,3 +436,18 @@ def test_many_assignments_are_stored_once_and_all_or_none(store: Store) -> None:
     assert len(store.shifts.assign_all(many).added) == 100
     again = store.shifts.assign_all(many, replace_overlaps=True)
     assert (again.added, again.removed, len(again.unchanged)) == ([], [], 100)
+
+
+def test_a_shift_that_becomes_an_off_shift_has_no_hours_on_its_days_off_either(store: Store) -> None:
+    store.devices.add(device())
+    office = Shift(name="office", start=time(9), end=time(18), weekdays=("mon", "tue", "wed", "thu", "fri"))
+    store.shifts.add(office)
+    assign(store, "office", user_id="1001")
+    ingest(store, "Gate", *on(FRIDAY, "09:00", "18:00"), *on(SATURDAY, "09:00", "18:00"))
+    process(store, *stale(store))
+    judged = "SELECT judged_by, shift_start, day_off FROM daily_attendance ORDER BY work_date"
+    assert [row[0] for row in rows(store, judged)] == ["09:00-18:00 (shift office)"] * 2
+    store.shifts.update(Shift(name="office", start=time(9), end=time(18), weekdays=()))
+    assert stale(store) == [FRIDAY, SATURDAY]
+    process(store, *stale(store))
+    assert rows(store, judged) == [("off (shift office)", None, "day off")] * 2
