@@ -23,6 +23,7 @@ from zk_pipeline.store.terminals.devices import EDITABLE
 router = APIRouter(prefix="/api/devices", tags=["devices"], responses=FAILURES, route_class=StrictRoute)
 
 DeviceId = Annotated[int, Path(ge=1, le=2**31 - 1)]
+_CLEARABLE = ("comm_key_env", "direction")  # null in a change: none
 DeviceAnswer = catalog_model("Device", Device, "devices")
 
 
@@ -54,6 +55,9 @@ class DeviceChange(_ReadOnly):
     live: bool | None = Field(None, strict=True, description="Whether `zk-pipeline live` captures its punches")
     trust_punch_states: bool | None = Field(
         None, strict=True, description="Whether worked minutes are computed from its in, out and break states"
+    )
+    direction: Literal["in", "out"] | None = Field(
+        None, description="Counts every punch as in (entry gate) or out (exit gate); null: no direction"
     )
     comm_key_env: str | None = Field(
         None, description="Name of the environment variable that holds the comm key, never the key"
@@ -143,8 +147,7 @@ def change(services: Given, _: Admin, device_id: DeviceId, new: DeviceChange) ->
     before = services.store.devices.by_id(device_id)
     _check_name_stays(before, new)
     changes = check_fields(_given(new))
-    if "comm_key_env" in new.model_fields_set and not new.comm_key_env:
-        changes["comm_key_env"] = None
+    changes |= {name: None for name in _CLEARABLE if name in new.model_fields_set and not getattr(new, name)}
     return services.store.devices.update(before.name, **changes) if changes else before
 
 

@@ -37,6 +37,9 @@ ExplainedAnswer = catalog_model(
     "raw_punches",
     {
         "site": "Site of its device",
+        "punch_direction": "in or out",
+        "direction_source": "Where the direction comes from: the device (entry or exit gate), the punch_state, or "
+        "alternation of the punches of the day",
         "poll_id": "Poll that stored it first (device_polls.id); null for a manual punch",
         "stored_at": "When it was stored, or approved (instant, UTC)",
         "read_local": "Recorded time, if a clock correction changed it",

@@ -1,4 +1,4 @@
-"""Validation of a device's host, port, name, time zone and encoding. No name resolution, no storage."""
+"""Validation of a device's host, port, name, time zone, encoding and direction. No name resolution, no storage."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 from zk_pipeline.errors import UsageError
 
 MAX_NAME_CHARACTERS = 100
+DIRECTIONS, NO_DIRECTION = ("in", "out"), "none"
 MAX_NAME_BYTES = 200  # a file system takes 255; prefixes and suffixes need room
 
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
@@ -123,6 +124,13 @@ def check_variable(name: str) -> str:
     return name
 
 
+def check_direction(text: str) -> str | None:
+    """Validate the direction of a terminal; None for `none`. Raises UsageError."""
+    if text not in (*DIRECTIONS, NO_DIRECTION):
+        raise UsageError(f"direction {text[:120]!r} is not known: in, out or none is expected")
+    return None if text == NO_DIRECTION else text
+
+
 _CHECKS: dict[str, Callable[..., Any]] = {
     "name": check_name,
     "ip_address": check_host,
@@ -131,6 +139,7 @@ _CHECKS: dict[str, Callable[..., Any]] = {
     "encoding": check_encoding,
     "site": partial(check_name, noun="site"),
     "comm_key_env": check_variable,
+    "direction": check_direction,
 }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 Protocol = Literal["auto", "tcp", "udp"]
+Direction = Literal["in", "out"]
 ReadingMode = Literal["full", "incremental", "unchanged"]
 
 
@@ -26,6 +27,7 @@ class Device:
     enabled: bool = True
     live: bool = False  # whether `zk-pipeline live` captures its punches
     trust_punch_states: bool = False  # whether worked minutes are computed from its in, out and break states
+    direction: Direction | None = None  # of every punch: an entry or exit gate
     comm_key_env: str | None = None  # name of the environment variable with the comm key, never the key
     encoding: str = "UTF-8"
     id: int | None = None

@@ -30,7 +30,18 @@ DEVICE = ("id", "name", "ip_address", "port", "enabled", "last_sync", "created_a
 INFO = ("device_name", "ip_address", "port", "firmware_version", "serial_number", "platform", "user_count",
         "attendance_count", "connected")  # fmt: skip
 POLLED = ("status", "total_fetched", "new_records", "device")
-PUNCH = ("id", "device", "device_name", "user_id", "timestamp", "status", "punch_state", "verify_type", "created_at")
+PUNCH = (
+    "id",
+    "device",
+    "device_name",
+    "user_id",
+    "timestamp",
+    "status",
+    "punch_state",
+    "verify_type",
+    "work_code",
+    "created_at",
+)
 DAY = ("id", "device", "device_name", "user_id", "date", "clock_in", "clock_out", "is_outlier", "outlier_reason",
        "synced_to_crm", "sync_attempts", "last_sync_attempt", "created_at", "updated_at")  # fmt: skip
 SYNCED = ("total", "successful", "failed", "errors")

@@ -28,6 +28,9 @@ def test_a_device_is_added_listed_changed_and_removed(admin: httpx.Client, added
     assert admin.get(path).json() == new
     changed = admin.patch(path, json={"enabled": False}).json()
     assert (changed["enabled"], changed["port"]) == (False, 4371)
+    assert admin.patch(path, json={"direction": "out"}).json()["direction"] == "out"
+    assert admin.patch(path, json={"port": 4372}).json()["direction"] == "out"
+    assert admin.patch(path, json={"direction": None}).json()["direction"] is None
     replaced = admin.put(path, json={"name": "Gate", "ip_address": "192.0.2.11"}).json()
     assert (replaced["ip_address"], replaced["port"], replaced["timezone"]) == ("192.0.2.11", 4370, "UTC")
     assert replaced["enabled"] is True
@@ -64,6 +67,7 @@ def test_paths_are_answered_with_and_without_the_slash_at_the_end(admin: httpx.C
         ({"name": "\ud800"}, "is not valid"),
         ({"comm_key_env": "PATH; echo"}, "a name such as GATE_COMM_KEY is expected"),
         ({"encoding": "utf-7000"}, "encoding 'utf-7000' is not known"),
+        ({"direction": "none"}, "direction: Input should be 'in' or 'out'"),
         ({"protocol": "carrier pigeon"}, "protocol: Input should be"),
         ({"nmae": "x"}, "nmae: there is no such field"),
     ],

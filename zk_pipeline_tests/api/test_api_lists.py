@@ -15,7 +15,8 @@ from zk_pipeline_tests.api.api_fixtures import Served
 from zk_pipeline_tests.store.store_fixtures import MONDAY, ingest, on
 
 PUNCH_FIELDS = {
-    "id", "device", "device_name", "user_id", "timestamp", "status", "punch_state", "verify_type", "created_at",
+    "id", "device", "device_name", "user_id", "timestamp", "status", "punch_state", "verify_type", "work_code",
+    "created_at",
 }  # fmt: skip
 
 

@@ -158,11 +158,15 @@ def companies(draw: st.DrawFn, *, users: int, with_shifts: bool = True) -> Worke
     zone, middle = draw(st.sampled_from(PLACES))
     others = st.sampled_from(ZONES)
     trusted = st.booleans() if with_shifts else st.just(False)
+    direction: st.SearchStrategy[Any] = st.sampled_from([None, None, "in", "out"]) if with_shifts else st.none()
     gates = [
-        PlainGate("Gate A", zone, "HQ", draw(trusted)),
-        PlainGate("Gate B", draw(st.sampled_from([zone, zone, "Europe/Helsinki"])), "HQ", draw(trusted)),
-        PlainGate("Depot", draw(others), "Depot", draw(trusted)),
-        PlainGate("Plant", draw(others), "Plant", draw(trusted)),
+        PlainGate(name, gate_zone, site, draw(trusted), draw(direction))
+        for name, gate_zone, site in (
+            ("Gate A", zone, "HQ"),
+            ("Gate B", draw(st.sampled_from([zone, zone, "Europe/Helsinki"])), "HQ"),
+            ("Depot", draw(others), "Depot"),
+            ("Plant", draw(others), "Plant"),
+        )
     ]
     names = [f"P{number}" for number in range(users)]
     company = PlainCompany(

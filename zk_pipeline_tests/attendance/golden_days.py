@@ -7,14 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 PAGE = Path(__file__).with_name("golden_days.md")
 STATES = {"in": 0, "out": 1, "break out": 2, "break in": 3, "overtime in": 4, "overtime out": 5, "undefined": 255}
+GATES: dict[str, Literal["in", "out"]] = {"entry gate": "in", "exit gate": "out"}
 # Columns of every table, in this order, and optional columns.
 ALWAYS = ("person", "site", "work date", "in", "out", "punches", "worked", "codes", "reason")
 SOMETIMES = (
     "in UTC", "out UTC", "revision", "shift", "day off", "minutes source", "late", "early", "status", "judged by",
-    "break", "break from", "overtime", "class", "night",
+    "break", "break from", "overtime", "class", "night", "directions",
 )  # fmt: skip
 
 
@@ -24,6 +26,7 @@ class Terminal:
     zone: str
     site: str = ""
     trusted: bool = False
+    direction: Literal["in", "out"] | None = None
 
 
 @dataclass(frozen=True)
@@ -120,9 +123,10 @@ def _step(text: str) -> Step:
         zone, *more = rest.split(", ")
         sites = [one.removeprefix("site ") for one in more if one.startswith("site ")]
         trusted = "punch states trusted" in more
-        if len(sites) + trusted != len(more):
+        directions = [direction for gate, direction in GATES.items() if gate in more]
+        if len(sites) + trusted + len(directions) != len(more):
             raise ValueError(f"not understood: {text}")
-        return Terminal(what.removeprefix("Terminal "), zone, "".join(sites), trusted)
+        return Terminal(what.removeprefix("Terminal "), zone, "".join(sites), trusted, next(iter(directions), None))
     return Log(what, list(_punches(rest)))
 
 

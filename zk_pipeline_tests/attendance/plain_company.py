@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 from zoneinfo import ZoneInfo
 
 ONE_DAY = timedelta(days=1)
@@ -88,6 +88,7 @@ class PlainGate:
     zone: str
     site: str
     trusted: bool = False
+    direction: Literal["in", "out"] | None = None  # of every punch
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,15 @@ class PlainPunch:
     user: str
     local: datetime
     state: int = 0
+
+    @property
+    def counted(self) -> int:
+        """The state that counts: that of the gate if it has a direction."""
+        return self.state if self.gate.direction is None else ("in", "out").index(self.gate.direction)
+
+    @property
+    def is_trusted(self) -> bool:
+        return self.gate.trusted or self.gate.direction is not None
 
     @property
     def instant(self) -> datetime:
@@ -592,22 +602,34 @@ def _reason(what: str, reading: datetime, bound: timedelta, side: str, hour: tim
 
 
 def is_trusted(punches: list[PlainPunch]) -> bool:
-    return all(one.gate.trusted for one in punches)
+    return all(one.is_trusted for one in punches)
+
+
+def direction_of(company: PlainCompany, of_day: list[PlainPunch], punch: PlainPunch) -> tuple[str, str]:
+    """In or out, and what says so, of one punch of a day."""
+    if punch.gate.direction is not None:
+        return punch.gate.direction, "device"
+    if punch.gate.trusted and punch.state in OPENING:
+        return "in", "punch_state"
+    if punch.gate.trusted and punch.state in CLOSING:
+        return "out", "punch_state"
+    count = count_of(company, of_day[: of_day.index(punch) + 1])
+    return "in" if count % 2 else "out", "alternation"
 
 
 def pairs_by_states(company: PlainCompany, punches: list[PlainPunch]) -> list[tuple[datetime, ...]] | None:
     """In and out by the punch states of one day; None if they do not pair."""
     pressed = punches[:1]
     for before, one in pairwise(punches):
-        again = one.state == before.state and one.instant - before.instant < company.debounce
+        again = one.counted == before.counted and one.instant - before.instant < company.debounce
         if not again:
             pressed.append(one)
     pairs: list[tuple[datetime, ...]] = []
     opened = None
     for one in pressed:
-        if one.state in OPENING and opened is None:
+        if one.counted in OPENING and opened is None:
             opened = one.instant
-        elif one.state in CLOSING and opened is not None:
+        elif one.counted in CLOSING and opened is not None:
             pairs.append((opened, one.instant))
             opened = None
         else:

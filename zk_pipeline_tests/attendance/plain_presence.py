@@ -7,14 +7,12 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from zk_pipeline_tests.attendance.plain_company import (
-    CLOSING,
     ONE_DAY,
-    OPENING,
     PlainCompany,
     PlainPunch,
     begins,
     by_day,
-    count_of,
+    direction_of,
     work_date,
 )
 
@@ -35,11 +33,6 @@ def plain_presence(
         over = datetime.combine(day + ONE_DAY, next_begins, ZoneInfo(last.gate.zone)).astimezone(UTC)
         if over <= now:
             continue
-        if last.gate.trusted and last.state in OPENING:
-            is_in = True
-        elif last.gate.trusted and last.state in CLOSING:
-            is_in = False
-        else:
-            is_in = count_of(company, days[last.gate.site, user, day]) % 2 == 1
-        found.append((last.gate.site, user, last.gate.name, "in" if is_in else "out"))
+        direction, _ = direction_of(company, days[last.gate.site, user, day], last)
+        found.append((last.gate.site, user, last.gate.name, direction))
     return sorted(found)

@@ -42,9 +42,13 @@ CASES = cases(PAGE.read_text("utf-8"))
 DAYS = """
 SELECT user_id, site, work_date, clock_in, clock_out, clock_in_local, clock_out_local, punch_count, worked_minutes,
        outlier_codes, outlier_reason, revision, is_incomplete, is_outlier, shift, day_off, worked_minutes_source,
-       attendance_status, judged_by, late_minutes, early_leave_minutes, break_minutes, break_source, overtime_minutes,
-       overtime_class, night_minutes
-FROM daily_attendance ORDER BY user_id, site, work_date
+       attendance_status, judged_by, late_minutes, early_leave_minutes, directions, break_minutes, break_source,
+       overtime_minutes, overtime_class, night_minutes
+FROM daily_attendance LEFT JOIN (
+    SELECT site, user_id, work_date, string_agg(punch_direction, ' ' ORDER BY punched_at, device) AS directions
+    FROM punch_directions GROUP BY ALL
+) USING (site, user_id, work_date)
+ORDER BY user_id, site, work_date
 """
 
 
@@ -108,7 +112,9 @@ def together(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def registered(step: Terminal) -> Device:
-    return replace(device(step.name, timezone=step.zone, site=step.site), trust_punch_states=step.trusted)
+    return replace(
+        device(step.name, timezone=step.zone, site=step.site), trust_punch_states=step.trusted, direction=step.direction
+    )
 
 
 def take(step: Step, store: Store, clock: StoppedClock, settings: Settings, tmp_path: Path) -> None:
@@ -143,7 +149,7 @@ def shown(row: Row, case: Case) -> dict[str, str]:
     shift, day_off, worked_minutes_source, status, judged_by = (
         (text or "").replace(f"{case.name}: ", "") for text in row[14:19]
     )
-    late, early, *pay = row[19:]
+    late, early, directions, *pay = row[19:]
     assert (half, odd) == (left is None, bool(codes))
     said = {
         "person": person,
@@ -165,6 +171,7 @@ def shown(row: Row, case: Case) -> dict[str, str]:
         "early": "" if early is None else str(early),
         "status": status,
         "judged by": judged_by,
+        "directions": directions,
         **dict(zip(PAY, ("" if value is None else str(value) for value in pay), strict=True)),
     }
     return {name: said[name] for name in case.columns}

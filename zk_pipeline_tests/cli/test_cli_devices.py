@@ -20,7 +20,8 @@ devices:
     ip: 192.0.2.10
     timezone: Europe/Istanbul
     site: headquarters
-  - {name: Yard, ip: gate.example, port: 4371, protocol: udp, enabled: false, comm_key_env: YARD_KEY, encoding: GBK}
+  - {name: Yard, ip: gate.example, port: 4371, protocol: udp, enabled: false, comm_key_env: YARD_KEY, encoding: GBK,
+     direction: in}
 """
 
 
@@ -42,12 +43,14 @@ def test_a_device_is_added_with_all_options(zk: CommandLine, home_store: Store) 
         "--site": "HQ",
         "--comm-key-env": "GATE_KEY",
         "--encoding": "cp1256",
+        "--direction": "out",
     }
     given = [word for pair in options.items() for word in pair]
     assert zk("device", "add", "Gate", "gate.example", *given, "--disabled").code == 0
     added = home_store.devices.get("Gate")
     assert (added.port, added.protocol, added.timezone, added.site) == (4371, "udp", "Europe/Istanbul", "HQ")
     assert (added.comm_key_env, added.encoding, added.enabled) == ("GATE_KEY", "cp1256", False)
+    assert added.direction == "out"
 
 
 @pytest.mark.usefixtures("home")
@@ -97,6 +100,9 @@ def test_a_device_is_changed_disabled_enabled_and_removed(zk: CommandLine, home_
     assert zk("device", "update", "Gate", "--ip", "192.0.2.11", "--port", "4371").out == "updated Gate\n"
     changed = home_store.devices.get("Gate")
     assert (changed.ip_address, changed.port, changed.site) == ("192.0.2.11", 4371, "HQ")
+    for direction in ("in", "none"):
+        assert zk("device", "update", "Gate", "--direction", direction).code == 0
+        assert zk("device", "show", "Gate", "--json").json["direction"] == (None if direction == "none" else direction)
     assert zk("device", "disable", "Gate").out == "disabled Gate\n"
     assert home_store.devices.get("Gate").enabled is False
     assert zk("device", "enable", "Gate").out == "enabled Gate\n"
@@ -116,7 +122,8 @@ def test_a_declared_set_is_applied_once_and_does_not_change_others(
     assert first == {"added": ["Main Office"], "changed": ["Yard"], "unchanged": []}
     yard = home_store.devices.get("Yard")
     assert (yard.ip_address, yard.port, yard.protocol, yard.enabled) == ("gate.example", 4371, "udp", False)
-    assert (yard.comm_key_env, yard.encoding, yard.timezone) == ("YARD_KEY", "GBK", "UTC")
+    assert (yard.comm_key_env, yard.encoding, yard.timezone, yard.direction) == ("YARD_KEY", "GBK", "UTC", "in")
+    assert home_store.devices.get("Main Office").direction is None
 
     before = home_store.devices.all()
     again = zk("device", "apply", str(file))

@@ -53,7 +53,11 @@ def settings_of(company: PlainCompany, home: Path) -> Settings:
 def establish(store: Store, worked: Worked) -> None:
     """Register gates, shifts, who has them, holidays, and the former hours of the settings."""
     store.devices.apply(
-        replace(device(gate.name, timezone=gate.zone, site=gate.site), trust_punch_states=gate.trusted)
+        replace(
+            device(gate.name, timezone=gate.zone, site=gate.site),
+            trust_punch_states=gate.trusted,
+            direction=gate.direction,
+        )
         for gate in worked.gates
     )
     store.apply_shifts(plan_of(worked.company))

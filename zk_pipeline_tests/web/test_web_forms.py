@@ -167,14 +167,21 @@ def test_a_registration_is_changed_and_an_empty_field_has_its_default(web: Web) 
         signed = {"csrf_token": csrf_of(admin), "ip_address": "192.0.2.2", "port": "4371", "enabled": "on"}
         wrong = admin.post(f"/devices/{one.id}/edit", data=signed | {"timezone": "Europe/Istambul"})
         assert (wrong.status_code, "did you mean Europe/Istanbul" in wrong.text) == (400, True)
-        for field, value in (("protocol", "x"), ("port", "0"), ("ip_address", ""), ("comm_key_env", "a-b")):
+        for field, value in (
+            ("protocol", "x"),
+            ("port", "0"),
+            ("ip_address", ""),
+            ("comm_key_env", "a-b"),
+            ("direction", "up"),
+        ):
             assert admin.post(f"/devices/{one.id}/edit", data=signed | {field: value}).status_code == 400, field
         assert web.store.devices.get("Changed") == one
-        good = signed | {"timezone": "Europe/Istanbul", "site": "", "comm_key_env": "", "live": "on"}
+        good = signed | {"timezone": "Europe/Istanbul", "site": "", "comm_key_env": "", "live": "on", "direction": "in"}
         assert admin.post(f"/devices/{one.id}/edit", data=good).status_code == 303
     now = web.store.devices.get("Changed")
     assert (now.ip_address, now.port, now.timezone, now.site) == ("192.0.2.2", 4371, "Europe/Istanbul", "Changed")
     assert (now.comm_key_env, now.enabled, now.live, now.trust_punch_states) == (None, True, True, False)
+    assert now.direction == "in"
     web.store.devices.remove("Changed")
 
 

@@ -61,10 +61,15 @@ def explain(*, user_id: str, day: date, site: str | None, as_of: datetime | None
         click.echo()
     print_table(
         [
-            asdict(one) | {"state": PUNCH_STATES.get(one.punch_state, one.punch_state), "from": one.origin}
+            asdict(one)
+            | {
+                "state": PUNCH_STATES.get(one.punch_state, one.punch_state),
+                "direction": f"{one.punch_direction} ({one.direction_source})",
+                "from": one.origin,
+            }
             for one in punches
         ],
-        ["site", "device", "punched_at_local", "state", "from", "stored_at", "read_local"],
+        ["site", "device", "punched_at_local", "state", "direction", "work_code", "from", "stored_at", "read_local"],
     )
     click.echo()
     print_table(

@@ -13,12 +13,23 @@ from zk_pipeline.cli.context import open_context
 from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_rows
 from zk_pipeline.cli.terminals.device_actions import clear_log, set_clock, users
 from zk_pipeline.cli.terminals.device_clock import correct_clock
-from zk_pipeline.devices.addresses import check_fields, check_name
+from zk_pipeline.devices.addresses import DIRECTIONS, NO_DIRECTION, check_fields, check_name
 from zk_pipeline.devices.models import Device
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.files.device_file import read_device_file
 
-_SHOWN = ["name", "ip_address", "port", "protocol", "timezone", "site", "enabled", "serial_number", "last_sync"]
+_SHOWN = [
+    "name",
+    "ip_address",
+    "port",
+    "protocol",
+    "timezone",
+    "site",
+    "direction",
+    "enabled",
+    "serial_number",
+    "last_sync",
+]
 
 
 @click.group()
@@ -43,6 +54,11 @@ def _options(*, defaults: bool) -> Callable[[Any], Any]:
             "--trust-punch-states/--no-trust-punch-states",
             default=None,
             help=f"Compute minutes worked from its in, out and break states.{default('no')}",
+        ),
+        click.option(
+            "--direction",
+            type=click.Choice([*DIRECTIONS, NO_DIRECTION]),
+            help=f"Count every punch as in (entry gate) or out (exit gate).{default(NO_DIRECTION)}",
         ),
         click.option("--live/--no-live", default=None, help=f"Include it in `zk-pipeline live`.{default('no')}"),
     ]
@@ -112,7 +128,7 @@ def show(name: str, as_json: bool) -> None:
 def update(name: str, *, accept_new_serial: bool, **options: Any) -> None:
     """Change the registration of NAME; omitted options keep their values.
 
-    Another site or zone makes the work dates of its punches stale; the next processing computes them again.
+    Another site, zone or direction makes the work dates of its punches stale; the next processing computes them again.
 
     \b
     Example:  zk-pipeline device update "Main Office" --ip 192.0.2.11 --site headquarters

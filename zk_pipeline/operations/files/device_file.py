@@ -28,10 +28,11 @@ class DeclaredDevice(BaseModel):
     enabled: Flag = True
     live: Flag = False
     trust_punch_states: Flag = False
+    direction: str | None = None
     comm_key_env: str | None = None
     encoding: Text = "UTF-8"
 
-    @field_validator("name", "ip_address", "port", "timezone", "site", "comm_key_env", "encoding")
+    @field_validator("name", "ip_address", "port", "timezone", "site", "comm_key_env", "encoding", "direction")
     @classmethod
     def _check(cls, value: Any, info: Any) -> Any:
         if value in ("", None):

@@ -15,6 +15,7 @@ from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.queries.enrolled_users import NAMES
 from zk_pipeline.store.terminals.namesakes import candidates, namesakes
 from zk_pipeline.store.work_dates.assignment import WorkDateAssignment, assign_date_range, stored_workday_start
+from zk_pipeline.store.work_dates.punch_directions import IS_TRUSTED, STATE
 
 MAX_READING_AGE = timedelta(hours=1)  # of a terminal's data; an older reading makes the muster unsafe
 _LONGEST_WORK_DATE = timedelta(hours=50)  # between two begins, over a clock change
@@ -147,7 +148,13 @@ def _query(placing: WorkDateAssignment) -> str:
     if placing.by_shifts:
         begins, join = f"coalesce(tomorrow.begins, {placing.usual})", _TOMORROW
     return _PUNCHES.format(
-        punches=placing.punches, join=placing.join, work_date=placing.work_date, begins=begins, tomorrow=join
+        punches=placing.punches,
+        join=placing.join,
+        work_date=placing.work_date,
+        state=STATE,
+        is_trusted=IS_TRUSTED,
+        begins=begins,
+        tomorrow=join,
     )
 
 
@@ -161,8 +168,8 @@ WITH placed AS (
         coalesce(device.timezone, 'UTC') AS timezone,
         punch.punched_at,
         punch.punched_at_local,
-        punch.punch_state,
-        coalesce(device.trust_punch_states, false) AS is_trusted
+        {state} AS punch_state,
+        {is_trusted} AS is_trusted
     FROM {punches} AS punch {join}
     LEFT JOIN devices AS device ON device.name = punch.device
     WHERE punch.punched_at BETWEEN $since AND $until

@@ -15,6 +15,7 @@ from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.terminals.namesakes import candidates, namesakes
 from zk_pipeline.store.work_dates.assignment import WorkDateAssignment, assign_date_range
 from zk_pipeline.store.work_dates.configured_hours import ConfiguredHours, read_configured_hours
+from zk_pipeline.store.work_dates.punch_directions import IS_TRUSTED, STATE
 from zk_pipeline.store.work_dates.roster import read_shifts
 
 
@@ -60,7 +61,7 @@ def _query(connection: Connection, placing: WorkDateAssignment, shifts: Mapping[
     """The query with only the joins that this store needs: shifts, holidays and trusted punch states are costly."""
     alternates = any(Breaks.parse(one.breaks).from_punches for one in shifts.values())
     has_holidays, has_trust = connection.execute(
-        "SELECT EXISTS (FROM holidays), coalesce((SELECT bool_or(trust_punch_states) FROM devices), false)"
+        f"SELECT EXISTS (FROM holidays), coalesce((SELECT bool_or({IS_TRUSTED}) FROM devices AS device), false)"  # noqa: S608
     ).fetchall()[0]
     columns, joins, lists = [], [], []
     if has_trust or alternates:
@@ -125,7 +126,7 @@ FROM spaced LEFT JOIN devices AS device ON device.name = punches[1].device{joins
 ORDER BY work_date, spaced.site, spaced.user_id
 """
 
-_TRUSTED = ", punch.punch_state AS state, coalesce(device.trust_punch_states, false) AS is_trusted"
+_TRUSTED = f", {STATE} AS state, {IS_TRUSTED} AS is_trusted"
 _STATES = ", state, is_trusted"
 
 # `kept`: without a repeated key press, the same state again within the debounce time. Punches closer together than it

@@ -106,8 +106,8 @@ WHOLE = [
          "work dates were processed from in and out states that an upgrade has corrected since", _REMAKE,
          "SELECT count(*), min(day.work_date)::VARCHAR FROM (SELECT DISTINCT work_date, device FROM daily_attendance) "
          "AS day JOIN work_dates USING (work_date) JOIN devices AS device ON device.name = day.device "
-         "WHERE device.trust_punch_states AND device.log_layout IN ('16', '8-MA300') AND work_dates.processed_at < "
-         "(SELECT min(applied_at) FROM schema_migrations WHERE version = 13)"),
+         "WHERE device.trust_punch_states AND device.direction IS NULL AND device.log_layout IN ('16', '8-MA300') "
+         "AND work_dates.processed_at < (SELECT min(applied_at) FROM schema_migrations WHERE version = 13)"),
     Rule("clocks", "warning", "punches came from a clock that was wrong and are part of no day",
          "`zk-pipeline device set-clock NAME`, then `device correct-clock` for what it recorded before",
          "SELECT count(*), min(device) FROM raw_punches "

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 
 from zk_pipeline.store.engine.database import Connection, Database
-from zk_pipeline.store.work_dates.assignment import assign_work_dates, valid_punches
+from zk_pipeline.store.work_dates.assignment import assign_work_dates, stored_debounce, valid_punches
+from zk_pipeline.store.work_dates.punch_directions import DEVICE_DIRECTION, DIRECTION, IS_TRUSTED, SOURCE
 from zk_pipeline.store.work_dates.roster import ASSIGNMENT_LEVEL
 
 PUNCH_STATES = {0: "in", 1: "out", 2: "break out", 3: "break in", 4: "overtime in", 5: "overtime out"}
@@ -24,6 +25,9 @@ class ExplainedPunch:
     punched_at_local: datetime
     punched_at: datetime
     punch_state: int
+    work_code: int | None
+    punch_direction: str  # in or out
+    direction_source: str  # device, punch_state or alternation
     poll_id: int | None
     stored_at: datetime
     read_local: datetime | None
@@ -123,19 +127,44 @@ def _punches(connection: Connection, user_id: str, day: date, as_of: datetime | 
     placing = assign_work_dates(connection, pairs=pairs, values={"user": user_id})
     rows = connection.execute(
         f"""
-        SELECT coalesce(device.site, punch.device) AS site, punch.device, punch.punched_at_local, punch.punched_at,
-               punch.punch_state, punch.first_poll_id, coalesce(stored.created_at, manual.decided_at) AS stored_at,
-               CASE WHEN stored.punched_at_local <> punch.punched_at_local THEN stored.punched_at_local END,
-               manual.id, manual.reason, manual.requested_by, manual.decided_by
-        FROM {placing.punches} AS punch {placing.join}
-        LEFT JOIN raw_punches AS stored ON stored.seq = punch.seq
-        LEFT JOIN manual_punches AS manual ON manual.seq = punch.seq
-        LEFT JOIN devices AS device ON device.name = punch.device
-        WHERE punch.user_id = $user AND punch.punched_at_local >= $first AND punch.punched_at_local < $last
-          AND {placing.work_date} = $first::DATE AND ($as_of IS NULL OR stored_at <= $as_of)
-        ORDER BY site, punch.punched_at, punch.device
+        WITH placed AS (
+            SELECT coalesce(device.site, punch.device) AS site, punch.device, punch.punched_at_local, punch.punched_at,
+                   punch.punch_state, stored.work_code, punch.first_poll_id,
+                   coalesce(stored.created_at, manual.decided_at) AS stored_at,
+                   CASE WHEN stored.punched_at_local <> punch.punched_at_local THEN stored.punched_at_local
+                        END AS read_local,
+                   manual.id, manual.reason, manual.requested_by, manual.decided_by,
+                   {DEVICE_DIRECTION} AS device_direction, {IS_TRUSTED} AS is_trusted
+            FROM {placing.punches} AS punch {placing.join}
+            LEFT JOIN raw_punches AS stored ON stored.seq = punch.seq
+            LEFT JOIN manual_punches AS manual ON manual.seq = punch.seq
+            LEFT JOIN devices AS device ON device.name = punch.device
+            WHERE punch.user_id = $user AND punch.punched_at_local >= $first AND punch.punched_at_local < $last
+              AND {placing.work_date} = $first::DATE AND ($as_of IS NULL OR stored_at <= $as_of)
+        ),
+        spaced AS (
+            SELECT *, epoch_us(punched_at) - lag(epoch_us(punched_at)) OVER (
+                PARTITION BY site ORDER BY punched_at, device, punched_at_local
+            ) AS pause
+            FROM placed
+        ),
+        numbered AS (
+            SELECT *, count(*) FILTER (WHERE pause IS NULL OR pause >= $debounce) OVER (
+                PARTITION BY site ORDER BY punched_at, device, punched_at_local
+            ) AS number
+            FROM spaced
+        )
+        SELECT site, device, punched_at_local, punched_at, punch_state, work_code, {DIRECTION}, {SOURCE}, first_poll_id,
+               stored_at, read_local, id, reason, requested_by, decided_by
+        FROM numbered ORDER BY site, punched_at, device, punched_at_local
         """,  # noqa: S608 (constant SQL)
-        {"user": user_id, "first": day, "last": day + timedelta(days=2), "as_of": as_of},
+        {
+            "user": user_id,
+            "first": day,
+            "last": day + timedelta(days=2),
+            "as_of": as_of,
+            "debounce": stored_debounce(connection) * 1_000_000,
+        },
     ).fetchall()
     return [ExplainedPunch(*row) for row in rows]
 

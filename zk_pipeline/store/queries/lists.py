@@ -41,6 +41,7 @@ class PunchRow:
     status: int
     punch_state: int
     verify_type: int
+    work_code: int | None  # None: the record has none
     created_at: datetime
 
 
@@ -57,6 +58,7 @@ class PunchListItem:
     timezone: str
     punch_state: int
     verify_type: int
+    work_code: int | None
     is_clock_suspect: bool
     created_at: datetime
 
@@ -205,7 +207,7 @@ class ListStore:
 
 _PUNCHES = """
     SELECT seq AS id, device AS device_name, user_id, punched_at AS timestamp, punched_at_local AS timestamp_local,
-           status, punch_state, verify_type, is_clock_suspect, created_at
+           status, punch_state, verify_type, work_code, is_clock_suspect, created_at
     FROM raw_punches WHERE voided_at IS NULL
 """
 _NUMBERED_PUNCHES = f"""

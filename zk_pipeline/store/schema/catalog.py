@@ -94,6 +94,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "unless its records prove another",
             "live": "Whether `zk-pipeline live` captures its punches",
             "trust_punch_states": "Whether minutes worked are taken from its in, out and break states",
+            "direction": "in (entry gate) or out (exit gate): counts for each of its punches; null: no direction",
             "last_sync": "Last successful poll (instant, UTC)",
             "user_lists": "Number of user lists read from it; device_slots refers to these numbers",
             "user_lists_at_reading": "user_lists when its log was last read",
@@ -160,7 +161,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "punch_state": "0 in, 1 out, 2 break out, 3 break in, 4 overtime in, 5 overtime out, 255 undefined",
             "verify_type": "0 password, 1 finger, 2 card, 15 face; others by firmware",
             "uid": "Slot of the user on the terminal, if the record names only a slot; otherwise null",
-            "work_code": "Work code entered with the punch; null if the record has none",
+            "work_code": "Work code entered with the punch, 0 for none; null if the record has no such field",
             "first_poll_id": "First poll with this record (device_polls.id)",
             "seq": "Increases with every stored punch; work_dates.processed_seq refers to it",
             "created_at": "When it was stored (instant, UTC)",
@@ -512,6 +513,24 @@ VIEWS: dict[str, tuple[str, dict[str, str]]] = {
             "device": "Device, without user_id and site",
             "valid_from": "First work date; null: open",
             "valid_to": "Last work date; null: open",
+        },
+    ),
+    "punch_directions": (
+        "View: every punch that can be part of a day, with its direction",
+        {
+            "seq": "raw_punches.seq, or manual_punches.seq of an approved manual punch",
+            "device": "Device that recorded it; of a manual punch a terminal of its site",
+            "site": "Site of the device",
+            "user_id": "User id as enrolled on the terminals",
+            "punched_at": "The instant (UTC), with clock corrections",
+            "punched_at_local": "The terminal's wall clock, with clock corrections",
+            "work_date": "Work date of the attendance day with this punch; null: its date is not processed yet",
+            "punch_state": "State as recorded: 0 in, 1 out, 2 break out, 3 break in, 4 overtime in, 5 overtime out, "
+            "255 undefined",
+            "work_code": "As in raw_punches; null for a manual punch",
+            "punch_direction": "in or out; null: known by alternation only, and its date is not processed yet",
+            "direction_source": "device: entry or exit gate; punch_state: a trusted state; alternation: the debounced "
+            "punches of the day in turn, the first in; null without a direction",
         },
     ),
     "processed_attendance": (

@@ -34,6 +34,7 @@ EDITABLE = (
     "encoding",
     "live",
     "trust_punch_states",
+    "direction",
 )
 COLUMNS = (
     "id",
@@ -94,7 +95,7 @@ class DeviceRegistry:
         return self.get(device.name)
 
     def update(self, name: str, **changes: Any) -> Device:
-        """Change EDITABLE fields. A changed site, zone or trust makes exactly the affected work dates stale.
+        """Change EDITABLE fields. A changed site, zone, direction or trust makes exactly the affected work dates stale.
 
         Raises UnknownDevice.
         """
@@ -327,9 +328,9 @@ def _insert(connection: Connection, device: Device, now: datetime) -> None:
     connection.execute(
         """
         INSERT INTO devices (id, name, ip_address, port, protocol, timezone, site, enabled, comm_key_env, encoding,
-                             live, trust_punch_states, created_at, updated_at)
+                             live, trust_punch_states, direction, created_at, updated_at)
         SELECT coalesce(max(id), 0) + 1, $name, $ip_address, $port, $protocol, $timezone, $site, $enabled,
-               $comm_key_env, $encoding, $live, $trust_punch_states, $now, $now
+               $comm_key_env, $encoding, $live, $trust_punch_states, $direction, $now, $now
         FROM devices
         """,
         values,
@@ -338,9 +339,10 @@ def _insert(connection: Connection, device: Device, now: datetime) -> None:
 
 def _update(connection: Connection, device: Device, now: datetime) -> None:
     before = connection.execute(
-        "SELECT site, timezone, trust_punch_states FROM devices WHERE name = ?", [device.name]
+        "SELECT site, timezone, trust_punch_states, direction FROM devices WHERE name = ?", [device.name]
     ).fetchone()
-    touches = before is not None and before != (device.site, device.timezone, device.trust_punch_states)
+    after = (device.site, device.timezone, device.trust_punch_states, device.direction)
+    touches = before is not None and before != after
     with invalidating_affected_dates(connection, (before[0], device.site) if before and touches else None):
         _change(connection, device, now)
         if touches:
@@ -357,7 +359,7 @@ def _change(connection: Connection, device: Device, now: datetime) -> None:
         UPDATE devices
         SET ip_address = $ip_address, port = $port, protocol = $protocol, timezone = $timezone, site = $site,
             enabled = $enabled, comm_key_env = $comm_key_env, encoding = $encoding, live = $live,
-            trust_punch_states = $trust_punch_states, updated_at = $now
+            trust_punch_states = $trust_punch_states, direction = $direction, updated_at = $now
         WHERE name = $name
         """,
         values,

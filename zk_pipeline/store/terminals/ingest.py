@@ -12,6 +12,7 @@ from datetime import date, datetime, timedelta
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from zk_pipeline.attendance.zones import to_instants
 from zk_pipeline.store.engine.database import Connection
@@ -123,6 +124,7 @@ def insert_punches(connection: Connection, fetched: Sequence[FetchedTable], now:
         return done
     incoming = _together(fetched)
     connection.register("incoming", incoming)
+    _keep_work_codes(connection, incoming)
     seq = next_seq(connection, len(incoming))
     placing = assign_work_dates(connection, pairs="SELECT DISTINCT device, user_id FROM incoming")
     cleared = connection.execute(
@@ -177,6 +179,24 @@ def insert_punches(connection: Connection, fetched: Sequence[FetchedTable], now:
     connection.execute("DROP TABLE fresh")
     connection.unregister("incoming")
     return done
+
+
+def _keep_work_codes(connection: Connection, incoming: pa.Table) -> None:
+    """Add work codes to punches that live events stored: events, unlike the records of the log, have none."""
+    coded = incoming.filter(pc.is_valid(incoming["work_code"]))
+    if not len(coded):
+        return
+    period = pc.min_max(coded["punched_at_local"]).as_py()
+    connection.execute(
+        """
+        UPDATE raw_punches SET work_code = incoming.work_code FROM incoming
+        WHERE raw_punches.device = incoming.device AND raw_punches.user_id = incoming.user_id
+          AND raw_punches.punched_at_local = incoming.punched_at_local
+          AND raw_punches.punched_at_local BETWEEN $min AND $max
+          AND raw_punches.work_code IS NULL AND incoming.work_code IS NOT NULL
+        """,
+        period,
+    )
 
 
 def count_missing(connection: Connection, device: str, punches: pa.Table) -> int:

@@ -128,6 +128,12 @@ def stored_hours(connection: Connection, workday_starts_at: time) -> Hours:
     return Hours(time.fromisoformat(start), time.fromisoformat(end), workday_starts_at if is_set == "True" else None)
 
 
+def stored_debounce(connection: Connection) -> int:
+    """Stored DEBOUNCE_SECONDS of the last processing; the default in a store without one."""
+    value = _setting(connection, "debounce_seconds")
+    return int(value) if value else WorkRules.debounce_seconds
+
+
 def is_grouped_by(connection: Connection, rules: WorkRules) -> bool:
     """Whether the stored work dates were assigned by the hours of `rules`."""
     starts_at = stored_workday_start(connection)

@@ -1,7 +1,7 @@
 """Invalidation of exactly the work dates that a changed device or clock affects, by fingerprints before and after.
 
-After a change of site, zone, trusted states or clock corrections, the dates become stale on which a row has other
-punches or other rules, and no others. `shift_changes` covers shifts and holidays.
+After a change of site, zone, direction, trusted states or clock corrections, the dates become stale on which a row
+has other punches or other rules, and no others. `shift_changes` covers shifts and holidays.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from zk_pipeline.store.engine.database import Connection
 from zk_pipeline.store.work_dates.assignment import assign_work_dates
+from zk_pipeline.store.work_dates.punch_directions import IS_TRUSTED, STATE
 from zk_pipeline.store.work_dates.roster import shift_content
 from zk_pipeline.store.work_dates.sequence import mark_stale, next_seq
 
@@ -62,6 +63,7 @@ def fingerprint(connection: Connection, table: str, sites: Sequence[str]) -> Non
         """
     parts = [f"coalesce({one}::VARCHAR, '')" for one in own]
     parts += [f"coalesce({one}, {placing.usual})::VARCHAR" for one in dates]
+    # The outer hash of a state: those of two columns combine by exclusive or, so that equal states would cancel out.
     connection.execute(
         f"""
         CREATE TEMP TABLE {table} AS
@@ -71,7 +73,7 @@ def fingerprint(connection: Connection, table: str, sites: Sequence[str]) -> Non
                 arg_min(punch.device, (punch.punched_at, punch.device)) AS device,
                 count(*) AS punches,
                 bit_xor(hash(punch.seq, punch.punched_at, punch.punched_at_local)) AS content,
-                bool_and(coalesce(device.trust_punch_states, false)) AS is_trusted
+                CASE WHEN bool_and({IS_TRUSTED}) THEN bit_xor(hash(hash(punch.seq, {STATE}))) END AS trusted_states
             FROM {placing.punches} AS punch {placing.join}
             LEFT JOIN devices AS device ON device.name = punch.device
             WHERE list_contains($sites, coalesce(device.site, punch.device))
@@ -79,7 +81,7 @@ def fingerprint(connection: Connection, table: str, sites: Sequence[str]) -> Non
         )
         SELECT
             row.site, row.user_id, row.work_date,
-            hash((row.device, device.timezone, punches, content, is_trusted), own.name, common.name,
+            hash((row.device, device.timezone, punches, content, trusted_states), own.name, common.name,
                  concat_ws('|', {", ".join(parts)})) AS made_from
         FROM row
         LEFT JOIN devices AS device ON device.name = row.device

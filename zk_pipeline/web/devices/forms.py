@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from zk_pipeline.devices.addresses import check_fields
+from zk_pipeline.devices.addresses import DIRECTIONS, NO_DIRECTION, check_fields
 from zk_pipeline.devices.models import Device
 from zk_pipeline.errors import UsageError
 from zk_pipeline.http.auth import Identity
@@ -68,6 +68,7 @@ def _checked(fields: Form) -> dict[str, Any]:
         raise UsageError("the address is missing: an IP address or a host name is expected")
     if fields.get("protocol", "auto") not in PROTOCOLS:
         raise UsageError(f"protocol: one of {', '.join(PROTOCOLS)} is expected")
+    given["direction"] = fields.get("direction", NO_DIRECTION)
     given |= {"protocol": fields.get("protocol", "auto")}
     given |= {name: fields.get(name) == "on" for name in _SWITCHES}
     if "name" in fields:
@@ -77,7 +78,7 @@ def _checked(fields: Form) -> dict[str, Any]:
 
 def _shown(one: Device) -> Form:
     """A device as the fields of the form."""
-    texts = {name: str(getattr(one, name) or "") for name in ("name", "protocol", *_TEXTS)}
+    texts = {name: str(getattr(one, name) or "") for name in ("name", "protocol", "direction", *_TEXTS)}
     return texts | {name: "on" for name in _SWITCHES if getattr(one, name)}
 
 
@@ -99,6 +100,7 @@ def _draw(
         fields=fields,
         problem=problem,
         protocols=PROTOCOLS,
+        directions=(NO_DIRECTION, *DIRECTIONS),
         zones=sorted(zoneinfo.available_timezones()),
         sites=sorted({one.site for one in services.store.devices.all()}),
     )

@@ -253,6 +253,16 @@ def test_what_is_missing_to_use_a_lake_is_named(lake: LakeAddress, monkeypatch: 
         store_at(lake).devices.all()
 
 
+def test_punches_have_their_directions(store: Store) -> None:
+    store.devices.add(replace(device("Entry", site="HQ"), direction="in"))
+    store.devices.add(device("Door", site="HQ"))
+    ingest(store, "Entry", *on(MONDAY, "08:00"))
+    ingest(store, "Door", *on(MONDAY, "12:00:00", "12:00:30"))
+    process(store, MONDAY)
+    directions = "SELECT work_date, punch_direction, direction_source FROM punch_directions ORDER BY punched_at"
+    assert rows(store, directions) == [(MONDAY, "in", "device"), *[(MONDAY, "out", "alternation")] * 2]
+
+
 def test_what_only_a_file_has_is_refused_in_words(store: Store) -> None:
     with pytest.raises(NotOnThisEngine, match="shared store and no file: back up its PostgreSQL"):
         assert store.database.path

@@ -18,6 +18,9 @@ FORMER_TABLE = {new: old for old, column, new in _RENAMES if not column}
 _LATER = "\n".join(script(file) for number, file in migrations() if number > 20)
 _LATER_COLUMNS = re.findall(r"^ALTER TABLE (\w+) ADD COLUMN (\w+)", _LATER, re.MULTILINE)
 _TABLES_AFTER_20 = re.findall(r"^CREATE TABLE (\w+)", _LATER, re.MULTILINE)
+_VIEWS_AFTER_20 = set(re.findall(r"^CREATE VIEW (\w+)", _LATER, re.MULTILINE)).difference(
+    re.findall(r"^DROP VIEW (\w+)", _LATER, re.MULTILINE)  # views of before, made again
+)
 LATER_TABLES = ("device_poll_totals", *_TABLES_AFTER_20)  # of versions above 19
 FORMER_TABLES = [FORMER_TABLE.get(table, table) for table in TABLES if table not in LATER_TABLES]
 FORMER_VALUE = {new: old for _, _, new, old in _VALUES}
@@ -30,9 +33,10 @@ def former_column(table: str, column: str) -> str:
 
 def undo_columns(connection: duckdb.DuckDBPyConnection) -> None:
     """Remove what versions above 20 added to a file, before `undo_names`."""
+    for view in _VIEWS_AFTER_20:
+        connection.execute(f"DROP VIEW {view}")
     for table, column in _LATER_COLUMNS:
         connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-    connection.execute("DROP VIEW effective_assignments")
     for table in _TABLES_AFTER_20:
         connection.execute(f"DROP TABLE {table}")
     connection.execute("DELETE FROM schema_migrations WHERE version > 20")
