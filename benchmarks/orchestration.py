@@ -59,10 +59,25 @@ def cpu_of(pid: int) -> float:
 
 def parts_of_up() -> dict[str, int]:
     """Process id of each part of `up` (children of this process), by name."""
-    marks = {"code server": "grpc", "daemon": "dagster._daemon", "webserver": "dagster_webserver"}
+    marks = {"code server": "code_server", "daemon": "dagster._daemon", "webserver": "dagster_webserver"}
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
     lines = {int(pid): Path(f"/proc/{pid}/cmdline").read_text() for pid in children}
     return {name: pid for name, mark in marks.items() for pid, line in lines.items() if mark in line}
+
+
+def memory_of(pid: int) -> float:
+    """Megabytes of a process and its descendants, pages that they share counted once (PSS)."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        children = [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in children_of(task)]
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    own = sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return own / 1024 + sum(map(memory_of, children))
+
+
+def children_of(task: Path) -> list[str]:
+    return (task / "children").read_text().split()
 
 
 def groups() -> dict[int, list[str]]:
@@ -207,9 +222,10 @@ def main(idle_seconds: int, repeats: int, *, ticks_only: bool) -> None:
                 for name in group:
                     served.punch(name, NEW)
                 busy = polled(launcher.instance, up.url, group)
-                click.echo(f"| {size} | {quiet:.1f} s | {busy:.1f} s |")
+                click.echo(f"| {size} | {quiet:.2f} s | {busy:.2f} s |")
             settle(launcher, store)
             print_idle(idle(idle_seconds), idle_seconds)
+            print_memory()
 
 
 def settle(launcher: Launcher, store: Store) -> None:
@@ -228,6 +244,13 @@ def idle(seconds: int) -> Mapping[str, float]:
     before = {name: cpu_of(pid) for name, pid in parts.items()}
     time.sleep(seconds)
     return {name: cpu_of(pid) - before[name] for name, pid in parts.items()}
+
+
+def print_memory() -> None:
+    click.echo("\n| part of `up` | memory |\n|---|---|")
+    parts = {name: memory_of(pid) for name, pid in parts_of_up().items()}
+    for name, megabytes in [*parts.items(), ("all", sum(parts.values()))]:
+        click.echo(f"| {name} | {megabytes:.0f} MB |")
 
 
 def print_ticks(rows: Sequence[tuple[str, int, float, str]]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import dagster as dg
 
 from zk_pipeline.runtime.interpreter import slow_imports
 
 with slow_imports():
-    from zk_pipeline.config.settings import load_settings
+    from zk_pipeline.config.settings import Settings, load_settings
     from zk_pipeline.defs.build import build_definitions
 
 
@@ -21,6 +23,11 @@ def run_console(config: dict[str, str]) -> dict[str, str]:
 
 @dg.definitions
 def defs() -> dg.Definitions:
+    return _location(load_settings())
+
+
+@lru_cache(maxsize=1)  # a forked run, whose settings are those of the code server unless they have changed
+def _location(settings: Settings) -> dg.Definitions:
     # Defaults for runs of the Materialize button: a second process for a step doubles the CPU time.
     location = dg.Definitions(executor=dg.in_process_executor, loggers={"console": run_console})
-    return dg.Definitions.merge(build_definitions(load_settings(), is_in_process=True), location)
+    return dg.Definitions.merge(build_definitions(settings, is_in_process=True), location)

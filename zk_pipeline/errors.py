@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class ZkPipelineError(Exception):
     """The work failed. The message is one line: what was attempted, on which object, what to do. Exit code 1."""
@@ -9,3 +11,16 @@ class ZkPipelineError(Exception):
 
 class UsageError(ZkPipelineError):
     """The request is invalid (a name, an address, a date, a setting). Exit code 2, HTTP 400 or 404."""
+
+
+class RowsRefused(UsageError):
+    """A table with invalid rows. `rows` has a line for each, up to a limit; the CLI prints them as lines."""
+
+    def __init__(self, head: str, rows: Mapping[int, str]) -> None:
+        named = [f"line {line}: {text}" for line, text in sorted(rows.items())]
+        more = len(named) - _MAX_ROWS
+        self.head, self.rows = head, named if more <= 0 else [*named[:_MAX_ROWS], f"and {more} more"]
+        super().__init__(f"{head}: {'; '.join(self.rows)}")
+
+
+_MAX_ROWS = 50

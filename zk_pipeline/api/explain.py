@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from zk_pipeline.api.catalog_models import catalog_model
+from zk_pipeline.api.leaves import LeaveAnswer
 from zk_pipeline.api.responses import FAILURES
 from zk_pipeline.http.auth import Reader
 from zk_pipeline.http.fields import Date, Instant, as_instant
@@ -70,6 +71,7 @@ class Explained(BaseModel):
     as_of: datetime | None
     punches: list[ExplainedAnswer]  # type: ignore[valid-type]
     revisions: list[RevisionAnswer]  # type: ignore[valid-type]
+    leaves: list[LeaveAnswer] = Field(description="Leaves of the user on this date")  # type: ignore[valid-type]
 
 
 @router.get("/explain/", response_model=Explained)
@@ -78,12 +80,13 @@ def explain(services: Given, _: Reader, query: Annotated[ExplainParameters, Quer
     day = date.fromisoformat(query.date)
     every_site = services.store.explanations.explain(query.user_id, day, as_of=as_instant(query.as_of))
     explained = every_site.at(query.site)
-    if not explained.punches and not explained.revisions:
-        raise HTTPException(404, "There are no punches and no revisions of this user on that date.")
+    if not explained.punches and not explained.revisions and not explained.leaves:
+        raise HTTPException(404, "There are no punches, revisions and leaves of this user on that date.")
     return {
         "user_id": explained.user_id,
         "work_date": explained.work_date,
         "as_of": explained.as_of,
         "punches": explained.punches,
         "revisions": explained.revisions,
+        "leaves": explained.leaves,
     }

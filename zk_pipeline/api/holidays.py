@@ -56,6 +56,7 @@ class Absence(BaseModel):
     user_id: str
     date: date
     shift: str
+    leave: str | None = Field(description="Leave on this date: its kind; null: none is known")
 
 
 class AbsenceParameters(PageParameters):

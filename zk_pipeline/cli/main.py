@@ -16,7 +16,7 @@ from importlib import import_module
 import click
 
 from zk_pipeline import __version__
-from zk_pipeline.errors import UsageError, ZkPipelineError
+from zk_pipeline.errors import RowsRefused, UsageError, ZkPipelineError
 from zk_pipeline.runtime.processes import check_for_end, ended_by, run_with_graceful_shutdown
 
 # Name: (module under `zk_pipeline.cli`, summary in `--help`). Modules are imported when used: `--help` must not import
@@ -30,6 +30,7 @@ COMMANDS = {
     "device": ("terminals.device", "Register terminals and maintain them."),
     "shift": ("attendance.shift", "Shifts besides the hours of the settings, and their assignments."),
     "holiday": ("attendance.holiday", "Dates on which no attendance is expected."),
+    "leave": ("attendance.leave", "Leave and other reasons of absence."),
     "who": ("attendance.who", "List who is in now, by site."),
     "punch": ("attendance.punch", "Manual punches: requests for punches that no terminal recorded, and decisions."),
     "explain": ("attendance.explain", "Punches, rules, revisions and deliveries of one attendance day."),
@@ -124,7 +125,8 @@ def _run_command(arguments: Sequence[str] | None) -> int:
         _print_error(error.format_message() + hint)
         return error.exit_code
     except ZkPipelineError as error:
-        _print_error(str(error))
+        for line in [f"{error.head}:", *error.rows] if isinstance(error, RowsRefused) else [str(error)]:
+            _print_error(line)
         return 2 if isinstance(error, UsageError) else 1
     except (KeyboardInterrupt, click.Abort):
         _print_error("interrupted")

@@ -5,6 +5,10 @@ An upgrade of Dagster that moves one of them fails here. `zk_pipeline_tests/defs
 
 # ruff: noqa: PLC0414 (`as` marks a name as exported)
 
+from collections.abc import Callable, Sequence
+from multiprocessing.context import BaseContext
+from typing import Any
+
 # A configurable class of an instance (run coordinator, run launcher) states the schema of its configuration. The
 # documentation of custom instance classes uses these two, but `dagster` does not export them.
 from dagster._config import UserConfigSchema as UserConfigSchema
@@ -76,3 +80,21 @@ from dagster._serdes import ConfigurableClassData as ConfigurableClassData
 
 # A Celery worker's run process handles SIGTERM as Dagster's own run workers do, so that a canceled run records it.
 from dagster._utils.interrupts import setup_interrupt_handlers as setup_interrupt_handlers
+
+
+def run_code_server(arguments: Sequence[str], run_processes: Callable[[], BaseContext]) -> None:
+    """Run the command `dagster api grpc`, which starts the processes of runs with the context that `run_processes`
+    returns. Called after all imports and before any thread starts. By itself Dagster uses `spawn`, and has no setting.
+    """
+    from dagster._cli.api import grpc_command  # noqa: PLC0415 (slow to import)
+    from dagster._grpc import server  # noqa: PLC0415
+
+    context: Any = run_processes()
+
+    class ApiServer(server.DagsterApiServer):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self._mp_ctx = context
+
+    server.DagsterApiServer = ApiServer  # type: ignore[misc]
+    grpc_command.main(list(arguments))

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from zk_pipeline.http.origin import SAFE_METHODS, is_loopback_name
 from zk_pipeline.http.services import Services, services_of
 from zk_pipeline.http.sessions import Session
-from zk_pipeline.store.api_tokens import SCOPES, Scope
+from zk_pipeline.store.api_tokens import PERMITTED, Scope
 
 _SCHEMES = ("token", "bearer")
 _HEADER = APIKeyHeader(
@@ -33,8 +33,8 @@ class Identity:
     session: Session | None = None
 
     def may(self, scope: Scope) -> bool:
-        """Each scope includes those before it."""
-        return SCOPES.index(self.scope) >= SCOPES.index(scope)
+        """Whether the scope of the identity permits what needs `scope`."""
+        return scope in PERMITTED[self.scope]
 
 
 ANONYMOUS_ADMIN = Identity("anyone", "admin")  # where API_TOKENS_REQUIRED is false
@@ -72,6 +72,8 @@ def require(scope: Scope) -> Callable[..., Identity]:
 
 
 Reader = Annotated[Identity, Depends(require("read"))]
+Requester = Annotated[Identity, Depends(require("request"))]
+Approver = Annotated[Identity, Depends(require("approve"))]
 Operator = Annotated[Identity, Depends(require("operate"))]
 Admin = Annotated[Identity, Depends(require("admin"))]
 

@@ -15,7 +15,17 @@ from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.devices.errors import TerminalError
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.http.run_workers import TooManyActions
-from zk_pipeline.store.errors import StoreBusy, StoreUnusable, UnknownDevice
+from zk_pipeline.store.errors import (
+    LeaveExists,
+    OwnPunchRequest,
+    PunchesRequested,
+    PunchRequestDecided,
+    StoreBusy,
+    StoreUnusable,
+    UnknownDevice,
+    UnknownLeave,
+    UnknownPunchRequest,
+)
 
 _log = logging.getLogger("zk_pipeline.api")
 
@@ -34,6 +44,12 @@ _STATUS: tuple[tuple[type[ZkPipelineError], int, int | None], ...] = (
     (TerminalError, 503, None),
     (CrmMisconfigured, 503, None),
     (UnknownDevice, 404, None),
+    (UnknownPunchRequest, 404, None),
+    (OwnPunchRequest, 403, None),
+    (PunchRequestDecided, 409, None),
+    (PunchesRequested, 409, None),
+    (UnknownLeave, 404, None),
+    (LeaveExists, 409, None),
     (UsageError, 400, None),
     (ZkPipelineError, 500, None),
 )
@@ -56,9 +72,11 @@ def error_body(error: ZkPipelineError) -> tuple[int, dict[str, Any], dict[str, s
 
 
 def validation_message(errors: list[Any]) -> str:
-    """The first five validation errors, each with the name of its parameter, never with the value."""
+    """The first five validation errors, each with the name of its parameter, never with the value: unknown names first,
+    since a misspelt one is often also missing.
+    """
     messages: dict[str, str] = {}
-    for error in errors:
+    for error in sorted(errors, key=lambda one: one["type"] != "extra_forbidden"):
         messages.setdefault(_location(error["loc"]), _message(error))
     return "; ".join(f"{location}{message}" for location, message in list(messages.items())[:5])
 

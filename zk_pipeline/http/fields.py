@@ -39,6 +39,7 @@ def _instant(value: str) -> str:
 DATE = r"^\d{4}-\d{2}-\d{2}$"
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^/\x00-\x1f\x7f]+$")]
 Note = Annotated[str, Field(max_length=500)]
+Reason = Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]
 UserId = Annotated[str, Field(min_length=1, max_length=200)]
 Date = Annotated[str, Field(pattern=DATE, json_schema_extra={"format": "date"}), AfterValidator(_date)]
 Clock = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="Time of day, such as 09:00")]

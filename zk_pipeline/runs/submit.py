@@ -49,7 +49,6 @@ def submit(
     config: Mapping[str, Any],
 ) -> str:
     """Submit a run of `job` to the run queue, as the UI does. Returns its id."""
-    location = RegisteredCodeLocationOrigin(_LOCATION)
     pointer = ModuleCodePointer("zk_pipeline.definitions", "defs", None)
     origin = RepositoryPythonOrigin(
         sys.executable, pointer, container_image=None, entry_point=DEFAULT_DAGSTER_ENTRY_POINT, container_context=None
@@ -59,13 +58,18 @@ def submit(
         run_id=run_id,
         run_config=config,
         tags={**job.run_tags, **tags},
-        remote_job_origin=RemoteJobOrigin(RemoteRepositoryOrigin(location, _REPOSITORY), job.name),
+        remote_job_origin=remote_job_origin(job.name),
         job_code_origin=JobPythonOrigin(job.name, origin),
     )
     # `instance.submit_run` requires a workspace, which starts a code server; neither run coordinator uses it.
     workspace: Any = None
     instance.run_coordinator.submit_run(dg.SubmitRunContext(run, workspace))
     return run.run_id
+
+
+def remote_job_origin(job: str) -> RemoteJobOrigin:
+    """Origin of a job of the code location `zk_pipeline`, which a run names."""
+    return RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(_LOCATION), _REPOSITORY), job)
 
 
 def wait_for(

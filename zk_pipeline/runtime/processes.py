@@ -78,7 +78,7 @@ def start_child(
             stdout=stream,
             stderr=None if stream is None else subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 (no threads in the child)
+            preexec_fn=end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 (no threads in the child)
         )
 
 
@@ -111,8 +111,9 @@ _WATCH_THREAD = "parent watch"
 _PR_SET_PDEATHSIG = 1
 
 
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def end_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
+    """Let the kernel send this signal to this process when the thread that forked it ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
 
 
 def terminate(child: subprocess.Popen[bytes], *, timeout_seconds: float = 20.0) -> None:

@@ -21,10 +21,10 @@ import yaml
 
 from zk_pipeline.config.settings import read_variable
 from zk_pipeline.errors import UsageError, ZkPipelineError
+from zk_pipeline.runtime.fork_server import ONE_THREAD
 from zk_pipeline.runtime.processes import check_for_end, start_child, terminate
 
 _UI_URL = "ZK_PIPELINE_UI_URL"
-_MODULE = "zk_pipeline.definitions"
 _LOCATION = "zk_pipeline"
 _START_TIMEOUT_SECONDS = 120.0
 _MAX_FOLDER_LENGTH = 90  # the path of a Unix socket has at most 107 characters
@@ -83,9 +83,9 @@ class Supervisor:
         dagster = [sys.executable, "-m"]
         self._start(
             "code-server",
-            [*dagster, "dagster", "api", "grpc", "--socket", str(code_socket), "--module-name", _MODULE,
-             "--location-name", _LOCATION, "--log-level", "warning"],
-        )  # fmt: skip
+            [*dagster, "zk_pipeline.runs.code_server", "--socket", str(code_socket), "--location-name", _LOCATION],
+            ONE_THREAD,
+        )
         self._wait("code server", code_socket.exists)
         self._start("daemon", [*dagster, "dagster._daemon", "run", "-w", str(workspace), "--log-level", "warning"])
         self._start(
@@ -95,9 +95,9 @@ class Supervisor:
         )  # fmt: skip
         self._wait("web server", lambda: webserver_answers(self.port))
 
-    def _start(self, name: str, command: list[str]) -> None:
+    def _start(self, name: str, command: list[str], variables: Mapping[str, str] | None = None) -> None:
         output = None if self.logs is None else self.logs / f"{name}.log"
-        child = start_child(command, cwd=self.home, environ=self._environ(), output=output)
+        child = start_child(command, cwd=self.home, environ={**self._environ(), **(variables or {})}, output=output)
         self._children[name] = child
         self._exits.callback(terminate, child)
 

@@ -12,18 +12,21 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from dagster_webserver import app as webserver_app
-from dagster_webserver import cli as webserver_cli
-from dagster_webserver.webserver import DagsterWebserver
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from zk_pipeline.runtime.interpreter import slow_imports
 
-from zk_pipeline.config.settings import Settings, load_settings
-from zk_pipeline.errors import UsageError
-from zk_pipeline.http.origin import SAFE_METHODS, host_name, is_loopback_name, is_same_origin
+with slow_imports():
+    from dagster_webserver import app as webserver_app
+    from dagster_webserver import cli as webserver_cli
+    from dagster_webserver.webserver import DagsterWebserver
+    from starlette.datastructures import Headers, MutableHeaders
+    from starlette.middleware import Middleware
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse, Response
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from zk_pipeline.config.settings import Settings, load_settings
+    from zk_pipeline.errors import UsageError
+    from zk_pipeline.http.origin import SAFE_METHODS, host_name, is_loopback_name, is_same_origin
 
 # A page of another origin must not show the UI in a frame, where users would click on what they do not see.
 _HEADERS = {"x-frame-options": "SAMEORIGIN", "cross-origin-resource-policy": "same-origin"}

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, get_args
@@ -18,8 +18,17 @@ from typing import Literal, get_args
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.engine.database import Database
 
-Scope = Literal["read", "operate", "admin"]
+Scope = Literal["read", "request", "approve", "operate", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
+# What each scope permits: corrections of attendance (request, approve) and the operation of terminals and deliveries
+# are apart.
+PERMITTED: Mapping[Scope, tuple[Scope, ...]] = {
+    "read": ("read",),
+    "request": ("read", "request"),
+    "approve": ("read", "request", "approve"),
+    "operate": ("read", "operate"),
+    "admin": SCOPES,
+}
 
 _TOKEN = re.compile(r"zkp_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 _NAME = re.compile(r"[\w .@+-]{1,100}")

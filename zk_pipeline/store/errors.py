@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import duckdb
 
 from zk_pipeline.errors import UsageError, ZkPipelineError
@@ -29,6 +31,38 @@ class UnknownDevice(UsageError):
 
 class DeviceExists(UsageError):
     """A device with that name is already registered."""
+
+
+class PunchesRefused(UsageError):
+    """`problems`: what is wrong with each refused request, by its index."""
+
+    def __init__(self, problems: Mapping[int, str]) -> None:
+        super().__init__("; ".join(problems.values()))
+        self.problems = problems
+
+
+class PunchesRequested(PunchesRefused):
+    """All refused requests are already stored."""
+
+
+class UnknownPunchRequest(UsageError):
+    """No manual punch has that number."""
+
+
+class PunchRequestDecided(UsageError):
+    """The manual punch is already approved or rejected."""
+
+
+class OwnPunchRequest(UsageError):
+    """A request must be decided by another identity than the one that made it."""
+
+
+class UnknownLeave(UsageError):
+    """No active leave has that number."""
+
+
+class LeaveExists(UsageError):
+    """The same leave is stored already."""
 
 
 class ReadingRefused(ZkPipelineError):

@@ -32,6 +32,7 @@ from zk_pipeline.store.queries.month_query import PersonMonthStore
 from zk_pipeline.store.queries.overview import Overview
 from zk_pipeline.store.queries.reviews import ReviewStore
 from zk_pipeline.store.shifts.holidays import HolidayStore
+from zk_pipeline.store.shifts.leaves import LeaveStore
 from zk_pipeline.store.shifts.shift_plan import PlanApplied, ShiftPlan, apply_plan
 from zk_pipeline.store.shifts.shifts import ShiftStore
 from zk_pipeline.store.terminals.clock_corrections import CorrectionStore
@@ -121,6 +122,10 @@ class Store:
     def apply_shifts(self, plan: ShiftPlan, *, prune: bool = False) -> PlanApplied:
         """Apply a declared plan of shifts, assignments, seasons and holidays, in one transaction."""
         return apply_plan(self.database, self.clock, plan, prune=prune)
+
+    @property
+    def leaves(self) -> LeaveStore:
+        return LeaveStore(self.database, self.clock)
 
     @property
     def absences(self) -> AbsenceStore:

@@ -13,7 +13,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from zk_pipeline.errors import UsageError
 from zk_pipeline.http.errors import validation_message
-from zk_pipeline.http.pagination import ListParameters, page_of
+from zk_pipeline.http.pagination import ListParameters, numbered_page, page_of
+from zk_pipeline.http.pagination import PageParameters as OffsetParameters
 from zk_pipeline.store.queries.lists import Rows
 
 Query = TypeVar("Query", bound=BaseModel)
@@ -97,6 +98,30 @@ def listed(request: Request, model: type[Parameters], read: Callable[[Parameters
         rows=rows.rows,
         previous=_query_of(page["previous"]),
         following=_query_of(page["next"]),
+    )
+
+
+Numbered = TypeVar("Numbered", bound=OffsetParameters)
+
+
+def listed_by_number(
+    request: Request, path: str, model: type[Numbered], read: Callable[[Numbered], tuple[int, list[Any]]]
+) -> Listed:
+    """As `listed`, for the list at `path`, which is paged by offset; `read` returns count and rows."""
+    typed = {name: value for name, value in request.query_params.items() if name != "done"}
+    try:
+        asked = parse_query(request, model)
+        count, rows = read(asked)
+    except UsageError as error:
+        return Listed(typed, problem=str(error))
+    page = numbered_page(request, asked, count, rows)
+    return Listed(
+        typed,
+        count=count,
+        first=asked.offset + 1,
+        rows=rows,
+        previous=page["previous"] and f"{path}{_query_of(page['previous'])}",
+        following=page["next"] and f"{path}{_query_of(page['next'])}",
     )
 
 

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from zk_pipeline.http.services import Given
 from zk_pipeline.operations.sync import paused_until
 from zk_pipeline.store.queries.presence import presence
+from zk_pipeline.store.work_dates.manual_punches import PunchRequestFilter
 from zk_pipeline.web.devices.status import lines_of, status_of
 from zk_pipeline.web.rendering import Reader, render
 
@@ -27,11 +28,13 @@ _STATES = {
 def overview(request: Request, services: Given, identity: Reader) -> Response:
     now = services.clock()
     status = status_of(services)
+    waiting, _ = services.store.manual_punches.page(PunchRequestFilter(state="waiting"), limit=0)
     return render(
         request,
         "overview.html",
         identity,
         store=status,
+        waiting_requests=waiting,
         lines=lines_of(services, status),
         presence=presence(services.store.database, now),
         deliveries=[(state, *shown, status.deliveries.get(state, 0)) for state, shown in _STATES.items()],

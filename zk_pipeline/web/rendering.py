@@ -36,12 +36,14 @@ _NAVIGATION = (
     ("/outliers", "To review"),
     ("/deliveries", "Deliveries"),
     ("/punches", "Punches"),
+    ("/punch-requests", "Punch requests"),
     ("/quarantine", "Quarantine"),
     ("/month", "Month"),
     ("/exports", "Exports"),
     ("/devices", "Devices"),
     ("/shifts", "Shifts"),
     ("/holidays", "Holidays"),
+    ("/leaves", "Leaves"),
     ("/runs", "Runs"),
 )
 
@@ -210,8 +212,11 @@ def _is_from_script(request: Request) -> bool:
 
 
 Reader = Annotated[Identity, Depends(require_login("read"))]
+Requester = Annotated[Identity, Depends(require_login("request"))]
 Operator = Annotated[Identity, Depends(require_login("operate"))]
 Admin = Annotated[Identity, Depends(require_login("admin"))]
 ReaderForm = Annotated[Signed, Depends(signed_form("read"))]
+RequesterForm = Annotated[Signed, Depends(signed_form("request"))]
+ApproverForm = Annotated[Signed, Depends(signed_form("approve"))]
 OperatorForm = Annotated[Signed, Depends(signed_form("operate"))]
 AdminForm = Annotated[Signed, Depends(signed_form("admin"))]

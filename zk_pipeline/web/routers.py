@@ -7,9 +7,11 @@ from zk_pipeline.web.attendance import (
     day,
     exports,
     holidays,
+    leaves,
     lists,
     month_sheet,
     presence,
+    punch_requests,
     reviews,
     rotations,
     seasons,
@@ -27,6 +29,7 @@ _PAGES = (
     presence,
     lists,
     reviews,
+    punch_requests,
     day,
     deliveries,
     quarantine,
@@ -36,5 +39,6 @@ _PAGES = (
     rotations,
     seasons,
     holidays,
+    leaves,
 )
 ROUTERS = tuple(page.router for page in _PAGES)

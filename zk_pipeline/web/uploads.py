@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Annotated
 
 from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from zk_pipeline.http.auth import Identity, check_csrf
 from zk_pipeline.http.middleware import MAX_BODY_BYTES
-from zk_pipeline.web.rendering import Admin, Form
+from zk_pipeline.store.api_tokens import Scope
+from zk_pipeline.web.rendering import Form, require_login
 
 _MAX_FIELDS = 20
 _MAX_FILES = 5
@@ -36,13 +39,21 @@ class SignedUpload:
     files: dict[str, Upload]
 
 
-async def _signed_upload(request: Request, identity: Admin) -> SignedUpload:
-    fields, files = await _read_upload(request)
-    check_csrf(identity, fields.pop("csrf_token", None) or request.headers.get("x-csrf-token"))
-    return SignedUpload(identity, fields, files)
+def signed_upload(scope: Scope) -> Callable[..., Awaitable[SignedUpload]]:
+    """Dependency of `POST` handlers: the form with a verified CSRF token, of an identity with `scope`."""
+
+    async def check(request: Request) -> SignedUpload:
+        identity = await run_in_threadpool(require_login(scope), request)
+        fields, files = await _read_upload(request)
+        check_csrf(identity, fields.pop("csrf_token", None) or request.headers.get("x-csrf-token"))
+        return SignedUpload(identity, fields, files)
+
+    return check
 
 
-AdminUpload = Annotated[SignedUpload, Depends(_signed_upload)]
+AdminUpload = Annotated[SignedUpload, Depends(signed_upload("admin"))]
+ApproverUpload = Annotated[SignedUpload, Depends(signed_upload("approve"))]
+RequesterUpload = Annotated[SignedUpload, Depends(signed_upload("request"))]
 
 
 class _Parser(MultiPartParser):

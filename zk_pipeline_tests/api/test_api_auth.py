@@ -10,6 +10,7 @@ import pytest
 
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.http.services import Parts
+from zk_pipeline.store.api_tokens import SCOPES
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.api.api_fixtures import NothingToDo, Served, Stopwatch, serve
 
@@ -51,15 +52,26 @@ def test_each_scope_may_do_what_it_says_and_no_more(served: Served) -> None:
         ("POST", "/api/processed-attendance/process/?date=2999-01-01", "operate"),
         ("POST", "/api/processed-attendance/sync/", "operate"),
         ("POST", "/api/processed-attendance/999999/retry/", "operate"),
+        ("POST", "/api/punch-requests/", "request"),
+        ("POST", "/api/punch-requests/999/approve/", "approve"),
+        ("POST", "/api/punch-requests/999/reject/", "approve"),
+        ("GET", "/api/punch-requests/", "read"),
+        ("POST", "/api/leaves/", "approve"),
+        ("DELETE", "/api/leaves/999/", "approve"),
+        ("GET", "/api/leaves/", "read"),
         ("GET", "/api/devices/999/", "read"),
         ("GET", "/metrics", "read"),
     ]
-    scopes = ("read", "operate", "admin")
-    for scope in scopes:
-        with served.client(scope) as client:  # type: ignore[arg-type]
+    corrects = ("read", "request", "approve")
+    for scope in SCOPES:
+        with served.client(scope) as client:
             for method, path, needed in changes:
                 status = client.request(method, path).status_code
-                assert (status != 403) == (scopes.index(scope) >= scopes.index(needed)), (scope, method, path, status)
+                if scope in corrects:
+                    is_allowed = needed in corrects[: corrects.index(scope) + 1]
+                else:
+                    is_allowed = scope == "admin" or needed in ("read", "operate")
+                assert (status != 403) == is_allowed, (scope, method, path, status)
 
 
 def test_health_needs_no_token(stranger: httpx.Client) -> None:

@@ -109,7 +109,7 @@ def test_who_was_expected_and_did_not_come_is_listed_by_page(boss: httpx.Client,
         connection.execute("DELETE FROM daily_attendance WHERE user_id = '1001' AND work_date IN ('2026-03-04')")
     boss.post("/api/shifts/", json=NIGHT | {"name": "day", "start": "09:00", "end": "18:00", "weekdays": ["wed"]})
     boss.post("/api/shift-assignments/", json={"shift": "day", "user_id": "1001"})
-    expected = {"site": "North", "user_id": "1001", "date": "2026-03-04", "shift": "day"}
+    expected = {"site": "North", "user_id": "1001", "date": "2026-03-04", "shift": "day", "leave": None}
     assert boss.get("/api/absences/").json() == {"count": 1, "next": None, "previous": None, "results": [expected]}
     assert boss.get("/api/absences/?user_id=1002").json()["count"] == 0
     assert boss.get("/api/absences/?start_date=2026-03-05").json()["count"] == 0

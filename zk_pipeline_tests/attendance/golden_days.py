@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ GATES: dict[str, Literal["in", "out"]] = {"entry gate": "in", "exit gate": "out"
 ALWAYS = ("person", "site", "work date", "in", "out", "punches", "worked", "codes", "reason")
 SOMETIMES = (
     "in UTC", "out UTC", "revision", "shift", "day off", "minutes source", "late", "early", "status", "judged by",
-    "break", "break from", "overtime", "class", "night", "directions",
+    "break", "break from", "overtime", "class", "night", "directions", "leave",
 )  # fmt: skip
 
 
@@ -61,7 +61,25 @@ class ChangedSettings:
     settings: tuple[tuple[str, str], ...]
 
 
-Step = Terminal | Log | Clock | Processed | ShiftFile | ChangedSettings
+@dataclass(frozen=True)
+class ByHand:
+    """Requests of manual punches at a site, and the decision on them; "requested": they wait for one."""
+
+    decision: str
+    site: str
+    punches: list[tuple[str, datetime, int]]
+
+
+@dataclass(frozen=True)
+class OnLeave:
+    person: str
+    first: date
+    last: date
+    kind: str
+    day_part: str | None
+
+
+Step = Terminal | Log | Clock | Processed | ShiftFile | ChangedSettings | ByHand | OnLeave
 
 
 @dataclass
@@ -112,13 +130,15 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _step(text: str) -> Step:
-    if text == "Processed":
-        return Processed()
     what, _, rest = text.partition(": ")
-    if what == "Changed settings":
-        return ChangedSettings(tuple(_pair(part) for part in rest.split(", ")))
-    if what == "Clock":
-        return Clock(utc(rest.removesuffix(" UTC")))
+    simple: dict[str, Callable[[], Step]] = {
+        "Processed": Processed,
+        "Changed settings": lambda: ChangedSettings(tuple(_pair(part) for part in rest.split(", "))),
+        "Clock": lambda: Clock(utc(rest.removesuffix(" UTC"))),
+        "Leave": lambda: _leave(rest),
+    }
+    if what in simple:
+        return simple[what]()
     if what.startswith("Terminal "):
         zone, *more = rest.split(", ")
         sites = [one.removeprefix("site ") for one in more if one.startswith("site ")]
@@ -127,7 +147,18 @@ def _step(text: str) -> Step:
         if len(sites) + trusted + len(directions) != len(more):
             raise ValueError(f"not understood: {text}")
         return Terminal(what.removeprefix("Terminal "), zone, "".join(sites), trusted, next(iter(directions), None))
-    return Log(what, list(_punches(rest)))
+    by_hand = re.fullmatch(r"(Requested|Approved|Rejected) by hand at (.+)", what)
+    punches = list(_punches(rest))
+    return ByHand(by_hand[1].lower(), by_hand[2], punches) if by_hand else Log(what, punches)
+
+
+def _leave(text: str) -> OnLeave:
+    """`Anna 2026-03-03 to 2026-03-04, annual leave (morning)`."""
+    found = re.fullmatch(r"(\S+) (\S+)(?: to (\S+))?, ([^()]+?)(?: \((\w+)\))?", text)
+    if found is None:
+        raise ValueError(f"not understood: {text}")
+    person, first, last, kind, part = found.groups()
+    return OnLeave(person, date.fromisoformat(first), date.fromisoformat(last or first), kind, part)
 
 
 def _punches(text: str) -> Iterator[tuple[str, datetime, int]]:

@@ -11,22 +11,25 @@ from typing import Any
 
 import yaml
 
-from zk_pipeline_tests.attendance.golden_days import Case, Log, ShiftFile, Step, Terminal
+from zk_pipeline_tests.attendance.golden_days import ByHand, Case, Log, ShiftFile, Step, Terminal
 
 
 def is_told_at_once(case: Case) -> bool:
     """Whether a case can be merged: no processing between its steps, one time, no holiday of all sites, no rotation."""
     return all(
-        isinstance(step, Terminal | Log)
+        isinstance(step, Terminal | Log | ByHand)
         or (isinstance(step, ShiftFile) and _is_of_its_sites(step.text) and "rotation:" not in step.text)
         for step in case.steps
     )
 
 
 def all_of(cases: Iterable[Case]) -> list[Step]:
-    """Merged steps: terminals, all shifts in one file, then the logs: the first of all cases, then the second."""
+    """Merged steps: terminals, all shifts in one file, then the logs: the first of all cases, then the second; punches
+    by hand last.
+    """
     terminals: dict[str, Step] = {}
     logs: dict[tuple[int, str], Log] = {}
+    by_hand: list[Step] = []
     whole: dict[str, list[Any]] = {}
     for case in cases:
         for number, step in enumerate(_named(case)):
@@ -35,10 +38,12 @@ def all_of(cases: Iterable[Case]) -> list[Step]:
                     whole.setdefault(section, []).extend(rows)
             elif isinstance(step, Log):
                 logs.setdefault((number, step.terminal), Log(step.terminal, [])).punches.extend(step.punches)
+            elif isinstance(step, ByHand):
+                by_hand.append(step)
             elif isinstance(step, Terminal):
                 terminals[step.name] = step
     read = [logs[key] for key in sorted(logs)]
-    return [*terminals.values(), *([ShiftFile(yaml.safe_dump(whole))] if whole else []), *read]
+    return [*terminals.values(), *([ShiftFile(yaml.safe_dump(whole))] if whole else []), *read, *by_hand]
 
 
 def _is_of_its_sites(text: str) -> bool:
@@ -56,6 +61,9 @@ def _named(case: Case) -> Iterator[Step]:
             yield replace(step, name=gates + step.name, site=gates + (step.site or step.name))
         elif isinstance(step, Log):
             yield Log(gates + step.terminal, [(own + person, at, state) for person, at, state in step.punches])
+        elif isinstance(step, ByHand):
+            punches = [(own + person, at, state) for person, at, state in step.punches]
+            yield replace(step, site=gates + step.site, punches=punches)
         elif isinstance(step, ShiftFile):
             file: dict[str, list[dict[str, Any]]] = yaml.safe_load(step.text)
             yield ShiftFile(yaml.safe_dump({section: _rows(rows, own) for section, rows in file.items()}))

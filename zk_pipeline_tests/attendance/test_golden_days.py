@@ -17,13 +17,17 @@ from zk_pipeline.devices.models import Device
 from zk_pipeline.operations.files.shift_file import read_shift_file
 from zk_pipeline.operations.process import process_dates, stale_dates, work_rules
 from zk_pipeline.store.engine.database import Where
+from zk_pipeline.store.shifts.leaves import NewLeave
 from zk_pipeline.store.store import Store
+from zk_pipeline.store.work_dates.manual_punches import STATES, PunchRequest
 from zk_pipeline_tests.attendance.golden_days import (
     PAGE,
+    ByHand,
     Case,
     ChangedSettings,
     Clock,
     Log,
+    OnLeave,
     Processed,
     ShiftFile,
     Step,
@@ -66,6 +70,8 @@ def test_a_day_worked_out_by_hand_is_the_day_that_is_stored(
         clock.now = LONG_AFTER
         found = rows_of(case, request.getfixturevalue("store"), clock, request.getfixturevalue("tmp_path"))
     shows = [shown(row, case) for row in found]
+    if "leave" in case.columns:
+        shows = with_leave(shows, request.getfixturevalue("store"))
     assert shows == sorted(case.rows, key=lambda row: (row["person"], row["site"], row["work date"]))
 
 
@@ -111,6 +117,21 @@ def together(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory) 
     return of
 
 
+def with_leave(shows: list[dict[str, str]], store: Store) -> list[dict[str, str]]:
+    """The rows with the leave of their dates, and the absences."""
+    for row in shows:
+        explained = store.explanations.explain(row["person"], date.fromisoformat(row["work date"]))
+        row["leave"] = " / ".join(one.kind + (f" ({one.day_part})" if one.day_part else "") for one in explained.leaves)
+    _, absences = store.absences.page(limit=100)
+    blank = dict.fromkeys(shows[0], "")
+    absent = [
+        blank | {"person": one.user_id, "site": one.site, "work date": str(one.date)}
+        | {"status": "absent", "leave": one.leave or ""}
+        for one in absences
+    ]  # fmt: skip
+    return sorted(shows + absent, key=lambda row: (row["person"], row["site"], row["work date"]))
+
+
 def registered(step: Terminal) -> Device:
     return replace(
         device(step.name, timezone=step.zone, site=step.site), trust_punch_states=step.trusted, direction=step.direction
@@ -126,6 +147,19 @@ def take(step: Step, store: Store, clock: StoppedClock, settings: Settings, tmp_
         file = tmp_path / "shifts.yaml"
         file.write_text(step.text, "utf-8")
         store.apply_shifts(read_shift_file(file))
+    elif isinstance(step, ByHand):
+        words = {number: word for word, number in STATES.items()}
+        wanted = [PunchRequest(person, step.site, at, words[state], "forgotten") for person, at, state in step.punches]
+        ids = [one.id for one in store.manual_punches.request(wanted, "supervisor")]
+        if step.decision == "approved":
+            store.manual_punches.decide(ids, "approved", "HR", may_be_own=False)
+        elif step.decision == "rejected":
+            store.manual_punches.decide(ids, "rejected", "HR", reason="not there", may_be_own=False)
+    elif isinstance(step, OnLeave):
+        leave = NewLeave(
+            user_id=step.person, first_date=step.first, last_date=step.last, kind=step.kind, day_part=step.day_part
+        )
+        store.leaves.add(leave, "HR")
     elif isinstance(step, Processed):
         dates = [one.work_date for one in stale_dates(store, settings, last=date(2200, 1, 1))]
         assert process_dates(store, dates, work_rules(settings), run_id=None).failed == {}
@@ -173,6 +207,7 @@ def shown(row: Row, case: Case) -> dict[str, str]:
         "judged by": judged_by,
         "directions": directions,
         **dict(zip(PAY, ("" if value is None else str(value) for value in pay), strict=True)),
+        "leave": "",
     }
     return {name: said[name] for name in case.columns}
 

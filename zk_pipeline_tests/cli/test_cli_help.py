@@ -19,6 +19,7 @@ from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
 from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
+from zk_pipeline_tests.store.store_fixtures import ingest
 
 APART = {"watchdog", "test-alerts"}  # need a daemon or a channel: tested in test_cli_alerting
 # Run until interrupted: tested in the folder of the demo.
@@ -55,8 +56,18 @@ def main_office(fleet: Fleet, home_store: Store, tmp_path: Path, monkeypatch: py
     (tmp_path / "assignments.csv").write_text("user_id,shift,from\n1001,night,2026-01-01\n")
     event = f"BEGIN:VEVENT\nDTSTART;VALUE=DATE:{MONDAY:%Y%m%d}\nSUMMARY:Feast\nEND:VEVENT\n"
     (tmp_path / "holidays.ics").write_text(event)
+    (tmp_path / "leave.csv").write_text(f"user_id,first_date,kind\n1001,{MONDAY},sick leave\n")
     (tmp_path / "devices.yaml").write_text("devices:\n  - {name: Main Office, ip: 192.0.2.10}\n")
     monkeypatch.chdir(tmp_path)
+
+
+# Commands whose example needs that of another one before.
+BEFORE = {
+    ("punch", "approve"): ("punch", "request"),
+    ("punch", "reject"): ("punch", "request"),
+    ("leave", "remove"): ("leave", "add"),
+    ("shift", "season", "remove"): ("shift", "season", "add"),
+}
 
 
 @pytest.mark.usefixtures("crm", "main_office")
@@ -68,18 +79,18 @@ def test_the_example_of_a_command_works(zk: CommandLine, home_store: Store, path
         home_store.devices.remove("Main Office")
     if path in {("month",), ("explain",)}:
         zk("poll")  # stores the user
+    if path[0] in {"punch", "leave"}:
+        ingest(home_store, "Main Office", users=[("1001", 1, "Ada", 0, 0)])
     if path[0] == "shift" and path[1] != "add":
         for name in ("early", "late", "night", "off", "office", "ramadan"):
             home_store.shifts.add(Shift(name=name, start=time(22), end=time(6)))
-    if path == ("shift", "season", "remove"):
-        assert zk(*example_of(zk, "shift", "season", "add")).code == 0
     if path == ("shift", "unassign"):
         for site in ("Head office", "Main Office"):
             home_store.devices.update("Main Office", site=site)
             assert zk("shift", "assign", "night", "--site", site).code == 0
         assert zk("shift", "assign", "night", "--user", "1001").code == 0
-    if path in {("punch", "approve"), ("punch", "reject")}:
-        assert zk(*example_of(zk, "punch", "request")).code == 0
+    if path in BEFORE:
+        assert zk(*example_of(zk, *BEFORE[path])).code == 0
     if path == ("holiday", "remove"):
         assert zk("holiday", "add", str(MONDAY), "Labour Day").code == 0
     if path == ("api-token", "revoke"):

@@ -28,6 +28,7 @@ SHOWN: dict[tuple[str, ...], tuple[str, ...]] = {
     ("api-token", "list"): (),
     ("shift", "list"): (),
     ("holiday", "list"): (),
+    ("leave", "list"): (),
     ("process",): (*DATES, "--rejudge", "--dry-run"),
     ("export",): ("attendance", *DATES, "--format", "csv", "-o", "-"),
 }
@@ -42,6 +43,8 @@ WITHOUT_TIMES = {
     ("device", "set-clock"),
     ("device", "users"),
     ("holiday", "import"),
+    ("leave", "add"),
+    ("leave", "import"),
     ("migrate-store",),
     ("poll",),
     ("punch", "apply"),

@@ -64,14 +64,19 @@ def test_a_file_is_approved_as_a_whole_or_each_bad_line_is_named(
     good = f"1001,{site},{MONDAY} 23:10,out,no power\n1002,{site},{WEDNESDAY} 23:20,out,no power\n"
     file.write_text(f"{HEADER}{good}1001,Nowhere,{MONDAY} 09:00,in,x\n1001,{site},{MONDAY} 23:10,out,twice\n")
     refused = zk("punch", "apply", str(file))
-    assert refused.is_refusal()
-    assert "no punch was stored: line 4: no site 'Nowhere'" in refused.err
-    assert "; line 5: 1001 out at" in refused.err
+    assert (refused.code, refused.out) == (2, "")
+    head, fourth, fifth = refused.err.splitlines()
+    assert head == f"zk-pipeline: {file}: no punch was stored:"
+    assert fourth.startswith("zk-pipeline: line 4: no site 'Nowhere'; there are: ")
+    assert fifth.startswith("zk-pipeline: line 5: 1001 out at")
     assert zk("punch", "list", "--json").json == []
     file.write_text(f"{HEADER}1001,{site},yesterday,in,x\n1001\n")
     refused = zk("punch", "apply", str(file))
-    assert "line 2: 'yesterday' is not a time such as '2026-11-22 08:30'; line 3: it must have 5 values" in refused.err
+    assert refused.err.splitlines()[1:] == [
+        "zk-pipeline: line 2: 'yesterday' is not a time such as '2026-11-22 08:30'",
+        "zk-pipeline: line 3: it must have 5 values",
+    ]
     file.write_text(HEADER + good)
     assert zk("punch", "apply", str(file)).out == "approved: 2\n"
     assert stale(home_store) == [MONDAY, WEDNESDAY]
-    assert zk("punch", "apply", str(file)).is_refusal(), "they are stored already"
+    assert zk("punch", "apply", str(file)).code == 2, "they are stored already"

@@ -9,7 +9,8 @@ import dagster as dg
 
 from zk_pipeline_tests.demo.demo_fixtures import processes_of
 
-_PROCESSES = {"daemon": "dagster._daemon run", "code server": "dagster api grpc", "web server": "dagster_webserver"}
+_CODE_SERVER = "zk_pipeline.runs.code_server"  # with the fork server and the runs, which are smaller
+_PROCESSES = {"daemon": "dagster._daemon run", "code server": _CODE_SERVER, "web server": "dagster_webserver"}
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,10 @@ class Sizes:
 
 def measure(home: Path, instance: dg.DagsterInstance, hours: float) -> Sizes:
     found = processes_of(home)
-    memory = {}
-    for name, mark in _PROCESSES.items():
-        for pid in (pid for pid, words in found.items() if mark in words):
-            memory[name] = _resident_mb(pid)
+    memory = {
+        name: max(_resident_mb(pid) for pid, words in found.items() if mark in words)
+        for name, mark in _PROCESSES.items()
+    }
     folders = [home / name for name in ("history", "schedules", "storage", "logs")]
     dagster = sum(_size(path) for folder in folders for path in folder.rglob("*"))
     store = sum(_size(path) for path in (home / "data").glob("attendance.duckdb*"))

@@ -14,6 +14,7 @@ from zk_pipeline.cli.context import WORK_DATE, open_context
 from zk_pipeline.cli.output import as_json, cell, print_json, print_pairs, print_table
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.queries.explanations import PUNCH_STATES, Explanation, Revision
+from zk_pipeline.store.shifts.leaves import Leave
 
 
 class Instant(click.ParamType[datetime]):
@@ -50,15 +51,19 @@ def explain(*, user_id: str, day: date, site: str | None, as_of: datetime | None
     everywhere = open_context().store.explanations.explain(user_id, day, as_of=as_of)
     explanation = everywhere.at(site)
     punches, revisions = explanation.punches, explanation.revisions
-    if not punches and not revisions:
+    if not punches and not revisions and not explanation.leaves:
         raise UsageError(_no_data(everywhere, site))
     if as_json:
         print_json(explanation)
         return
     for name in explanation.sites:
         at_site = [one for one in revisions if one.site == name]
-        print_pairs(_summary(at_site[-1]) if at_site else {"site": name, "attendance day": "not processed yet"})
+        summary = _summary(at_site[-1]) if at_site else {"site": name, "attendance day": "not processed yet"}
+        print_pairs(summary | _leave(explanation.leaves_at(name)))
         click.echo()
+    if not explanation.sites:
+        print_pairs({"attendance day": "no punches"} | _leave(explanation.leaves))
+        return
     print_table(
         [
             asdict(one)
@@ -76,6 +81,11 @@ def explain(*, user_id: str, day: date, site: str | None, as_of: datetime | None
         [_revision(one) for one in revisions],
         ["site", "revision", "made_at", "in", "out", "worked", "why", "run_id", "delivery", "delivered_at"],
     )
+
+
+def _leave(leaves: list[Leave]) -> dict[str, object]:
+    """Leave of the user on the date; punches on it count all the same."""
+    return {"leave": "; ".join(one.sentence for one in leaves)} if leaves else {}
 
 
 def _no_data(everywhere: Explanation, site: str | None) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from zk_pipeline.cli.attendance.operators import note_unknown_users, operator_name
 from zk_pipeline.cli.context import open_context
 from zk_pipeline.cli.output import as_json, note, print_json, print_rows
 from zk_pipeline.operations.files.punch_file import apply_punch_file, parse_wall_clock
@@ -39,7 +38,9 @@ def request(*, user_id: str, site: str, at: str, state: str, reason: str, as_jso
               --reason "terminal without power"
     """
     wanted = PunchRequest(user_id.strip(), site, parse_wall_clock(at), state, reason.strip())
-    (made,) = open_context().store.manual_punches.request([wanted], _operator())
+    store = open_context().store
+    (made,) = store.manual_punches.request([wanted], operator_name())
+    note_unknown_users(store, [made.user_id])
     if as_json:
         print_json(made)
     else:
@@ -56,7 +57,7 @@ def approve(punch_id: int, as_json: bool) -> None:
     \b
     Example:  zk-pipeline punch approve 1
     """
-    done = open_context().store.manual_punches.decide(punch_id, "approved", _operator())
+    (done,) = open_context().store.manual_punches.decide([punch_id], "approved", operator_name())
     _print_decision(done, as_json=as_json)
     note(_HINT)
 
@@ -71,9 +72,8 @@ def reject(punch_id: int, reason: str, as_json: bool) -> None:
     \b
     Example:  zk-pipeline punch reject 1 --reason "on leave on that day"
     """
-    _print_decision(
-        open_context().store.manual_punches.decide(punch_id, "rejected", _operator(), reason=reason), as_json=as_json
-    )
+    (done,) = open_context().store.manual_punches.decide([punch_id], "rejected", operator_name(), reason=reason)
+    _print_decision(done, as_json=as_json)
 
 
 @punch.command("list")
@@ -106,7 +106,9 @@ def apply(file: Path, as_json: bool) -> None:
     \b
     Example:  zk-pipeline punch apply punches.csv
     """
-    made = apply_punch_file(open_context().store, file, _operator())
+    store = open_context().store
+    made = apply_punch_file(store, file, operator_name())
+    note_unknown_users(store, [one.user_id for one in made])
     if as_json:
         print_json(made)
     else:
@@ -120,10 +122,3 @@ def _print_decision(one: ManualPunch, *, as_json: bool) -> None:
     else:
         at = f"{one.user_id} {PUNCH_STATES[one.punch_state]} at {wall_clock(one.punched_at_local, 'minutes')}"
         click.echo(f"{one.decision} {one.id}: {at}, {one.site}")
-
-
-def _operator() -> str:
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (OSError, KeyError):  # a container without an entry for the user
-        return f"cli:{os.getuid()}"

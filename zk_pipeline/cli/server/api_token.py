@@ -25,10 +25,11 @@ def api_token() -> None:
 @click.argument("name")
 @click.option(
     "--scope",
-    type=click.Choice(["read", "operate", "admin"]),
+    type=click.Choice(["read", "request", "approve", "operate", "admin"]),
     default="read",
     show_default=True,
-    help="read: read everything; operate: also poll, process, sync, retry; admin: also change devices.",
+    help="read: read everything; request: also request punches; approve: also decide on requests of others, and "
+    "change leaves; operate: read, poll, process, sync, retry; admin: all of these, and change devices and hours.",
 )
 @as_json
 def create(name: str, scope: Scope, as_json: bool) -> None:

@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 from zk_pipeline.attendance.assignment_changes import AssignmentChanges, AssignmentsRefused
 from zk_pipeline.attendance.shifts import Assignment, Target
-from zk_pipeline.errors import UsageError
+from zk_pipeline.errors import RowsRefused, UsageError
 from zk_pipeline.operations.files.table_reader import parse_date, read_table
 from zk_pipeline.store.store import Store
 
@@ -38,8 +38,7 @@ def assign_from_table(
         except AssignmentsRefused as error:
             lines = list(assignments)
             problems = {lines[index]: text for index, text in error.problems.items()}
-    named = "; ".join(f"line {line}: {text}" for line, text in sorted(problems.items()))
-    raise UsageError(f"{path}: no shift was assigned: {named}")
+    raise RowsRefused(f"{path}: no shift was assigned", problems)
 
 
 def _assignment(row: dict[str, str]) -> Assignment:

@@ -166,7 +166,7 @@ def _checked(rule: Any, zone: tzinfo | None) -> Any:
     """A recurrence rule in dates. Raises UnreadableEvent for rules that never advance or repeat within a day."""
     frequency = str(next(iter(rule.get("FREQ", [])), "")).upper()
     if frequency not in _FREQUENCIES or any(name in rule for name in ("BYHOUR", "BYMINUTE", "BYSECOND")):
-        raise UnreadableEvent(f"RRULE: a holiday repeats {', '.join(_FREQUENCIES)}, not more than once a day")
+        raise UnreadableEvent(f"RRULE: an event repeats {', '.join(_FREQUENCIES)}, not more than once a day")
     for name in ("INTERVAL", "COUNT"):
         if any(int(value) < 1 for value in rule.get(name, [])):
             raise UnreadableEvent(f"RRULE: {name} must be 1 or more")

@@ -116,7 +116,7 @@ def _days(uid: str, group: list[Event], window: Window) -> tuple[CalendarEvent, 
         looked_at: Window | None = _NEVER  # the file does not have the rest of the series
     else:
         looked_at = window if any(one.repeats and not one.is_cancelled for one in masters) else None
-    return CalendarEvent(uid=uid, days=days, window=looked_at), off
+    return CalendarEvent(uid=uid, days=days, window=looked_at, line=group[0].line if group else 0), off
 
 
 def _dates(one: Event, instead: list[Event], window: Window) -> dict[date, str]:

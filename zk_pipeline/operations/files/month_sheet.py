@@ -48,7 +48,7 @@ class SheetDay:
     """One date of the month at a site. `day` is None without a row in the store; `remark` has the reason.
 
     `status` is None on a date without a row on which no shift is expected, and on one to come. `shift` is the name of
-    the assigned shift, or empty; `hours` are the shift's, HH:MM-HH:MM.
+    the assigned shift, or empty; `hours` are the shift's, HH:MM-HH:MM; `leave` is the user's leave on the date.
     """
 
     work_date: date
@@ -58,6 +58,7 @@ class SheetDay:
     remark: str
     shift: str = ""
     hours: str = ""
+    leave: str | None = None
 
     @property
     def weekday(self) -> str:
@@ -168,6 +169,8 @@ class MonthSheet:
     def totals(self) -> dict[str, str | int | timedelta]:
         """Labels and values below the sheet, and the hours of the shifts."""
         durations, statuses = self.durations, self.statuses
+        absent = {one.work_date: one.leave for one in self.days if one.status == AttendanceStatus.ABSENT and one.leave}
+        leaves = Counter(absent.values())
         shifts = sorted({f"{one.shift} {one.hours}" for one in self.days if one.shift})
         return {
             "dates with punches": self.dates_with_punches,
@@ -176,6 +179,7 @@ class MonthSheet:
             "late": durations["late"],
             "left early": durations["left early"],
             **{label: statuses[status] for status, label in _TOTALS.items()},
+            **({"absent on leave": ", ".join(f"{leaves[one]} {one}" for one in sorted(leaves))} if leaves else {}),
             "without clock-out": self.incomplete,
             "outliers": self.outliers,
             **({"shifts": ", ".join(shifts)} if shifts else {}),
@@ -267,11 +271,11 @@ def _rows(person: PersonMonth, sites: tuple[str, ...], work_date: date, *, is_fu
 def _present(day: PersonDay) -> SheetDay:
     is_open = day.clock_out_local is None and not day.outlier_reason
     holiday = None if day.day_off == DAY_OFF else day.day_off
-    remarks = [holiday, "no clock-out yet" if is_open else day.outlier_reason]
+    remarks = [holiday, day.leave, "no clock-out yet" if is_open else day.outlier_reason]
     usual = AttendanceStatus.WORKED_ON_DAY_OFF if day.day_off else AttendanceStatus.PRESENT
     status = AttendanceStatus[day.attendance_status.upper()] if day.attendance_status else usual
     remark = "; ".join(one for one in remarks if one)
-    return SheetDay(day.work_date, day.site, day, status, remark, day.shift or "", _hours(day))
+    return SheetDay(day.work_date, day.site, day, status, remark, day.shift or "", _hours(day), day.leave)
 
 
 def _empty(one: EmptyDate, *, is_future: bool) -> SheetDay:
@@ -282,8 +286,9 @@ def _empty(one: EmptyDate, *, is_future: bool) -> SheetDay:
         status = AttendanceStatus.DAY_OFF
     elif one.is_absent:
         status = AttendanceStatus.ABSENT
-    remark = one.holiday or ("" if is_future or status else "no punches")
-    return SheetDay(one.work_date, one.site, None, status, remark, one.shift or "", _hours(one))
+    leave = None if status == AttendanceStatus.DAY_OFF else one.leave
+    remark = one.holiday or leave or ("" if is_future or status else "no punches")
+    return SheetDay(one.work_date, one.site, None, status, remark, one.shift or "", _hours(one), one.leave)
 
 
 def _hours(one: PersonDay | EmptyDate) -> str:

@@ -1,14 +1,15 @@
-"""Manual punches from a table (.csv, .xlsx), such as after an outage: all of them, or none."""
+"""Requests of manual punches from a table (.csv, .xlsx), such as after an outage: all of them, or none."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from zk_pipeline.errors import UsageError
+from zk_pipeline.errors import RowsRefused, UsageError
 from zk_pipeline.operations.files.table_reader import read_content, read_table
+from zk_pipeline.store.errors import PunchesRefused
 from zk_pipeline.store.store import Store
-from zk_pipeline.store.work_dates.manual_punches import ManualPunch, PunchRequest, RequestsRefused
+from zk_pipeline.store.work_dates.manual_punches import ManualPunch, PunchRequest
 
 COLUMNS = ("user_id", "site", "at", "state", "reason")
 
@@ -23,20 +24,26 @@ def parse_wall_clock(text: str) -> datetime:
 
 def apply_punch_file(store: Store, path: Path, operator: str) -> list[ManualPunch]:
     """Store and approve the manual punches of a file. Raises UsageError naming each bad line, without any change."""
-    requests, problems = _read(path)
+    return request_punches(store, path, read_content(path), operator, approve=True)
+
+
+def request_punches(
+    store: Store, path: PurePath, content: bytes, operator: str, *, approve: bool = False
+) -> list[ManualPunch]:
+    """Store the requests of a file's `content`, with `approve` as approved. Raises UsageError as `apply_punch_file`."""
+    requests, problems = _read(path, content)
     try:
         if not problems:
-            return store.manual_punches.request(list(requests.values()), operator, approve=True)
-    except RequestsRefused as error:
+            return store.manual_punches.request(list(requests.values()), operator, approve=approve)
+    except PunchesRefused as error:
         lines = list(requests)
         problems = {lines[index]: text for index, text in error.problems.items()}
-    named = "; ".join(f"line {line}: {text}" for line, text in sorted(problems.items()))
-    raise UsageError(f"{path}: no punch was stored: {named}")
+    raise RowsRefused(f"{path}: no punch was stored", problems)
 
 
-def _read(path: Path) -> tuple[dict[int, PunchRequest], dict[int, str]]:
+def _read(path: PurePath, content: bytes) -> tuple[dict[int, PunchRequest], dict[int, str]]:
     """Requests and problems, by line."""
-    table = read_table(path, read_content(path), COLUMNS)
+    table = read_table(path, content, COLUMNS)
     requests: dict[int, PunchRequest] = {}
     problems = dict(table.problems)
     for line, row in table.rows.items():

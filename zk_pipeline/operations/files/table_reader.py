@@ -58,26 +58,31 @@ def read_table(
     filled = ((number, cells) for number, cells in lines if any(cells))
     _, header = next(filled, (1, []))
     names = [name.lower() for name in _without_trailing(header, 0)]
-    unknown = [] if ignore_others else [name for name in names if name not in (*required, *optional)]
-    if not set(required) <= set(names) or len(set(names)) < len(names) or unknown:
-        more = f" and optionally {','.join(optional)}" if optional else ""
-        raise UsageError(f"{path}, line 1: the columns must be {','.join(required)}{more}")
+    possible = ", ".join((*required, *optional))
+    if unknown := [name for name in names if not ignore_others and name not in (*required, *optional)]:
+        raise UsageError(f"{path}, line 1: unknown column {unknown[0]!r}; possible: {possible}")
+    if missing := [name for name in required if name not in names]:
+        raise UsageError(f"{path}, line 1: the column {missing[0]} is missing; possible: {possible}")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"{path}, line 1: the column {twice[0]} is there twice")
     needed = max(names.index(name) for name in required) + 1
     table = Table({}, {})
     for number, cells in filled:
         values = _without_trailing(cells, len(names))
-        if needed <= len(values) <= len(names):
+        if len(values) > len(names):
+            table.problems[number] = f"{''.join(values[len(names) :])[:40]!r} is in no column"
+        elif len(values) < needed:
+            table.problems[number] = f"it must have {len(names)} values"
+        else:
             values += [""] * (len(names) - len(values))
             table.rows[number] = dict.fromkeys(optional, "") | dict(zip(names, values, strict=True))
-        else:
-            table.problems[number] = f"it must have {len(names)} values"
     return table
 
 
 def parse_date(text: str) -> date | None:
-    """The date of `YYYY-MM-DD`; None for an empty text. Raises UsageError."""
+    """The date of `YYYY-MM-DD`, or of a cell with that date and midnight; None for an empty text. Raises UsageError."""
     try:
-        return datetime.strptime(text, "%Y-%m-%d").date() if text else None  # noqa: DTZ007 (a date)
+        return datetime.strptime(text.removesuffix(" 00:00"), "%Y-%m-%d").date() if text else None  # noqa: DTZ007
     except ValueError:
         raise UsageError(f"{text!r} is not a date such as 2026-05-01") from None
 

@@ -1,7 +1,7 @@
 """Carry-over of a restore: for every table, the rows that the restored store takes from the replaced one.
 
-Facts stay as in the replaced store: records of terminals, manual punches, registered terminals, processed days and
-their deliveries, active API tokens. Operators' decisions return to the backup: shifts, holidays, clock corrections.
+Facts stay as in the replaced store: records of terminals, manual punches, leaves, registered terminals, processed days
+and their deliveries, active API tokens. Operators' decisions return to the backup: shifts, holidays, clock corrections.
 Work dates whose attendance days would differ become stale.
 """
 
@@ -28,6 +28,7 @@ CARRIED: Mapping[str, tuple[str, ...]] = {
     "device_poll_totals": ("device", "status"),
     "raw_punches": ("device", "user_id", "punched_at_local"),
     "manual_punches": ("id",),
+    "leaves": ("id",),
     "quarantined_records": ("device", "raw"),
     "device_users": ("device",),
     "device_slots": ("device",),

@@ -174,6 +174,14 @@ PER_SPAN = [
          "terminals within walking distance can share a site (`zk-pipeline device update NAME --site SITE`)",
          f"SELECT count(*), min({_WHO}) FROM (SELECT user_id, work_date FROM daily_attendance {_DAYS} "
          "GROUP BY ALL HAVING count(DISTINCT site) > 1)"),
+    Rule("after-midnight", "warning", "days have no clock-out, and the next one begins with a punch after midnight",
+         "if it is the clock-out of the day before, begin their work dates later: `zk-pipeline shift update SHIFT "
+         "--workday-starts-at 04:00`, or WORKDAY_STARTS_AT for users without a shift",
+         f"SELECT count(*), min(day.work_date || ' ' || day.user_id) FROM ("
+         f"FROM daily_attendance {_DAYS} AND is_incomplete) AS day "
+         "JOIN daily_attendance AS next ON next.site = day.site AND next.user_id = day.user_id "
+         "AND next.work_date = day.work_date + 1 AND next.clock_in_local < next.work_date + INTERVAL 4 HOUR "
+         "AND list_contains(next.outlier_codes, 'CLOCK_IN_TOO_EARLY')"),
     Rule("days-dates", "error", "days are of a work date that is not listed", _REMAKE,
          f"SELECT count(*), min(work_date)::VARCHAR FROM daily_attendance {_DAYS} "
          "AND work_date NOT IN (SELECT work_date FROM work_dates)"),

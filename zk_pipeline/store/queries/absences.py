@@ -16,6 +16,7 @@ class AbsenceRow:
     user_id: str
     date: date
     shift: str
+    leave: str | None
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class AbsenceStore:
 
 
 _ABSENCES = """
-SELECT site, user_id, work_date, shift FROM absences
+SELECT site, user_id, work_date, shift, leave FROM absences
 WHERE ($user_id IS NULL OR user_id = $user_id) AND ($site IS NULL OR site = $site)
   AND ($first::DATE IS NULL OR work_date >= $first) AND ($last::DATE IS NULL OR work_date <= $last)
 """

@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.queries.enrolled_users import NAMES
+from zk_pipeline.store.shifts.leaves import leave_on
 from zk_pipeline.store.work_dates.assignment import assign_date_range, stored_workday_start
 from zk_pipeline.store.work_dates.roster import ASSIGNMENT_LEVEL
 
@@ -27,8 +28,9 @@ class ReportLine:
     late_minutes: int
     early_leave_minutes: int
     is_incomplete: bool
-    remark: str  # holiday or outliers
+    remark: str  # holiday, leave, outliers
     shift: str | None
+    leave: str | None  # on this date, as in the view `absences`
 
     @property
     def is_present(self) -> bool:
@@ -53,6 +55,7 @@ class DailyReport:
             "left early": sum(one.early_leave_minutes > 0 for one in self.lines),
             "incomplete": sum(one.is_incomplete for one in self.lines),
             "absent": sum(one.status == "absent" for one in self.lines),
+            "of these on leave": sum(one.status == "absent" and one.leave is not None for one in self.lines),
             "day off or holiday": sum(one.status in ("day_off", "holiday") for one in self.lines),
             "no punches": sum(one.status == "no_punches" for one in self.lines),
             "not processed": sum(one.status == "not_processed" for one in self.lines),
@@ -81,6 +84,7 @@ class DailyReportStore:
                     work_date=placing.work_date,
                     names=NAMES,
                     level=ASSIGNMENT_LEVEL,
+                    leave=leave_on(site="asked.site", user_id="asked.user_id", work_date="$date::DATE"),
                 ),
                 span | {"date": work_date, "site": site},
             ).fetchall()
@@ -142,10 +146,11 @@ SELECT
          ELSE 'no_punches' END,
     day.clock_in_local, day.clock_out_local, day.worked_minutes, coalesce(day.late_minutes, 0),
     coalesce(day.early_leave_minutes, 0), coalesce(day.is_incomplete, false),
-    CASE WHEN day.id IS NULL THEN coalesce(own.name, common.name, '')
-         ELSE concat_ws('; ', nullif(day.day_off, 'day off'), nullif(day.outlier_reason, '')) END,
-    CASE WHEN day.id IS NULL THEN shift.name ELSE day.shift END
-FROM asked
+    CASE WHEN day.id IS NULL THEN concat_ws('; ', coalesce(own.name, common.name), leave)
+         ELSE concat_ws('; ', nullif(day.day_off, 'day off'), leave, nullif(day.outlier_reason, '')) END,
+    CASE WHEN day.id IS NULL THEN shift.name ELSE day.shift END,
+    leave
+FROM (SELECT *, {leave} AS leave FROM asked) AS asked
 LEFT JOIN daily_attendance AS day
     ON day.site = asked.site AND day.user_id = asked.user_id AND day.work_date = $date
 LEFT JOIN punched ON punched.site = asked.site AND punched.user_id = asked.user_id

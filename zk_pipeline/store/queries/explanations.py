@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 
 from zk_pipeline.store.engine.database import Connection, Database
+from zk_pipeline.store.shifts.leaves import Leave, read_leaves
 from zk_pipeline.store.work_dates.assignment import assign_work_dates, stored_debounce, valid_punches
 from zk_pipeline.store.work_dates.punch_directions import DEVICE_DIRECTION, DIRECTION, IS_TRUSTED, SOURCE
 from zk_pipeline.store.work_dates.roster import ASSIGNMENT_LEVEL
@@ -85,7 +86,7 @@ class Revision:
 class Explanation:
     """`revisions` in order; the last of each site is valid at `as_of`, or (None) now.
 
-    `punches` are assigned by the current shifts; with `as_of`, only those stored by then.
+    `punches` are assigned by the current shifts; with `as_of`, only those stored by then. `leaves` were active then.
     """
 
     user_id: str
@@ -93,6 +94,7 @@ class Explanation:
     as_of: datetime | None
     punches: list[ExplainedPunch]
     revisions: list[Revision]
+    leaves: list[Leave]
 
     @property
     def sites(self) -> list[str]:
@@ -107,7 +109,11 @@ class Explanation:
             self,
             punches=[one for one in self.punches if one.site == site],
             revisions=[one for one in self.revisions if one.site == site],
+            leaves=self.leaves_at(site),
         )
+
+    def leaves_at(self, site: str) -> list[Leave]:
+        return [one for one in self.leaves if one.site in (None, site)]
 
 
 @dataclass(frozen=True)
@@ -118,8 +124,10 @@ class Explanations:
         """Explain the day of a user at every site, in one read."""
         with self.database.read("explain a day") as connection:
             punches = _punches(connection, user_id, work_date, as_of)
-            rows = connection.execute(_REVISIONS, {"user": user_id, "date": work_date, "as_of": as_of}).fetchall()
-        return Explanation(user_id, work_date, as_of, punches, [Revision(*row) for row in rows])
+            values: dict[str, object] = {"user": user_id, "date": work_date, "as_of": as_of}
+            rows = connection.execute(_REVISIONS, values).fetchall()
+            leaves = read_leaves(connection, _LEAVES, values)
+        return Explanation(user_id, work_date, as_of, punches, [Revision(*row) for row in rows], leaves)
 
 
 def _punches(connection: Connection, user_id: str, day: date, as_of: datetime | None) -> list[ExplainedPunch]:
@@ -168,6 +176,11 @@ def _punches(connection: Connection, user_id: str, day: date, as_of: datetime | 
     ).fetchall()
     return [ExplainedPunch(*row) for row in rows]
 
+
+_LEAVES = """
+user_id = $user AND $date BETWEEN first_date AND last_date AND CASE WHEN $as_of IS NULL THEN removed_at IS NULL
+    ELSE created_at <= $as_of AND (removed_at IS NULL OR removed_at > $as_of) END
+"""
 
 # A record over several sites has the revision of its latest row, and includes the rows of the other sites.
 _REVISIONS = f"""

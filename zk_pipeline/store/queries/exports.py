@@ -113,7 +113,7 @@ _SHOWN: Mapping[What, str] = {
         ORDER BY work_date, site, user_id
     """,
     "absences": """
-        SELECT work_date, site, user_id, coalesce(name, '') AS name, shift
+        SELECT work_date, site, user_id, coalesce(name, '') AS name, shift, leave
         FROM kept LEFT JOIN names USING (site, user_id)
         ORDER BY work_date, site, user_id
     """,

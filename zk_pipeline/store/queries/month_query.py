@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time
 
 from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.shifts.leaves import leave_on
 from zk_pipeline.store.work_dates.roster import ASSIGNMENT_LEVEL
 
 
@@ -38,11 +39,14 @@ class PersonDay:
     attendance_status: str | None
     break_minutes: int | None
     overtime_minutes: int | None
+    leave: str | None
 
 
 @dataclass(frozen=True)
 class EmptyDate:
-    """A work date without a row at a site: holiday, assigned shift, whether it works, whether the user was absent."""
+    """A work date without a row at a site: holiday, assigned shift, whether it works, whether the user was absent, and
+    the user's leave.
+    """
 
     site: str
     work_date: date
@@ -52,6 +56,7 @@ class EmptyDate:
     shift_end: time | None
     is_working_day: bool
     is_absent: bool
+    leave: str | None
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ class PersonMonthStore:
         with self.database.read("list a user's days") as connection:
             sites = connection.execute(_SITES, {"user_id": user_id}).fetchall()
             rows = connection.execute(
-                """
+                f"""
                 SELECT site, work_date, device, timezone, clock_in_local, clock_out_local, punch_count,
                        CASE WHEN worked_minutes_source IN ('punch_states', 'alternation')
                               OR worked_minutes + break_minutes
@@ -88,9 +93,10 @@ class PersonMonthStore:
                             ELSE epoch_us(clock_out) // 60_000_000 - epoch_us(clock_in) // 60_000_000 - break_minutes
                        END,
                        is_outlier, outlier_reason, revision, shift, shift_start, shift_end, day_off,
-                       late_minutes, early_leave_minutes, attendance_status, break_minutes, overtime_minutes
-                FROM daily_attendance WHERE user_id = ? AND work_date BETWEEN ? AND ? ORDER BY site, work_date
-                """,
+                       late_minutes, early_leave_minutes, attendance_status, break_minutes, overtime_minutes,
+                       {leave_on(site="day.site", user_id="day.user_id", work_date="day.work_date")}
+                FROM daily_attendance AS day WHERE user_id = ? AND work_date BETWEEN ? AND ? ORDER BY site, work_date
+                """,  # noqa: S608 (constant SQL)
                 [user_id, first, last],
             ).fetchall()
             names = {site: name or "" for site, name, _ in sites}
@@ -139,7 +145,8 @@ SELECT
     empty.site, empty.work_date, coalesce(own_day.name, common.name), held.shift,
     CASE WHEN shift.weekdays <> '' THEN shift.start_time END, CASE WHEN shift.weekdays <> '' THEN shift.end_time END,
     coalesce(contains(shift.weekdays, lower(strftime(empty.work_date, '%a'))), false),
-    absent.work_date IS NOT NULL
+    absent.work_date IS NOT NULL,
+    {leave_on(site="empty.site", user_id="$user_id", work_date="empty.work_date")}
 FROM empty
 LEFT JOIN held USING (site, work_date)
 LEFT JOIN shifts AS shift ON shift.name = held.shift

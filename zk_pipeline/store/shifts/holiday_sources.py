@@ -24,6 +24,7 @@ class CalendarEvent:
     uid: str
     days: Mapping[date, str]
     window: tuple[date, date] | None = None
+    line: int = 0  # of its first component in the file
 
     def denies(self, day: date) -> bool:
         """Whether the event no longer includes a date that it had before."""

@@ -6,7 +6,7 @@ trust of a terminal of its site: its `device`, at first the site's oldest one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any, Literal
@@ -17,6 +17,13 @@ import pyarrow as pa
 from zk_pipeline.attendance.zones import to_instants
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.engine.database import Connection, Database
+from zk_pipeline.store.errors import (
+    OwnPunchRequest,
+    PunchesRefused,
+    PunchesRequested,
+    PunchRequestDecided,
+    UnknownPunchRequest,
+)
 from zk_pipeline.store.work_dates.assignment import assign_work_dates
 from zk_pipeline.store.work_dates.sequence import mark_stale, next_seq
 from zk_pipeline.time_text import wall_clock
@@ -24,6 +31,7 @@ from zk_pipeline.time_text import wall_clock
 _OLDEST = "(removed_at IS NOT NULL, id)"  # order of devices: registered ones first, by age
 STATES = {"in": 0, "out": 1}
 Decision = Literal["approved", "rejected"]
+RequestState = Literal["waiting", "approved", "rejected"]
 
 
 @dataclass(frozen=True)
@@ -56,12 +64,15 @@ class ManualPunch:
     decision_reason: str | None
 
 
-class RequestsRefused(UsageError):
-    """`problems`: what is wrong with each refused request, by its index."""
+@dataclass(frozen=True, kw_only=True)
+class PunchRequestFilter:
+    """Filter of requests; None takes all. Dates are those of the wall clock, inclusive."""
 
-    def __init__(self, problems: Mapping[int, str]) -> None:
-        super().__init__("; ".join(problems.values()))
-        self.problems = problems
+    state: RequestState | None = None
+    user_id: str | None = None
+    site: str | None = None
+    first: date | None = None
+    last: date | None = None
 
 
 @dataclass(frozen=True)
@@ -74,20 +85,44 @@ class ManualPunchStore:
         with self.database.read("list manual punches") as connection:
             return _read(connection, "true", [])
 
+    def page(self, wanted: PunchRequestFilter, *, limit: int, offset: int = 0) -> tuple[int, list[ManualPunch]]:
+        """Count and one page of requests: those that wait for a decision first, each by id, the newest first."""
+        values: dict[str, object] = {
+            "state": wanted.state,
+            "user_id": wanted.user_id,
+            "site": wanted.site,
+            "first": wanted.first,
+            "last": wanted.last,
+        }
+        with self.database.read("list manual punches") as connection:
+            count = connection.execute(f"SELECT count(*) FROM manual_punches WHERE {_WANTED}", values).fetchall()[0][0]  # noqa: S608
+            order = f"decision IS NOT NULL, id DESC LIMIT {int(limit)} OFFSET {int(offset)}"
+            return count, _read(connection, _WANTED, values, order=order)
+
+    def unknown_users(self, user_ids: Iterable[str]) -> list[str]:
+        """Those of these users who are enrolled on no terminal and have no attendance day and no recorded punch."""
+        with self.database.read("find unknown users") as connection:
+            rows = connection.execute(_UNKNOWN, {"ids": sorted(set(user_ids))}).fetchall()
+        return [user_id for (user_id,) in rows]
+
     def request(
         self, requests: Sequence[PunchRequest], requested_by: str, *, approve: bool = False
     ) -> list[ManualPunch]:
         """Store requests, all or none; with `approve` they are approved at once by the same operator.
 
-        Raises RequestsRefused for a site without terminals, a future time, an empty text, a work date that retention
-        has purged, and a request that is already stored and not rejected.
+        Raises PunchesRefused for a site without terminals, a future time, an empty text, a work date that retention
+        has purged; PunchesRequested if they are only already stored and not rejected.
         """
         with self.database.write("request manual punches", f"{len(requests)} of them") as connection:
             first = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM manual_punches").fetchall()[0][0]
             ids = list(range(first, first + len(requests)))
             now = self.clock()
             zones = _zones(connection)
-            problems = _problems(connection, requests, zones, now)
+            problems = _problems(requests, zones, now)
+            stored = _stored(connection, requests)
+            if stored and not problems:
+                raise PunchesRequested(stored)
+            problems = stored | problems
             if not problems and requests:
                 rows = [
                     {
@@ -109,38 +144,57 @@ class ManualPunchStore:
                 connection.unregister("requested")
                 problems = {id_ - first: text for id_, text in _purged(connection, ids).items()}
             if problems:
-                raise RequestsRefused(dict(sorted(problems.items())))
+                raise PunchesRefused(dict(sorted(problems.items())))
             if approve:
                 _approve(connection, ids, requested_by, now)
             return _read(connection, "list_contains(?, id)", [ids])
 
     def decide(
-        self, punch_id: int, decision: Decision, decided_by: str, *, reason: str | None = None, may_be_own: bool = True
-    ) -> ManualPunch:
-        """Approve or reject a request; an approval makes its work date stale.
+        self,
+        punch_ids: Sequence[int],
+        decision: Decision,
+        decided_by: str,
+        *,
+        reason: str | None = None,
+        may_be_own: bool = True,
+    ) -> list[ManualPunch]:
+        """Approve or reject requests, all or none; an approval makes its work date stale.
 
-        Raises UsageError for an unknown or decided request, for one by `decided_by` unless `may_be_own`, and for the
-        approval of a punch on a work date that retention has purged.
+        Raises UnknownPunchRequest, PunchRequestDecided, OwnPunchRequest for a request by `decided_by` unless
+        `may_be_own`, and UsageError for the approval of a punch on a work date that retention has purged.
         """
-        with self.database.write("decide on a manual punch", str(punch_id)) as connection:
-            found = _read(connection, "id = ?", [punch_id])
-            if not found:
-                raise UsageError(f"there is no manual punch {punch_id}; `zk-pipeline punch list` shows them")
-            if found[0].decision:
-                raise UsageError(f"manual punch {punch_id} was already {found[0].decision} by {found[0].decided_by}")
-            if not may_be_own and found[0].requested_by == decided_by:
-                raise UsageError(f"manual punch {punch_id} was requested by {decided_by}: another must decide on it")
+        ids = list(dict.fromkeys(punch_ids))
+        with self.database.write("decide on manual punches", ", ".join(map(str, ids[:10]))) as connection:
+            found = {one.id: one for one in _read(connection, "list_contains(?, id)", [ids])}
+            for id_ in ids:
+                one = found.get(id_)
+                if one is None:
+                    raise UnknownPunchRequest(f"there is no manual punch {id_}; `zk-pipeline punch list` shows them")
+                if one.decision:
+                    raise PunchRequestDecided(f"manual punch {id_} was already {one.decision} by {one.decided_by}")
+                if not may_be_own and one.requested_by == decided_by:
+                    raise OwnPunchRequest(
+                        f"manual punch {id_} was requested by {decided_by}: another must decide on it"
+                    )
             if decision == "approved":
-                if problems := _purged(connection, [punch_id]):
-                    raise UsageError(problems[punch_id])
-                _approve(connection, [punch_id], decided_by, self.clock())
+                if problems := _purged(connection, ids):
+                    raise UsageError(next(iter(problems.values())))
+                _approve(connection, ids, decided_by, self.clock(), reason)
             else:
                 connection.execute(
                     "UPDATE manual_punches SET decision = 'rejected', decided_by = ?, decided_at = ?, "
-                    "decision_reason = ? WHERE id = ?",
-                    [decided_by, self.clock(), reason, punch_id],
+                    "decision_reason = ? WHERE list_contains(?, id)",
+                    [decided_by, self.clock(), reason, ids],
                 )
-            return _read(connection, "id = ?", [punch_id])[0]
+            return _read(connection, "list_contains(?, id)", [ids])
+
+
+def unknown_user_warning(user_ids: Sequence[str]) -> str | None:
+    """Warning about the users that `unknown_users` found; None without any."""
+    if not user_ids:
+        return None
+    named = ", ".join(repr(one) for one in user_ids[:10]) + (" and more" if len(user_ids) > 10 else "")
+    return f"no terminal and no recorded punch has the user id {named}: check it"
 
 
 def follow_devices(connection: Connection) -> None:
@@ -188,9 +242,22 @@ def _zones(connection: Connection) -> dict[str, tuple[str, str]]:
     return {site: (device, zone) for site, device, zone in rows.fetchall()}
 
 
-def _problems(
-    connection: Connection, requests: Sequence[PunchRequest], zones: Mapping[str, tuple[str, str]], now: datetime
-) -> dict[int, str]:
+def _problems(requests: Sequence[PunchRequest], zones: Mapping[str, tuple[str, str]], now: datetime) -> dict[int, str]:
+    problems = {}
+    for index, one in enumerate(requests):
+        if empty := [name for name in ("user_id", "reason") if not asdict(one)[name].strip()]:
+            problems[index] = f"the {empty[0]} is empty"
+        elif one.state not in STATES:
+            problems[index] = f"the state {one.state!r} is not in or out"
+        elif one.site not in zones:
+            problems[index] = f"no site {one.site!r}; there are: {', '.join(sorted(zones)) or 'none'}"
+        elif _instant(one.punched_at_local, zones[one.site][1]) > now:
+            problems[index] = f"{_named(one)} is in the future"
+    return problems
+
+
+def _stored(connection: Connection, requests: Sequence[PunchRequest]) -> dict[int, str]:
+    """Problems of the requests that are stored and not rejected, or that repeat one before them."""
     held: dict[tuple[Any, ...], str] = {
         key: f"is manual punch {id_}"
         for id_, *key_values in connection.execute(
@@ -202,32 +269,29 @@ def _problems(
     problems = {}
     for index, one in enumerate(requests):
         key = (one.site, one.user_id, one.punched_at_local, STATES.get(one.state))
-        what = f"{one.user_id} {one.state} at {wall_clock(one.punched_at_local, 'minutes')}"
-        if empty := [name for name in ("user_id", "reason") if not asdict(one)[name].strip()]:
-            problems[index] = f"the {empty[0]} is empty"
-        elif one.state not in STATES:
-            problems[index] = f"the state {one.state!r} is not in or out"
-        elif one.site not in zones:
-            problems[index] = f"no site {one.site!r}; there are: {', '.join(sorted(zones)) or 'none'}"
-        elif _instant(one.punched_at_local, zones[one.site][1]) > now:
-            problems[index] = f"{what} is in the future"
-        elif key in held:
-            problems[index] = f"{what} {held[key]} already"
+        if key in held:
+            problems[index] = f"{_named(one)} {held[key]} already"
         held.setdefault(key, "is requested")
     return problems
 
 
-def _approve(connection: Connection, ids: Sequence[int], decided_by: str, now: datetime) -> None:
+def _named(one: PunchRequest) -> str:
+    return f"{one.user_id} {one.state} at {wall_clock(one.punched_at_local, 'minutes')}"
+
+
+def _approve(
+    connection: Connection, ids: Sequence[int], decided_by: str, now: datetime, reason: str | None = None
+) -> None:
     if not ids:
         return
     first = next_seq(connection, len(ids))
     connection.execute(
         """
         UPDATE manual_punches SET decision = 'approved', decided_by = $by, decided_at = $now,
-            seq = $first - 1 + list_position($ids, id)
+            decision_reason = $reason, seq = $first - 1 + list_position($ids, id)
         WHERE list_contains($ids, id)
         """,
-        {"by": decided_by, "now": now, "first": first, "ids": list(ids)},
+        {"by": decided_by, "now": now, "reason": reason, "first": first, "ids": list(ids)},
     )
     dates = _work_dates(connection, ids)
     table = pa.table(
@@ -282,12 +346,29 @@ _REQUESTED = pa.schema(
 )
 
 
-def _read(connection: Connection, where: str, values: list[object]) -> list[ManualPunch]:
+_WANTED = """
+    ($state::VARCHAR IS NULL OR coalesce(decision, 'waiting') = $state)
+    AND ($user_id::VARCHAR IS NULL OR user_id = $user_id) AND ($site::VARCHAR IS NULL OR site = $site)
+    AND ($first::DATE IS NULL OR punched_at_local >= $first)
+    AND ($last::DATE IS NULL OR punched_at_local < $last::DATE + 1)
+"""
+_UNKNOWN = """
+    SELECT asked.user_id FROM (SELECT unnest($ids::VARCHAR[]) AS user_id) AS asked
+    ANTI JOIN device_users USING (user_id)
+    ANTI JOIN daily_attendance USING (user_id)
+    ANTI JOIN raw_punches USING (user_id)
+    ORDER BY 1
+"""
+
+
+def _read(
+    connection: Connection, where: str, values: list[object] | dict[str, object], *, order: str = "id"
+) -> list[ManualPunch]:
     rows = connection.execute(
         f"""
         SELECT id, site, user_id, punched_at, punched_at_local, punch_state, reason, requested_by, requested_at,
                decided_by, decided_at, decision, decision_reason
-        FROM manual_punches WHERE {where} ORDER BY id
+        FROM manual_punches WHERE {where} ORDER BY {order}
         """,  # noqa: S608 (constant SQL)
         values,
     ).fetchall()

@@ -14,11 +14,13 @@ from zk_pipeline.attendance.rules import OutlierCode
 from zk_pipeline.errors import UsageError
 from zk_pipeline.http.pagination import DateText
 from zk_pipeline.http.services import Given
+from zk_pipeline.store.work_dates.manual_punches import PunchRequestFilter
 from zk_pipeline.web.attendance.revision_diff import changes, hours_of
 from zk_pipeline.web.list_pages import day_address, parse_query
 from zk_pipeline.web.rendering import Reader, render
 
 router = APIRouter(include_in_schema=False)
+_MOST_REQUESTS = 20
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 _WORKED_MINUTES_SOURCES = {
     None: "first to last punch",
@@ -47,12 +49,16 @@ class DayQuery(BaseModel):
 @router.get("/attendance/day")
 def day(request: Request, services: Given, identity: Reader) -> Response:
     asked = parse_query(request, DayQuery)
-    found = services.store.explanations.explain(asked.user_id, asked.day).at(asked.site)
-    punches, revisions = found.punches, found.revisions
+    explained = services.store.explanations.explain(asked.user_id, asked.day).at(asked.site)
+    punches, revisions = explained.punches, explained.revisions
     context = services.store.day_details.read(
         asked.site, asked.user_id, asked.day, polls=(one.poll_id for one in punches if one.poll_id is not None)
     )
-    if not (punches or revisions or context.earlier or context.later):
+    waiting = PunchRequestFilter(
+        state="waiting", user_id=asked.user_id, site=asked.site, first=asked.day, last=asked.day
+    )
+    _, requests = services.store.manual_punches.page(waiting, limit=_MOST_REQUESTS)
+    if not (punches or revisions or context.earlier or context.later or requests or explained.leaves):
         raise HTTPException(404, f"no punches or days of {asked.user_id!r} at {asked.site!r} on {asked.day}")
     current = revisions[-1] if revisions else None
     reviews = services.store.reviews.of_day(asked.site, asked.user_id, asked.day)
@@ -71,6 +77,8 @@ def day(request: Request, services: Given, identity: Reader) -> Response:
         revisions=list(zip(revisions, changes(revisions), strict=True))[::-1],
         context=context,
         delivery=context.deliveries[-1] if context.deliveries else None,
+        requests=requests,
+        leaves=explained.leaves,
         reviews=reviews,
         is_reviewed=any(one.is_reviewed for one in reviews[-1:] if current and one.revision == current.revision),
         day_id=context.day_id,

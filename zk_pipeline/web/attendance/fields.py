@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 
 from zk_pipeline.attendance.shifts import Target
 from zk_pipeline.errors import UsageError
+from zk_pipeline.store.shifts.holiday_sources import Skipped
 from zk_pipeline.web.rendering import Form
+
+_MAX_SKIPPED = 20
+
+
+def skipped_events(skipped: Sequence[Skipped]) -> str:
+    """A sentence with the skipped events of an imported calendar; empty without any."""
+    named = [f"line {one.line}, {one.summary or 'an event'}: {one.reason}" for one in skipped[:_MAX_SKIPPED]]
+    more = len(skipped) - len(named)
+    return f" Skipped: {'; '.join(named)}{f'; and {more} more' if more else ''}." if named else ""
 
 
 def optional(fields: Form, name: str) -> str | None:

@@ -12,7 +12,7 @@ from zk_pipeline.errors import UsageError
 from zk_pipeline.http.auth import Identity
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.operations.files.holiday_file import HolidayImport, import_holidays
-from zk_pipeline.web.attendance.fields import optional, whole_date
+from zk_pipeline.web.attendance.fields import optional, skipped_events, whole_date
 from zk_pipeline.web.rendering import AdminForm, Form, Reader, render
 from zk_pipeline.web.uploads import AdminUpload
 
@@ -20,7 +20,6 @@ router = APIRouter(include_in_schema=False)
 _AGAIN = "The next processing run computes affected days again."
 _DONE = {"added": f"Added. {_AGAIN}", "removed": f"Removed. {_AGAIN}"}
 _MAX_NAME_LENGTH = 200
-_MAX_SHOWN = 20
 
 
 @router.get("/holidays")
@@ -74,10 +73,7 @@ def _holiday(fields: Form) -> Holiday:
 
 def _summary(done: HolidayImport) -> str:
     counts = ", ".join(f"{len(getattr(done, one.name))} {one.name}" for one in fields_of(done))
-    skipped = [f"line {one.line}, {one.summary or 'an event'}: {one.reason}" for one in done.skipped[:_MAX_SHOWN]]
-    more = len(done.skipped) - len(skipped)
-    named = f" Skipped: {'; '.join(skipped)}{f'; and {more} more' if more else ''}." if skipped else ""
-    return f"Imported: {counts}.{named} {_AGAIN}"
+    return f"Imported: {counts}.{skipped_events(done.skipped)} {_AGAIN}"
 
 
 def _draw(

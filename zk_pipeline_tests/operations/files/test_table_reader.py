@@ -16,7 +16,7 @@ from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.files import table_reader
 from zk_pipeline.operations.files.assignment_file import assign_from_table
 from zk_pipeline.operations.files.holiday_file import import_holidays
-from zk_pipeline.operations.files.table_reader import read_table
+from zk_pipeline.operations.files.table_reader import parse_date, read_table
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_fixtures import device
 
@@ -67,16 +67,17 @@ def test_cells_of_excel_are_the_text_that_they_show() -> None:
         list(shown), [value for value, *_ in shown.values()], formats={f"{one}2": shown[one][1] for one in shown}
     )
     table = read_table(EXCEL, content, [name.lower() for name in shown])
+    assert parse_date(table.rows[2]["c"]) == parse_date(table.rows[2]["a"]) == date(2026, 5, 1)
     assert table.rows[2] == {name.lower(): text for name, (_, _, text) in shown.items()}
 
 
 @pytest.mark.parametrize(
     ("path", "content", "words"),
     [
-        (CSV, b"a\n1\n", "t.csv, line 1: the columns must be a,b and optionally c"),
-        (CSV, b"a,b,d\n", "line 1: the columns must be"),
-        (CSV, b"a,b,b\n", "line 1: the columns must be"),
-        (CSV, b"", "line 1: the columns must be"),
+        (CSV, b"a\n1\n", "t.csv, line 1: the column b is missing; possible: a, b, c"),
+        (CSV, b"a,b,d\n", "line 1: unknown column 'd'"),
+        (CSV, b"a,b,b\n", "line 1: the column b is there twice"),
+        (CSV, b"", "line 1: the column a is missing"),
         (CSV, b"a,b\n1,\xff\n", "line 2: cannot be read: it is not text in UTF-8"),
         (CSV, b'a,b\n1,"x\n', "line 2: unexpected end of data"),
         (EXCEL, b"a,b\n", "t.xlsx: cannot be read as an Excel workbook"),
@@ -90,7 +91,7 @@ def test_an_unreadable_table_is_refused_with_its_line(path: PurePath, content: b
 
 def test_lines_of_another_length_are_problems() -> None:
     table = read_table(CSV, b"a,b,c\n1\n1,2,3,4\n1,2\n", ("a", "b"), ("c",))
-    assert (list(table.rows), table.problems) == ([4], dict.fromkeys((2, 3), "it must have 3 values"))
+    assert (list(table.rows), table.problems) == ([4], {2: "it must have 3 values", 3: "'4' is in no column"})
 
 
 def test_a_workbook_that_unpacks_to_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time as time_module
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime, time
 from pathlib import Path
 
 import pytest
 
+from zk_pipeline.attendance.shifts import Assignment, Shift, Target
 from zk_pipeline.store.engine.database import Connection, Database, Where
 from zk_pipeline.store.quality import doctor
 from zk_pipeline.store.quality.doctor import Doctor
@@ -26,6 +28,7 @@ from zk_pipeline_tests.store.store_fixtures import (
     ingest,
     on,
     process,
+    rows,
 )
 from zk_pipeline_tests.waiting import until
 
@@ -64,6 +67,9 @@ BREAK = {
     "days-history": "DELETE FROM daily_attendance WHERE work_date = '2026-03-02'",
     "deliveries-history": "DELETE FROM daily_attendance_revisions WHERE work_date = '2026-03-03' AND revision = 1",
     "history-deliveries": "DELETE FROM crm_deliveries WHERE work_date = '2026-03-02'",
+    "after-midnight": "UPDATE daily_attendance SET is_incomplete = true WHERE work_date = '2026-03-02'; UPDATE "
+    "daily_attendance SET clock_in_local = TIMESTAMP '2026-03-03 00:30', outlier_codes = ['CLOCK_IN_TOO_EARLY'] "
+    "WHERE work_date = '2026-03-03'",
     "days-dates": "DELETE FROM work_dates WHERE work_date = '2026-03-02'",
     "several-sites": "INSERT INTO daily_attendance SELECT * REPLACE ('Annex' AS site) FROM daily_attendance; "
     "INSERT INTO daily_attendance_revisions SELECT * REPLACE ('Annex' AS site) FROM daily_attendance_revisions",
@@ -101,6 +107,21 @@ def found(store: Store) -> dict[str, str]:
 
 def test_a_good_store_has_no_findings(store: Store) -> None:
     assert found(store) == {}
+
+
+def test_the_advice_on_a_punch_after_midnight_makes_it_the_clock_out_of_the_day_before(store: Store) -> None:
+    store.shifts.add(Shift(name="office", start=time(9), end=time(18)))
+    store.shifts.assign(Assignment(shift="office", target=Target(user_id="1002")))
+    ingest(store, "Gate", *on(MONDAY, "09:00", user_id="1002"), *on(TUESDAY, "00:30", "09:00", "18:00", user_id="1002"))
+    process(store, MONDAY, TUESDAY)
+    assert "2026-03-02 1002" in found(store)["after-midnight"]
+    store.shifts.update(replace(store.shifts.get("office"), workday_starts_at=time(4)))
+    process(store, MONDAY, TUESDAY)
+    assert "after-midnight" not in found(store)
+    assert rows(store, "SELECT clock_out_local::VARCHAR FROM daily_attendance WHERE user_id = '1002' ORDER BY 1") == [
+        ("2026-03-03 00:30:00",),
+        ("2026-03-03 18:00:00",),
+    ]
 
 
 def test_a_day_that_was_retracted_is_no_finding(store: Store) -> None:

@@ -37,6 +37,9 @@ def undo_columns(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(f"DROP VIEW {view}")
     for table, column in _LATER_COLUMNS:
         connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+    connection.execute("DROP VIEW absences")
+    (former,) = re.findall(r"^CREATE VIEW absences.*?;$", script("0003_shifts.sql"), re.DOTALL | re.MULTILINE)
+    connection.execute(former)
     for table in _TABLES_AFTER_20:
         connection.execute(f"DROP TABLE {table}")
     connection.execute("DELETE FROM schema_migrations WHERE version > 20")

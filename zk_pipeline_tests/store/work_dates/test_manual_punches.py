@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from zk_pipeline.attendance.shifts import Assignment, Shift, Target
-from zk_pipeline.errors import UsageError
 from zk_pipeline.store.engine.database import Where
+from zk_pipeline.store.errors import OwnPunchRequest, PunchesRefused, PunchRequestDecided
 from zk_pipeline.store.quality.doctor import Doctor
 from zk_pipeline.store.store import Store
-from zk_pipeline.store.work_dates.manual_punches import PunchRequest, RequestsRefused
+from zk_pipeline.store.work_dates.manual_punches import PunchRequest
 from zk_pipeline_tests.store.store_fixtures import (
     MONDAY,
     TUESDAY,
@@ -32,6 +32,7 @@ DAYS = (
     "SELECT site, user_id, work_date, strftime(clock_in_local, '%H:%M'), strftime(clock_out_local, '%H:%M'), revision "
     "FROM daily_attendance ORDER BY 1, 2, 3"
 )
+REVISIONS = "SELECT user_id, work_date, revision FROM daily_attendance_revisions ORDER BY ALL"
 
 
 @pytest.fixture
@@ -54,14 +55,14 @@ def request(store: Store, *requests: PunchRequest) -> list[int]:
 
 def approve(store: Store, *requests: PunchRequest) -> None:
     for id_ in request(store, *requests):
-        store.manual_punches.decide(id_, "approved", "cli:bob")
+        store.manual_punches.decide([id_], "approved", "cli:bob")
 
 
 def test_an_approval_makes_exactly_its_work_date_stale_and_its_day_revised_and_due(store: Store) -> None:
     recorded = rows(store, "FROM raw_punches ORDER BY seq")
     request(store, asked())
     assert stale(store) == [], "a request without a decision counts for nothing"
-    done = store.manual_punches.decide(1, "approved", "cli:bob")
+    (done,) = store.manual_punches.decide([1], "approved", "cli:bob")
     assert (done.requested_by, done.decided_by, done.decision) == ("cli:ada", "cli:bob", "approved")
     assert stale(store) == [TUESDAY]
     process(store, TUESDAY)
@@ -87,15 +88,18 @@ def test_an_explanation_marks_the_punch_as_manual_with_reason_and_operators(stor
 
 
 def test_a_rejected_request_counts_for_nothing_and_no_request_is_decided_twice(store: Store) -> None:
+    before = [rows(store, query) for query in (REVISIONS, "SELECT * FROM crm_deliveries ORDER BY ALL")]
     request(store, asked())
-    store.manual_punches.decide(1, "rejected", "cli:bob", reason="on leave")
+    store.manual_punches.decide([1], "rejected", "cli:bob", reason="on leave")
     assert stale(store) == []
+    process(store, TUESDAY)
+    assert [rows(store, query) for query in (REVISIONS, "SELECT * FROM crm_deliveries ORDER BY ALL")] == before
     for decision in ("approved", "rejected"):
-        with pytest.raises(UsageError, match="already rejected by cli:bob"):
-            store.manual_punches.decide(1, decision, "cli:eve")
+        with pytest.raises(PunchRequestDecided, match="already rejected by cli:bob"):
+            store.manual_punches.decide([1], decision, "cli:eve")
     approve(store, asked())  # requested again, and approved
-    with pytest.raises(UsageError, match="already approved"):
-        store.manual_punches.decide(2, "rejected", "cli:eve")
+    with pytest.raises(PunchRequestDecided, match="already approved"):
+        store.manual_punches.decide([2], "rejected", "cli:eve")
     assert [(one.decision, one.decision_reason) for one in store.manual_punches.all()] == [
         ("rejected", "on leave"),
         ("approved", None),
@@ -104,9 +108,20 @@ def test_a_rejected_request_counts_for_nothing_and_no_request_is_decided_twice(s
 
 def test_another_operator_must_decide_where_that_is_asked_for(store: Store) -> None:
     request(store, asked())
-    with pytest.raises(UsageError, match="another must decide"):
-        store.manual_punches.decide(1, "approved", "cli:ada", may_be_own=False)
-    assert store.manual_punches.decide(1, "approved", "cli:bob", may_be_own=False).decision == "approved"
+    store.manual_punches.request([asked(at="18:30")], "cli:bob")
+    for ids in ([1], [1, 2]):
+        with pytest.raises(OwnPunchRequest, match="another must decide"):
+            store.manual_punches.decide(ids, "approved", "cli:ada", may_be_own=False)
+    assert [one.decision for one in store.manual_punches.all()] == [None, None], "all or none"
+    (done,) = store.manual_punches.decide([1], "approved", "cli:bob", reason="seen", may_be_own=False)
+    assert (done.decision, done.decision_reason) == ("approved", "seen")
+
+
+def test_a_user_is_unknown_without_enrolment_days_and_recorded_punches(store: Store) -> None:
+    store.devices.add(device("Dock", site="Port"))
+    ingest(store, "Dock", *on(MONDAY, "08:00", user_id="8"))  # not processed
+    approve(store, asked(user="1O01"))
+    assert store.manual_punches.unknown_users(["1001", "8", "1O01", "9"]) == ["1O01", "9"]
 
 
 def test_bad_requests_are_named_each_and_none_is_stored(store: Store) -> None:
@@ -119,7 +134,7 @@ def test_bad_requests_are_named_each_and_none_is_stored(store: Store) -> None:
         asked(),
         PunchRequest("1001", "HQ", datetime(2026, 3, 2, 7), "in", " "),  # noqa: DTZ001 (wall clock)
     ]
-    with pytest.raises(RequestsRefused) as refused:
+    with pytest.raises(PunchesRefused) as refused:
         store.manual_punches.request(bad, "cli:ada", approve=True)
     assert refused.value.problems == {
         1: "no site 'HO'; there are: HQ",
@@ -185,7 +200,7 @@ def test_retention_purges_manual_punches_with_their_date_and_none_is_requested_f
     clock.go(days=400)
     assert store.retention.clean(retention_days=100).punches == 4
     assert store.manual_punches.all() == []
-    with pytest.raises(RequestsRefused, match="deleted by retention"):
+    with pytest.raises(PunchesRefused, match="deleted by retention"):
         request(store, asked())
     assert rows(store, DAYS)[1][4] == "17:30"
 

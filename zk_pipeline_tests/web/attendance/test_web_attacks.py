@@ -37,6 +37,8 @@ PARAMETERS = {
     "/report": ["site", "date"],
     "/month": ["user_id", "month", "site"],
     "/attendance/day": ["site", "user_id", "date"],
+    "/leaves": ["user_id", "site", "start_date", "page", "done"],
+    "/punch-requests": ["decision", "user_id", "site", "start_date", "page", "done"],
 }
 
 

@@ -1,44 +1,21 @@
--- Seasons: between two dates another shift applies wherever a shift is assigned, such as Ramadan hours.
+-- Leave and other reasons of absence by date. Rows are never changed, and removed ones stay with operator and time.
 
-CREATE TABLE shift_seasons (
+CREATE TABLE leaves (
     id BIGINT NOT NULL,
-    shift VARCHAR NOT NULL,
-    use_shift VARCHAR NOT NULL,
-    valid_from DATE NOT NULL,
-    valid_to DATE NOT NULL,
-    created_at TIMESTAMPTZ NOT NULL
+    user_id VARCHAR NOT NULL,
+    site VARCHAR,
+    first_date DATE NOT NULL,
+    last_date DATE NOT NULL,
+    day_part VARCHAR,
+    kind VARCHAR NOT NULL,
+    note VARCHAR NOT NULL,
+    source VARCHAR,
+    source_uid VARCHAR,
+    created_by VARCHAR NOT NULL,
+    created_at TIMESTAMPTZ NOT NULL,
+    removed_by VARCHAR,
+    removed_at TIMESTAMPTZ
 );
-
-CREATE VIEW effective_assignments AS
-WITH seasonal AS (
-    SELECT held.id, season.use_shift AS shift,
-        greatest(held.valid_from, season.valid_from) AS valid_from, least(held.valid_to, season.valid_to) AS valid_to
-    FROM shift_assignments AS held JOIN shift_seasons AS season
-        ON season.shift = held.shift
-        AND season.valid_from <= coalesce(held.valid_to, season.valid_from)
-        AND season.valid_to >= coalesce(held.valid_from, season.valid_to)
-),
-cut AS (
-    SELECT id, list(valid_from ORDER BY valid_from) AS firsts, list(valid_to ORDER BY valid_from) AS lasts
-    FROM seasonal GROUP BY id
-),
-between_seasons AS (
-    SELECT held.id, held.shift,
-        unnest(list_concat([held.valid_from], list_transform(lasts, lambda day: (day + 1)::DATE))) AS valid_from,
-        unnest(list_concat(list_transform(firsts, lambda day: (day - 1)::DATE), [held.valid_to])) AS valid_to
-    FROM cut JOIN shift_assignments AS held ON held.id = cut.id
-),
-spans AS (
-    SELECT * FROM seasonal
-    UNION ALL
-    SELECT * FROM between_seasons WHERE valid_from IS NULL OR valid_to IS NULL OR valid_from <= valid_to
-)
-SELECT held.id, spans.shift, held.shift AS assigned_shift, held.user_id, held.site, held.device, spans.valid_from,
-    spans.valid_to
-FROM spans JOIN shift_assignments AS held ON held.id = spans.id
-UNION ALL
-SELECT held.id, held.shift, held.shift, held.user_id, held.site, held.device, held.valid_from, held.valid_to
-FROM shift_assignments AS held ANTI JOIN cut ON cut.id = held.id;
 
 DROP VIEW absences;
 CREATE VIEW absences AS
@@ -81,7 +58,7 @@ candidates AS (
     SELECT seen.site, seen.user_id, seen.work_date, held.shift,
         CASE WHEN held.user_id IS NOT NULL AND held.site IS NOT NULL THEN 1 WHEN held.user_id IS NOT NULL THEN 2
              WHEN held.device IS NOT NULL THEN 3 ELSE 4 END AS level
-    FROM seen JOIN effective_assignments AS held
+    FROM seen JOIN shift_assignments AS held
         ON coalesce(held.user_id, seen.user_id) = seen.user_id
         AND coalesce(held.site, seen.site) = seen.site
         AND coalesce(held.device, seen.device) = seen.device
@@ -92,6 +69,18 @@ chosen AS (
     SELECT site, user_id, work_date, arg_min(shift, level) AS shift
     FROM candidates GROUP BY site, user_id, work_date
 )
-SELECT chosen.site, chosen.user_id, chosen.work_date, chosen.shift
+SELECT
+    chosen.site,
+    chosen.user_id,
+    chosen.work_date,
+    chosen.shift,
+    (
+        SELECT string_agg(DISTINCT kind || coalesce(' (' || day_part || ')', ''), ' / '
+                          ORDER BY kind || coalesce(' (' || day_part || ')', ''))
+        FROM leaves
+        WHERE leaves.removed_at IS NULL AND leaves.user_id = chosen.user_id
+          AND coalesce(leaves.site, chosen.site) = chosen.site
+          AND chosen.work_date BETWEEN leaves.first_date AND leaves.last_date
+    ) AS leave
 FROM chosen JOIN shifts ON shifts.name = chosen.shift
 WHERE contains(shifts.weekdays, lower(strftime(chosen.work_date, '%a')));

@@ -1,0 +1,128 @@
+"""Page of leaves: list, form, and import of a table or a calendar."""
+
+from __future__ import annotations
+
+from dataclasses import fields as fields_of
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from pydantic import Field
+from starlette.responses import RedirectResponse, Response
+
+from zk_pipeline.errors import UsageError
+from zk_pipeline.http.auth import Identity
+from zk_pipeline.http.leaves import LeaveParameters
+from zk_pipeline.http.pagination import Text
+from zk_pipeline.http.services import Given, Services
+from zk_pipeline.operations.files.leave_file import ImportOptions, LeaveImport, import_leaves
+from zk_pipeline.store.shifts.leaves import DAY_PARTS, Leave, NewLeave
+from zk_pipeline.store.work_dates.manual_punches import unknown_user_warning
+from zk_pipeline.web.attendance.fields import optional, skipped_events, whole_date
+from zk_pipeline.web.list_pages import ROWS_OF_A_PAGE, listed_by_number
+from zk_pipeline.web.rendering import ApproverForm, Form, Reader, render
+from zk_pipeline.web.uploads import ApproverUpload
+
+router = APIRouter(include_in_schema=False)
+_DONE = {"removed": "Removed."}
+_KINDS = ("annual leave", "sick leave", "unpaid leave", "parental leave", "business trip", "training")
+
+
+class LeavesQuery(LeaveParameters):
+    """Filters of the list; `done`: what was done before."""
+
+    page_size: Annotated[int, Field(ge=1, le=10**9)] = ROWS_OF_A_PAGE
+    done: Text = None
+
+
+@router.get("/leaves")
+def leaves(request: Request, services: Given, identity: Reader) -> Response:
+    return _draw(request, services, identity, done=_DONE.get(request.query_params.get("done", "")))
+
+
+@router.post("/leaves")
+def add(request: Request, services: Given, form: ApproverForm) -> Response:
+    try:
+        made = services.store.leaves.add(_leave(form.fields), form.identity.name)
+    except UsageError as error:
+        return _draw(request, services, form.identity, problem=error, fields=form.fields)
+    return _draw(request, services, form.identity, done=f"Added: {made.user_id}, {made.sentence}.", added=[made])
+
+
+@router.post("/leaves/remove")
+def remove(services: Given, form: ApproverForm) -> Response:
+    number = form.fields.get("id", "")
+    if not (number.isascii() and number.isdigit() and len(number) < 19):
+        raise UsageError("id: the number of a leave is expected")
+    services.store.leaves.remove(int(number), form.identity.name)
+    return RedirectResponse("/leaves?done=removed", 303)
+
+
+@router.post("/leaves/import")
+def import_file(request: Request, services: Given, form: ApproverUpload) -> Response:
+    """Import a file as `zk-pipeline leave import` does."""
+    file = form.files.get("file")
+    try:
+        if file is None or not file.content:
+            raise UsageError("choose a file: a table (.csv, .xlsx) or a calendar (.ics)")
+        options = ImportOptions(
+            form.identity.name,
+            services.settings.history_start,
+            optional(form.fields, "import_user"),
+            optional(form.fields, "import_site"),
+        )
+        done = import_leaves(services.store, file.name, file.content, options)
+    except UsageError as error:
+        return _draw(request, services, form.identity, problem=error)
+    return _draw(request, services, form.identity, done=_summary(done), added=done.added)
+
+
+def _leave(fields: Form) -> NewLeave:
+    first = whole_date(fields, "first_date")
+    if first is None:
+        raise UsageError("first_date: a date is expected")
+    return NewLeave(
+        user_id=optional(fields, "new_user") or "",
+        first_date=first,
+        last_date=whole_date(fields, "last_date") or first,
+        kind=optional(fields, "kind") or "",
+        site=optional(fields, "new_site"),
+        day_part=optional(fields, "day_part"),
+        note=optional(fields, "note") or "",
+    )
+
+
+def _summary(done: LeaveImport) -> str:
+    counts = ", ".join(f"{len(getattr(done, one.name))} {one.name}" for one in fields_of(done))
+    return f"Imported: {counts}.{skipped_events(done.skipped)}"
+
+
+def _draw(
+    request: Request,
+    services: Services,
+    identity: Identity,
+    *,
+    done: str | None = None,
+    problem: Exception | None = None,
+    fields: Form | None = None,
+    added: list[Leave] | None = None,
+) -> Response:
+    found = listed_by_number(request, "/leaves", LeavesQuery, lambda asked: _page(services, asked))
+    unknown = services.store.manual_punches.unknown_users(one.user_id for one in added) if added else []
+    return render(
+        request,
+        "leaves.html",
+        identity,
+        status=400 if problem else found.status,
+        found=found,
+        done=done,
+        problem=problem,
+        warning=unknown_user_warning(unknown),
+        fields=fields or {},
+        sites=sorted({one.site for one in services.store.devices.all()}),
+        day_parts=DAY_PARTS,
+        kinds=_KINDS,
+    )
+
+
+def _page(services: Services, asked: LeavesQuery) -> tuple[int, list[Leave]]:
+    return services.store.leaves.page(asked.wanted(), limit=asked.size, offset=asked.offset)

@@ -1,0 +1,173 @@
+"""Requests of manual punches: list, form, upload of a table, and decisions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from pydantic import Field
+from starlette.responses import RedirectResponse, Response
+
+from zk_pipeline.counted import counted
+from zk_pipeline.errors import UsageError
+from zk_pipeline.http.auth import Identity
+from zk_pipeline.http.pagination import Text
+from zk_pipeline.http.punch_requests import PunchRequestParameters
+from zk_pipeline.http.services import Given, Services
+from zk_pipeline.operations.files.punch_file import parse_wall_clock, request_punches
+from zk_pipeline.store.work_dates.manual_punches import (
+    Decision,
+    ManualPunch,
+    PunchRequest,
+    unknown_user_warning,
+)
+from zk_pipeline.web.attendance.fields import optional
+from zk_pipeline.web.list_pages import ROWS_OF_A_PAGE, listed_by_number
+from zk_pipeline.web.rendering import ApproverForm, Form, Reader, Requester, RequesterForm, render
+from zk_pipeline.web.uploads import RequesterUpload
+
+router = APIRouter(include_in_schema=False)
+_MAX_LENGTH = 500
+_CHOICE = re.compile(r"punch-(\d{1,18})", re.ASCII)
+_AGAIN = "The next processing run computes their days again."
+_DONE = {"approved": f"Approved. {_AGAIN}", "rejected": "Rejected."}
+
+
+class RequestsQuery(PunchRequestParameters):
+    """Filters of the list; `done`: what was done before."""
+
+    page_size: Annotated[int, Field(ge=1, le=10**9)] = ROWS_OF_A_PAGE
+    done: Text = None
+
+
+@router.get("/punch-requests")
+def requests(request: Request, services: Given, identity: Reader) -> Response:
+    return _draw_list(request, services, identity, done=_DONE.get(request.query_params.get("done", "")))
+
+
+@router.get("/punch-requests/new")
+def show_new(request: Request, services: Given, identity: Requester) -> Response:
+    """The form, filled with the parameters of the address."""
+    return _draw_form(request, services, identity, dict(request.query_params))
+
+
+@router.post("/punch-requests/new")
+def add(request: Request, services: Given, form: RequesterForm) -> Response:
+    try:
+        made = services.store.manual_punches.request([_request(form.fields)], form.identity.name)
+    except UsageError as error:
+        return _draw_form(request, services, form.identity, form.fields, problem=error)
+    return _draw_requested(request, services, form.identity, made)
+
+
+@router.post("/punch-requests/upload")
+def upload(request: Request, services: Given, form: RequesterUpload) -> Response:
+    """Store all requests of a table, or none."""
+    file = form.files.get("file")
+    try:
+        if file is None or not file.content:
+            raise UsageError("choose a file: a table (.csv)")
+        made = request_punches(services.store, file.name, file.content, form.identity.name)
+    except UsageError as error:
+        return _draw_list(request, services, form.identity, problem=error)
+    return _draw_requested(request, services, form.identity, made)
+
+
+@router.post("/punch-requests/decide")
+def decide(request: Request, services: Given, form: ApproverForm) -> Response:
+    """Approve or reject the requests of the fields `punch-ID`; `decision` `all` approves those of the field `shown`."""
+    fields, decision = form.fields, form.fields.get("decision")
+    chosen = fields.get("shown", "").split() if decision == "all" else list(fields)
+    ids = [int(found[1]) for one in chosen if (found := _CHOICE.fullmatch(one))]
+    wanted: Decision = "rejected" if decision == "rejected" else "approved"
+    try:
+        if decision not in ("approved", "rejected", "all") or not ids:
+            raise UsageError("choose at least one request")
+        reason = _text(fields, "decision_reason")
+        if wanted == "rejected" and not reason:
+            raise UsageError("a rejection needs a reason")
+    except UsageError as error:
+        return _draw_list(request, services, form.identity, problem=error, fields=fields)
+    services.store.manual_punches.decide(ids, wanted, form.identity.name, reason=reason, may_be_own=False)
+    return RedirectResponse(f"/punch-requests?done={wanted}", 303)
+
+
+def _text(fields: Form, name: str) -> str | None:
+    text = optional(fields, name)
+    if text is not None and len(text) > _MAX_LENGTH:
+        raise UsageError(f"{name}: at most {_MAX_LENGTH} characters")
+    return text
+
+
+def _request(fields: Form) -> PunchRequest:
+    local = parse_wall_clock(f"{fields.get('date', '')[:20]} {fields.get('time', '')[:20]}")
+    return PunchRequest(
+        _text(fields, "user_id") or "",
+        fields.get("site", ""),
+        local,
+        fields.get("state", ""),
+        _text(fields, "reason") or "",
+    )
+
+
+def _draw_requested(request: Request, services: Services, identity: Identity, made: Sequence[ManualPunch]) -> Response:
+    unknown = services.store.manual_punches.unknown_users(one.user_id for one in made)
+    return _draw_list(
+        request,
+        services,
+        identity,
+        done=f"{counted(len(made), 'request')} stored. Another operator must approve.",
+        warning=unknown_user_warning(unknown),
+    )
+
+
+def _draw_list(
+    request: Request,
+    services: Services,
+    identity: Identity,
+    *,
+    done: str | None = None,
+    warning: str | None = None,
+    problem: Exception | None = None,
+    fields: Form | None = None,
+) -> Response:
+    found = listed_by_number(request, "/punch-requests", RequestsQuery, lambda asked: _page(services, asked))
+    around = services.store.enrolled_users.around(one.user_id for one in found.rows)
+    return render(
+        request,
+        "punch_requests.html",
+        identity,
+        status=400 if problem else found.status,
+        found=found,
+        done=done,
+        warning=warning,
+        problem=problem,
+        fields=fields or {},
+        names=around.names,
+        sites=around.sites,
+    )
+
+
+def _page(services: Services, asked: RequestsQuery) -> tuple[int, list[ManualPunch]]:
+    return services.store.manual_punches.page(asked.wanted, limit=asked.size, offset=asked.offset)
+
+
+def _draw_form(
+    request: Request,
+    services: Services,
+    identity: Identity,
+    fields: Form,
+    *,
+    problem: Exception | None = None,
+) -> Response:
+    return render(
+        request,
+        "punch_request_form.html",
+        identity,
+        status=400 if problem else 200,
+        fields=fields,
+        problem=problem,
+        sites=sorted({one.site for one in services.store.devices.all()}),
+    )
