@@ -124,7 +124,7 @@ def _excel_lines(path: PurePath, content: bytes) -> Iterator[Line]:
     except UsageError:
         raise
     except Exception as error:  # openpyxl raises errors of many types for a damaged file
-        raise UsageError(f"{path}: cannot be read as an Excel workbook: {error}") from None
+        raise UsageError(f"{path}: cannot be read as an Excel file: {error}") from None
     yield from lines
 
 

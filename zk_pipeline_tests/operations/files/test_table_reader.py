@@ -80,8 +80,8 @@ def test_cells_of_excel_are_the_text_that_they_show() -> None:
         (CSV, b"", "line 1: the column a is missing"),
         (CSV, b"a,b\n1,\xff\n", "line 2: cannot be read: it is not text in UTF-8"),
         (CSV, b'a,b\n1,"x\n', "line 2: unexpected end of data"),
-        (EXCEL, b"a,b\n", "t.xlsx: cannot be read as an Excel workbook"),
-        (EXCEL, b"PK\x05\x06" + bytes(18), "t.xlsx: cannot be read as an Excel workbook"),
+        (EXCEL, b"a,b\n", "t.xlsx: cannot be read as an Excel file"),
+        (EXCEL, b"PK\x05\x06" + bytes(18), "t.xlsx: cannot be read as an Excel file"),
     ],
 )
 def test_an_unreadable_table_is_refused_with_its_line(path: PurePath, content: bytes, words: str) -> None:
