@@ -103,6 +103,19 @@ PRESENCE_PUNCHES = pa.DataFrameSchema(
     name="presence_punches",
 )
 
+# Minutes of days without daily overtime, for weekly overtime; on one date in the order in which they were worked.
+REGULAR_MINUTES = pa.DataFrameSchema(
+    {
+        "site": pa.Column(object),
+        "user_id": pa.Column(object),
+        "work_date": pa.Column(_LOCAL),
+        "regular_minutes": pa.Column("int32"),
+        "weekly_overtime_after_minutes": pa.Column("Int32", nullable=True),
+    },
+    strict=True,
+    name="regular_minutes",
+)
+
 
 def validated(frame: pd.DataFrame, schema: pa.DataFrameSchema) -> pd.DataFrame:
     """The frame, checked against its schema. Raises pandera.errors.SchemaError or SchemaErrors.

@@ -43,6 +43,8 @@ COMMANDS = {
     "test-crm": ("crm.connectivity", "Check the CRM's connection and credentials without creating a record."),
     "live": ("terminals.live", "Store punches as the terminals report them."),
     "export": ("attendance.export", "Export raw punches, attendance days or absences as a CSV, Parquet or Excel file."),
+    "period": ("attendance.period", "Payroll periods: open, close, open again, list adjustments."),
+    "payroll": ("attendance.payroll", "Hours by pay class, for payroll systems."),
     "month": ("attendance.month", "Print the month sheet of one employee."),
     "backup": ("store.backup", "Make a verified copy of the store while runs continue."),
     "restore": ("store.backup", "Replace the store by a backup."),

@@ -179,6 +179,8 @@ class Settings(BaseSettings):
     crm_lookup: OptionalText = _variable("CRM_LOOKUP", None)
     crm_allow_insecure_http: bool = _variable("CRM_ALLOW_INSECURE_HTTP", False)
 
+    payroll_profiles_file: OptionalPath = _variable("PAYROLL_PROFILES_FILE", None)
+
     alert_urls: Annotated[SecretStr | None, AfterValidator(_known_routes), BeforeValidator(_empty_is_unset)] = (
         _variable("ALERT_URLS", None)
     )
@@ -251,6 +253,14 @@ class Settings(BaseSettings):
         if self.crm_mapping_file is not None:
             return self.home / self.crm_mapping_file
         usual = self.home / "crm_mapping.yaml"
+        return usual if usual.exists() else None
+
+    @property
+    def payroll_profiles_path(self) -> Path | None:
+        """The file of PAYROLL_PROFILES_FILE, else payroll_profiles.yaml in the home; None if there is neither."""
+        if self.payroll_profiles_file is not None:
+            return self.home / self.payroll_profiles_file
+        usual = self.home / "payroll_profiles.yaml"
         return usual if usual.exists() else None
 
     @property

@@ -18,12 +18,14 @@ from zk_pipeline.http.run_workers import TooManyActions
 from zk_pipeline.store.errors import (
     LeaveExists,
     OwnPunchRequest,
+    PayrollPeriodConflict,
     PunchesRequested,
     PunchRequestDecided,
     StoreBusy,
     StoreUnusable,
     UnknownDevice,
     UnknownLeave,
+    UnknownPayrollPeriod,
     UnknownPunchRequest,
 )
 
@@ -44,6 +46,8 @@ _STATUS: tuple[tuple[type[ZkPipelineError], int, int | None], ...] = (
     (TerminalError, 503, None),
     (CrmMisconfigured, 503, None),
     (UnknownDevice, 404, None),
+    (UnknownPayrollPeriod, 404, None),
+    (PayrollPeriodConflict, 409, None),
     (UnknownPunchRequest, 404, None),
     (OwnPunchRequest, 403, None),
     (PunchRequestDecided, 409, None),

@@ -1,7 +1,8 @@
-"""File responses: exports of raw punches or attendance days, streamed, with a limit on concurrent exports."""
+"""File responses: exports of raw punches or attendance days, streamed, with a limit on concurrent exports; payroll."""
 
 from __future__ import annotations
 
+import io
 import threading
 
 from starlette.exceptions import HTTPException
@@ -20,6 +21,7 @@ MEDIA_TYPES = {
     "parquet": "application/vnd.apache.parquet",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
+PAYROLL_MEDIA_TYPES = {"csv": "text/csv", "xlsx": MEDIA_TYPES["xlsx"], "txt": "text/plain"}
 
 
 def export_file(services: Services, what: What, scope: ExportScope, kind: str) -> Response:
@@ -41,4 +43,25 @@ def export_file(services: Services, what: What, scope: ExportScope, kind: str) -
         media_type=MEDIA_TYPES[kind],
         filename=f"{what}{'_' if span else ''}{span}.{kind}",
         done=EXPORT_SLOTS.release,
+    )
+
+
+def payroll_file(services: Services, period: str, profile: str) -> Response:
+    """What a payroll period pays, by the profile. Raises UsageError; ZkPipelineError if the sums do not agree."""
+    from zk_pipeline.operations.payroll.pay_files import write_payroll  # noqa: PLC0415 (openpyxl: slow to import)
+    from zk_pipeline.operations.payroll.profiles import find_profile  # noqa: PLC0415
+
+    path = services.settings.payroll_profiles_path
+    chosen = find_profile(profile, path)
+    rows, stream = services.store.payroll.rows(period), io.BytesIO()
+    write_payroll(rows, chosen, stream, templates=(path or services.settings.home).parent)
+    name = rows.period.period if rows.period.is_closed else f"{rows.period.period}_open"
+    suffix = chosen.format if chosen.format in PAYROLL_MEDIA_TYPES else "txt"
+    media = PAYROLL_MEDIA_TYPES[suffix]
+    return Response(
+        stream.getvalue(),
+        headers={
+            "Content-Disposition": f'attachment; filename="payroll_{name}.{suffix}"',
+            "Content-Type": f"{media}; charset={chosen.encoding}" if media.startswith("text/") else media,
+        },
     )

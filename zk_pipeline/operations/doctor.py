@@ -13,6 +13,7 @@ import yaml
 from zk_pipeline.config.settings import Settings, load_settings
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.errors import UsageError, ZkPipelineError
+from zk_pipeline.operations.payroll.profiles import read_profiles
 from zk_pipeline.operations.sync import check_crm, crm_mapping, paused_until
 from zk_pipeline.store.errors import StoreBusy, StoreUnreachable
 from zk_pipeline.store.locks.network_mounts import network_file_system
@@ -56,6 +57,10 @@ def _settings(settings: Settings) -> Iterator[Finding]:
             check_crm(settings)
     except CrmMisconfigured as error:
         yield Finding("error", "crm-settings", str(error), "correct the setting; no delivery is sent until then")
+    try:
+        read_profiles(settings.payroll_profiles_path)
+    except UsageError as error:
+        yield Finding("error", "payroll-profiles", str(error), "correct the line; no payroll is exported until then")
     if settings.alert_urls is None:
         yield Finding("note", "no-alerts", "ALERT_URLS is not set: no alert is sent", "see .env.example")
 

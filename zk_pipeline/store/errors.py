@@ -33,6 +33,14 @@ class DeviceExists(UsageError):
     """A device with that name is already registered."""
 
 
+class UnknownPayrollPeriod(UsageError):
+    """No payroll period has that name."""
+
+
+class PayrollPeriodConflict(UsageError):
+    """The state of a payroll period, or of its attendance days, does not allow the change."""
+
+
 class PunchesRefused(UsageError):
     """`problems`: what is wrong with each refused request, by its index."""
 

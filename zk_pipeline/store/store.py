@@ -15,6 +15,7 @@ from zk_pipeline.store.locks.lock_statistics import LockSummary
 from zk_pipeline.store.maintenance.backups import Backups
 from zk_pipeline.store.maintenance.restore import Restore
 from zk_pipeline.store.maintenance.retention import Retention
+from zk_pipeline.store.payroll.periods import PayrollStore
 from zk_pipeline.store.quality.alerts import AlertStore
 from zk_pipeline.store.quality.quality import Quality
 from zk_pipeline.store.quality.repairs import Repairs
@@ -138,6 +139,10 @@ class Store:
     @property
     def manual_punches(self) -> ManualPunchStore:
         return ManualPunchStore(self.database, self.clock)
+
+    @property
+    def payroll(self) -> PayrollStore:
+        return PayrollStore(self.database, self.clock)
 
     @property
     def quarantine(self) -> QuarantineStore:

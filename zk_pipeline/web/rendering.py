@@ -39,6 +39,7 @@ _NAVIGATION = (
     ("/punch-requests", "Punch requests"),
     ("/quarantine", "Quarantine"),
     ("/month", "Month"),
+    ("/payroll", "Payroll"),
     ("/exports", "Exports"),
     ("/devices", "Devices"),
     ("/shifts", "Shifts"),

@@ -46,6 +46,8 @@ OF_MEANING = (
     "no site ",
     "the user_id is empty",
     "holiday ",
+    "period ",
+    "no payroll profile ",
     "valid_",
     "a shift is assigned to ",
     "the span ends at ",

@@ -100,6 +100,12 @@ def test_a_mapping_that_is_wrong_is_found_by_its_line_and_names_the_command(
     assert names(zk) == {"no-crm": "note", "crm-settings": "error"}
 
 
+def test_a_wrong_payroll_profile_is_found_by_its_line(zk: CommandLine, well: Path) -> None:
+    (well / "payroll_profiles.yaml").write_text("profiles:\n- {name: sap, format: pdf}\n")
+    assert names(zk) == {"payroll-profiles": "error"}
+    assert "payroll_profiles.yaml, line 2, profile sap: format: " in zk("doctor").out
+
+
 def test_a_crm_without_a_lookup_is_noted(zk: CommandLine, well: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert well.exists()
     monkeypatch.delenv("CRM_LOOKUP")

@@ -93,12 +93,23 @@ def test_the_example_of_a_command_works(zk: CommandLine, home_store: Store, path
         assert zk(*example_of(zk, *BEFORE[path])).code == 0
     if path == ("holiday", "remove"):
         assert zk("holiday", "add", str(MONDAY), "Labour Day").code == 0
+    if path[0] in {"period", "payroll"}:
+        prepare_period(zk, path[1], next((one for one in arguments if one.startswith("2026-")), ""))
     if path == ("api-token", "revoke"):
         assert zk("api-token", "create", arguments[2]).code == 0
     if path == ("restore",):
         zk("backup", "backup.duckdb")
     result = zk(*arguments)
     assert (result.code, result.err) == (0, "")
+
+
+def prepare_period(zk: CommandLine, command: str, period: str) -> None:
+    if command in {"close", "reopen", "diff", "export"}:
+        assert zk("period", "open", period).code == 0
+    if command == "close":
+        zk("poll")
+    if command in {"reopen", "export"}:
+        assert zk("period", "close", period, "--force").code == 0
 
 
 @pytest.mark.parametrize("name", sorted(ENDLESS))

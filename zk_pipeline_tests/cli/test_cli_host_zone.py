@@ -20,6 +20,7 @@ SHOWN: dict[tuple[str, ...], tuple[str, ...]] = {
     ("explain",): ("--user-id", "1001", "--date", str(MONDAY)),
     ("who",): (),
     ("punch", "list"): (),
+    ("period", "list"): (),
     ("month",): ("--user-id", "1001", "--month", f"{MONDAY:%Y-%m}"),
     ("device", "list"): (),
     ("device", "show"): ("Gate",),
@@ -46,6 +47,11 @@ WITHOUT_TIMES = {
     ("leave", "add"),
     ("leave", "import"),
     ("migrate-store",),
+    ("payroll", "export"),
+    ("period", "close"),
+    ("period", "diff"),
+    ("period", "open"),
+    ("period", "reopen"),
     ("poll",),
     ("punch", "apply"),
     ("punch", "approve"),
@@ -70,6 +76,8 @@ def abroad(home_store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.setenv("ZK_PIPELINE_TIMEZONE", SETTINGS)
     with host_in_new_york():
         work_in_nairobi(home_store)
+        home_store.payroll.open(f"{MONDAY:%Y-%m}", "cli:ada")
+        home_store.payroll.close(f"{MONDAY:%Y-%m}", "cli:ada", force=True)
         yield
 
 
@@ -85,7 +93,14 @@ def test_no_command_prints_a_time_on_the_clock_or_with_the_zone_of_the_host(zk: 
     for path in (("explain",), ("month",), ("device", "correct-clock")):
         assert CLOCK_IN in texts[path]
         assert CLOCK_OUT in texts[path]
-    for path in (("status",), ("explain",), ("device", "list"), ("device", "show"), ("api-token", "list")):
+    for path in (
+        ("status",),
+        ("explain",),
+        ("device", "list"),
+        ("device", "show"),
+        ("api-token", "list"),
+        ("period", "list"),
+    ):
         assert f" {SETTINGS}" in texts[path]
     times = {one for text in texts.values() for one in re.findall(rf"\d\d:\d\d:\d\d(?! {SETTINGS})", text)}
     assert times == {f"{CLOCK_IN}:00", f"{CLOCK_OUT}:00"}, "an instant without a zone, or a wall clock with one"

@@ -122,7 +122,7 @@ def test_the_example_file_sets_nothing_as_it_stands(tmp_path: Path) -> None:
 def test_every_variable_that_can_be_wrong_is_tried() -> None:
     free_text = {
         "CRM_API_URL", "CRM_API_TOKEN", "CRM_API_TOKEN_FILE", "CRM_CA_BUNDLE", "CRM_MAPPING_FILE", "CRM_LOOKUP",
-        "ALERT_URLS",
+        "ALERT_URLS", "PAYROLL_PROFILES_FILE",
     }  # fmt: skip
     assert set(WRONG) == set(VARIABLES) - free_text
 

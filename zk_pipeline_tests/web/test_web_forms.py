@@ -133,6 +133,7 @@ def test_the_scope_read_has_no_other_buttons_and_gets_403(web: Web, open_page: O
             "/shifts/unassign": "admin", "/shifts/rotations": "admin", "/shifts/import": "admin",
             "/shifts/seasons": "admin", "/shifts/seasons/remove": "admin",
             "/holidays": "admin", "/holidays/remove": "admin", "/holidays/import": "admin",
+            "/payroll": "admin", "/payroll/close": "admin", "/payroll/reopen": "admin",
         }  # fmt: skip
         for path, scope in posts.items():
             assert reader.post(path, data=signed).status_code == 403, path

@@ -6,6 +6,7 @@ formulas in CSV; Excel files store it as text, Parquet files unchanged.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, Literal, Protocol
 
@@ -128,6 +129,11 @@ def _mapped(table: pa.Table, change: _Change) -> pa.Table:
 
 class _Change(Protocol):
     def __call__(self, column: pa.ChunkedArray, /) -> pa.ChunkedArray: ...
+
+
+def harmless_text(text: str) -> str:
+    """A text for a CSV file, with an apostrophe if it begins like a formula."""
+    return re.sub(_FORMULA, r"'\1", text)
 
 
 def _harmless(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -1,7 +1,8 @@
 """Carry-over of a restore: for every table, the rows that the restored store takes from the replaced one.
 
 Facts stay as in the replaced store: records of terminals, manual punches, leaves, registered terminals, processed days
-and their deliveries, active API tokens. Operators' decisions return to the backup: shifts, holidays, clock corrections.
+and their deliveries, payroll periods and the minutes that they paid, active API tokens. Operators' decisions return to
+the backup: shifts, holidays, clock corrections.
 Work dates whose attendance days would differ become stale.
 """
 
@@ -43,8 +44,8 @@ CARRIED: Mapping[str, tuple[str, ...]] = {
 # By user_id and work_date, because revisions are numbered over all sites: a user and date with other revisions or
 # deliveries is taken over in all of these tables together.
 PER_PERSON = ("daily_attendance", "daily_attendance_revisions", "crm_deliveries", "crm_attempts")
-# As in the replaced store: hours of the settings, which no restore changes.
-WHOLE = ("configured_hours",)
+# As in the replaced store: hours of the settings and pay, which no restore changes.
+WHOLE = ("configured_hours", "payroll_periods", "payroll_days")
 # As in the backup; later clock corrections are kept, but revoked.
 BACK = ("shifts", "shift_assignments", "shift_seasons", "holidays", "holiday_sources", "clock_corrections")
 

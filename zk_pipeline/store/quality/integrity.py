@@ -20,6 +20,7 @@ _KEYS = {
     "device_poll_totals": ("(device, status)",),
     "work_dates": ("work_date",),
     "manual_punches": ("id",),
+    "payroll_periods": ("period",),
     "leaves": ("id",),
 }
 PUNCH_KEY = "device, user_id, punched_at_local"

@@ -85,6 +85,11 @@ WHOLE = [
          "`zk-pipeline punch list --open` shows them; `punch approve ID` or `punch reject ID --reason TEXT` decides",
          "SELECT count(*), min(site || ' ' || user_id || ' ' || punched_at_local) FROM manual_punches "
          "WHERE decision IS NULL"),
+    Rule("payroll-days", "error", "paid days are stored twice, or belong to no closed payroll period", REPORT,
+         "SELECT count(*), min(period || ' ' || user_id || ' ' || work_date) FROM ("
+         "SELECT period, site, user_id, work_date FROM payroll_days "
+         "GROUP BY ALL HAVING count(*) > 1 "
+         "OR period NOT IN (SELECT period FROM payroll_periods WHERE state = 'closed'))"),
     Rule("dead-letters", "warning", "deliveries have failed permanently",
          "correct the cause, then `zk-pipeline sync --retry-failed`",
          "SELECT count(*), min(work_date || ' ' || user_id) FROM crm_deliveries WHERE state = 'failed'"),

@@ -37,6 +37,8 @@ def _fill(store: Store) -> None:
     store.api_tokens.create("payroll", "read")
     night = Shift(name="night", start=time(22), end=time(6), weekdays=("mon",), early_clock_in_hours=0.1)
     store.shifts.add(night)
+    store.payroll.open("2024-02", "cli:ada")
+    store.payroll.close("2024-02", "cli:ada", force=True)
 
 
 @pytest.fixture(scope="module")

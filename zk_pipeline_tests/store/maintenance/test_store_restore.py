@@ -138,6 +138,27 @@ def test_days_that_were_made_by_a_wrong_decision_are_put_right_when_made_again(s
     assert (kept.reason, kept.revoked_at) == ("wrong", store.clock())
 
 
+def test_a_closed_period_stays_closed_and_what_it_paid_stays_paid(
+    store: Store, backup: Path, clock: StoppedClock
+) -> None:
+    paid = "SELECT period, work_date, regular_minutes FROM payroll_days ORDER BY ALL"
+    for period, first, last in (("a", MONDAY, MONDAY), ("b", TUESDAY, TUESDAY)):
+        store.payroll.open(period, "cli:ada", first=first, last=last)
+    store.payroll.close("a", "cli:ada", force=True)
+    store.restore.run(backup)
+    assert [(one.period, one.state) for one in store.payroll.all()] == [("a", "closed"), ("b", "open")]
+    assert rows(store, paid) == [("a", MONDAY, 540)]
+    read_again(store)
+    assert store.payroll.unpaid_adjustments("b") == []
+    older = store.backups.make(backup.with_name("closed.duckdb")).file
+    store.payroll.reopen("a", "cli:ada")
+    clock.go(hours=1)
+    store.restore.run(older)
+    assert (store.payroll.get("a").state, rows(store, paid)) == ("open", []), (
+        "a reopened period is not paid by a restore"
+    )
+
+
 def test_numbers_given_since_the_backup_are_not_given_again(store: Store, backup: Path) -> None:
     used = rows(store, "SELECT max(seq) FROM raw_punches")[0][0]
     store.restore.run(backup)

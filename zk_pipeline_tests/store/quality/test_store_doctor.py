@@ -45,6 +45,9 @@ BREAK = {
     "numbers": "UPDATE store_settings SET value = '1' WHERE name = 'last_seq'",
     "manual-punches": _MANUAL.format("'Elsewhere'", "'rejected'"),
     "punch-requests": _MANUAL.format("(SELECT site FROM devices)", "NULL"),
+    "payroll-days": "INSERT INTO payroll_periods (period, first_date, last_date, state, opened_at, opened_by) VALUES "
+    "('2026-03', '2026-03-01', '2026-03-31', 'open', now(), 'ada'); INSERT INTO payroll_days VALUES "
+    "('2026-03', 'Gate', '1001', '2026-03-02', NULL, 1, 'present', NULL, 540, 0, 0, 0, 0, 0, 0, 0, NULL)",
     "dead-letters": "UPDATE crm_deliveries SET state = 'failed' WHERE work_date = '2026-03-02'",
     "quarantine": "INSERT INTO quarantined_records (device, raw, reason, first_poll_id, created_at) "
     "VALUES ('Gate', 'x'::BLOB, 'impossible date', 1, now())",

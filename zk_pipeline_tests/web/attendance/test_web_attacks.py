@@ -34,6 +34,8 @@ PARAMETERS = {
     "/quarantine": ["name", "released", "after"],
     "/exports/file": ["what", "format", "start_date", "user_id", "site", "device"],
     "/presence": ["site"],
+    "/payroll/adjustments": ["period"],
+    "/payroll/file": ["period", "profile"],
     "/report": ["site", "date"],
     "/month": ["user_id", "month", "site"],
     "/attendance/day": ["site", "user_id", "date"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -20,6 +20,8 @@ PAGES = {
     "deliveries": "/deliveries",
     "quarantine": "/quarantine",
     "exports": "/exports",
+    "payroll": "/payroll",
+    "adjustments": "/payroll/adjustments?period=2026-03",
     "month": "/month?user_id=1001&month=2026-03&site=Head+office",
     "day": "/attendance/day?site=Head+office&user_id=1003&date=2026-03-02",
     "wrong": "/attendance?start_date=2026-02-30",
@@ -31,6 +33,18 @@ UNLABELLED = """
 """
 
 
+@pytest.fixture
+def adjusted_march(web: Web) -> Iterator[None]:
+    """A closed payroll period with adjustments, and an open one."""
+    for period in ("2026-03", "2026-04"):
+        web.store.payroll.open(period, "cli:ada")
+    web.store.payroll.close("2026-03", "cli:ada", force=True)
+    execute(web.store, "UPDATE payroll_days SET regular_minutes = regular_minutes - 5 WHERE work_date = ?", [MARCH])
+    yield
+    execute(web.store, "DELETE FROM payroll_days; DELETE FROM payroll_periods")
+
+
+@pytest.mark.usefixtures("adjusted_march")
 @pytest.mark.parametrize("looks", [LOOKS[:2], pytest.param(LOOKS[2:], marks=pytest.mark.stress)], ids=str)
 def test_pages_fit_the_screen_and_every_field_has_a_label(open_page: Open, looks: list[tuple[int, bool]]) -> None:
     visit = open_page("/attendance")

@@ -1,0 +1,1 @@
+"""Payroll export: profiles, rows by employee, files."""

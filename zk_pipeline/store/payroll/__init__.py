@@ -1,0 +1,1 @@
+"""Payroll periods: what they have paid, and what is not paid yet."""
