@@ -29,6 +29,7 @@ RevisionAnswer = catalog_model(
         "delivery": "Current state of its delivery; null without one",
         "delivered_at": "When the CRM confirmed it (instant, UTC)",
         "idempotency_key": "Key of its delivery",
+        "season": "Season by which the shift applies in place of the assigned one, as of now; null without one",
     },
 )
 ExplainedAnswer = catalog_model(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import cast
@@ -91,13 +91,15 @@ def evaluate_days(
             "outlier_reason": reasons(summaries, flags, by),
         }
     )
-    days = _with_shifts(days, by)
+    off = {name for name, shift in (shifts or {}).items() if shift.is_off}
+    days = _with_shifts(days, by, off)
     if "worked_minutes_source" in at_work.columns:
         days["worked_minutes_source"] = at_work.columns.pop("worked_minutes_source")
     days["late_minutes"] = late_minutes(summaries["first_punch"], by) + at_work.late
     days["early_leave_minutes"] = early_leave_minutes(clock_out, by) + at_work.early
     days["attendance_status"] = attendance_status(days["worked_minutes"], by)
-    days["judged_by"] = _chosen([_hours_of(*pair) for pair in zip(by.kinds, by.kind_shifts, strict=True)], by.codes)
+    hours = [_hours_of(*pair, off) for pair in zip(by.kinds, by.kind_shifts, strict=True)]
+    days["judged_by"] = _chosen([*hours], by.codes)
     days = days.assign(**at_work.columns)
     early = ~is_over & (is_incomplete | too_early_out)
     # The earliest end of the work date in any time zone; rows of other zones are evaluated again after it.
@@ -107,10 +109,13 @@ def evaluate_days(
     )
 
 
-def _with_shifts(days: pd.DataFrame, by: DayBounds) -> pd.DataFrame:
-    """Add the shift, its hours and the day off of each row, unless all rows have the hours of the settings."""
+def _with_shifts(days: pd.DataFrame, by: DayBounds, off: Set[str]) -> pd.DataFrame:
+    """Add the shift, its hours and the day off of each row, unless all rows have the hours of the settings. The shifts
+    `off` have no hours.
+    """
     if by.has_shifts:
-        kinds = [None if shift is None else kind for kind, shift in zip(by.kinds, by.kind_shifts, strict=True)]
+        named = zip(by.kinds, by.kind_shifts, strict=True)
+        kinds = [None if shift is None or shift in off else kind for kind, shift in named]
         days["shift"] = _chosen([*by.kind_shifts], by.codes)
         days["shift_start"] = _chosen([kind and kind.start for kind in kinds], by.codes)
         days["shift_end"] = _chosen([kind and kind.end for kind in kinds], by.codes)
@@ -119,8 +124,9 @@ def _with_shifts(days: pd.DataFrame, by: DayBounds) -> pd.DataFrame:
     return days
 
 
-def _hours_of(kind: WorkRules, shift: str | None) -> str:
-    return f"{kind.start:%H:%M}-{kind.end:%H:%M} ({'settings' if shift is None else f'shift {shift}'})"
+def _hours_of(kind: WorkRules, shift: str | None, off: Set[str]) -> str:
+    hours = "off" if shift in off else f"{kind.start:%H:%M}-{kind.end:%H:%M}"
+    return f"{hours} ({'settings' if shift is None else f'shift {shift}'})"
 
 
 def _chosen(values: list[object], codes: npt.NDArray[np.integer]) -> npt.NDArray[np.object_]:

@@ -23,7 +23,13 @@ def rule_text(value: object) -> object:
 
 
 def weekdays_of(value: object) -> object:
-    """Weekdays from `mon-fri`, `mon,wed` or a list of such, in week order; other values are returned unchanged."""
+    """Weekdays from `mon-fri`, `mon,wed`, a list of such, `none`, or the working days of a country, `country:SA`; in
+    week order. Other values are returned unchanged.
+    """
+    if isinstance(value, str) and value.strip().lower() == "none":
+        return ()
+    if isinstance(value, str) and value.strip().lower().startswith("country:"):
+        return _working_days(value.partition(":")[2].strip())
     parts = re.split(r"[,\s]+", value.strip()) if isinstance(value, str) else value
     if not isinstance(parts, (list, tuple)):
         return value
@@ -31,7 +37,22 @@ def weekdays_of(value: object) -> object:
     for part in parts:
         first, dash, last = str(part).lower().partition("-")
         if first not in WEEKDAYS or (dash and last not in WEEKDAYS):
-            raise ValueError(f"{part!r} is not a weekday: {', '.join(WEEKDAYS)}, or a range such as mon-fri")
+            raise ValueError(
+                f"{part!r} is not a weekday: {', '.join(WEEKDAYS)}, a range such as mon-fri, none, or country:SA"
+            )
         begin, end = WEEKDAYS.index(first), WEEKDAYS.index(last or first)
         selected |= {WEEKDAYS[number % 7] for number in range(begin, end + 1 + 7 * (end < begin))}
     return tuple(day for day in WEEKDAYS if day in selected)
+
+
+def _working_days(country: str) -> tuple[str, ...]:
+    """Weekdays that are no weekend in a country, by its ISO 3166-1 code."""
+    from holidays import country_holidays  # noqa: PLC0415 (used by this notation only)
+
+    try:
+        weekend = country_holidays(country.upper()).weekend
+    except NotImplementedError:
+        raise ValueError(
+            f"{country!r} is not the ISO code of a country with a known weekend, such as SA or DE"
+        ) from None
+    return tuple(day for number, day in enumerate(WEEKDAYS) if number not in weekend)

@@ -1,8 +1,8 @@
-"""Shifts, assignments and holidays, and the begin of a work date between two shifts."""
+"""Shifts, assignments, seasons and holidays, and the begin of a work date between two shifts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, time, timedelta
 from typing import Any
@@ -18,7 +18,8 @@ _DAY = 24 * 60
 
 @dataclass(frozen=True, kw_only=True)
 class Shift:
-    """Named working hours. An `end` before `start` is an overnight shift; None means the value of the settings.
+    """Named working hours. An `end` before `start` is an overnight shift, an equal one a shift of 24 hours; None means
+    the value of the settings. Without weekdays it is an off shift: every date is a day off.
 
     The texts from `breaks` on are rules (`shift_rules`); empty: none. Raises UsageError for invalid values.
     """
@@ -44,9 +45,7 @@ class Shift:
     alternatives: str = ""
 
     def __post_init__(self) -> None:
-        if self.start == self.end:
-            raise UsageError(f"shift {self.name!r}: end must differ from start")
-        if not self.weekdays or set(self.weekdays) - set(WEEKDAYS):
+        if set(self.weekdays) - set(WEEKDAYS):
             raise UsageError(f"shift {self.name!r}: weekdays must be some of {', '.join(WEEKDAYS)}")
         object.__setattr__(self, "weekdays", tuple(day for day in WEEKDAYS if day in self.weekdays))
         for what in BOUNDS:
@@ -69,8 +68,27 @@ class Shift:
         if core is not None and _after(self.start, core.start) >= _after(self.start, core.end):
             raise UsageError(f"shift {self.name!r}: core_time {core} is not within its hours")
         begins = self.workday_starts_at
-        if begins is not None and _within(begins, self.start, self.end):
+        if begins is not None and not self.is_off and _within(begins, self.start, self.end):
             raise UsageError(f"shift {self.name!r}: workday_starts_at {begins:%H:%M} lies within its hours")
+
+    @classmethod
+    def of(cls, name: str, fields: Mapping[str, Any]) -> Shift:
+        """Shift of the given fields, of which None is not given. Only an off shift may have no `start` and `end`."""
+        given = {field: value for field, value in fields.items() if value is not None}
+        if not given.get("weekdays", WEEKDAYS):
+            given = {"start": time(0), "end": time(0)} | given
+        if not {"start", "end"} <= set(given):
+            raise UsageError(f"shift {name!r}: a shift with working days needs a start and an end")
+        return cls(name=name, **given)
+
+    @property
+    def is_off(self) -> bool:
+        """Whether it works on no weekday."""
+        return not self.weekdays
+
+    @property
+    def hours(self) -> Hours:
+        return Hours(self.start, self.end, self.workday_starts_at, self.is_off)
 
     def rules(self, settings: WorkRules) -> WorkRules:
         """Rules for rows of this shift: `settings` with the hours and bounds of the shift."""
@@ -150,14 +168,33 @@ class Assignment:
     def span(self) -> str:
         return f"{self.valid_from or '…'} to {self.valid_to or '…'}"
 
-    def overlaps(self, other: Assignment) -> bool:
-        """Whether both assign a shift to the same target on the same work date."""
-        first, last = self.valid_from or date.min, self.valid_to or date.max
-        return (
-            self.target == other.target
-            and first <= (other.valid_to or date.max)
-            and (other.valid_from or date.min) <= last
-        )
+    @property
+    def first(self) -> date:
+        return self.valid_from or date.min
+
+    @property
+    def last(self) -> date:
+        return self.valid_to or date.max
+
+
+@dataclass(frozen=True, kw_only=True)
+class Season:
+    """Work dates on which the shift `use` applies wherever `shift` is assigned, such as Ramadan hours."""
+
+    shift: str
+    use: str
+    valid_from: date
+    valid_to: date
+    id: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.shift == self.use:
+            raise UsageError(f"shift {self.shift!r}: a season must use another shift")
+        if self.valid_to < self.valid_from:
+            raise UsageError(f"valid_to {self.valid_to} is before {self.valid_from}")
+
+    def __str__(self) -> str:
+        return f"{self.use!r} in place of {self.shift!r} from {self.valid_from} to {self.valid_to}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,10 +217,13 @@ class Hours:
     start: time
     end: time
     workday_starts_at: time | None = None  # None: derived from the hours
+    is_off: bool = False
 
     @property
     def ends_after_midnight(self) -> int:
         """End of the shift in minutes after the midnight that follows its work date; negative before it."""
+        if self.is_off:
+            return -1
         begins = self.workday_starts_at
         starts_next_day = begins is not None and self.start < begins
         return minutes(self.end) + _DAY * ((self.end <= self.start) + starts_next_day - 1)
@@ -193,21 +233,8 @@ def begins(before: Hours, on: Hours) -> int:
     """Begin of a work date in minutes after midnight, from the hours on the previous date and on the date itself."""
     if on.workday_starts_at is not None:
         return minutes(on.workday_starts_at)
-    end = before.ends_after_midnight
-    return min((end + minutes(on.start)) // 2, minutes(on.start)) if end >= 0 else 0
-
-
-def check_overlaps(assignments: Iterable[Assignment]) -> None:
-    """Raises UsageError if two assignments of one target overlap."""
-    by_target: dict[Target, list[Assignment]] = {}
-    for one in assignments:
-        for other in by_target.setdefault(one.target, []):
-            if one.overlaps(other):
-                raise UsageError(
-                    f"{one.target} has {other.shift!r} from {other.span} already: "
-                    f"{one.shift!r} from {one.span} overlaps it"
-                )
-        by_target[one.target].append(one)
+    end, start = before.ends_after_midnight, _DAY if on.is_off else minutes(on.start)
+    return min((end + start) // 2, start, _DAY - 1) if end >= 0 else 0
 
 
 def minutes(at: time) -> int:

@@ -121,7 +121,7 @@ class Store:
         return HolidayStore(self.database, self.clock)
 
     def apply_shifts(self, plan: ShiftPlan, *, prune: bool = False) -> PlanApplied:
-        """Apply a declared plan of shifts, assignments and holidays, in one transaction."""
+        """Apply a declared plan of shifts, assignments, seasons and holidays, in one transaction."""
         return apply_plan(self.database, self.clock, plan, prune=prune)
 
     @property

@@ -14,6 +14,8 @@ from zk_pipeline.web.attendance import (
     presence,
     punch_requests,
     reviews,
+    rotations,
+    seasons,
     shifts,
 )
 from zk_pipeline.web.devices import forms, pages, quarantine
@@ -36,6 +38,8 @@ _PAGES = (
     month_sheet,
     payroll,
     shifts,
+    rotations,
+    seasons,
     holidays,
     leaves,
 )

@@ -41,6 +41,8 @@ OF_MEANING = (
     "host ",
     "shift ",
     "no shift ",
+    "rotation ",
+    "assignment ",
     "no site ",
     "the user_id is empty",
     "holiday ",

@@ -16,6 +16,9 @@ from zk_pipeline_tests.store.store_fixtures import MONDAY, process, stale
 NIGHT = {"name": "night", "start": "22:00", "end": "06:00", "weekdays": ["mon", "tue"], "late_clock_in_hours": 0.5}
 
 
+MARCH = {"valid_from": "2026-03-02", "valid_to": "2026-03-09"}
+
+
 @pytest.fixture
 def boss(filled: Store, own: Served) -> Iterator[httpx.Client]:  # noqa: ARG001 (is served)
     with own.client() as client:
@@ -57,6 +60,49 @@ def test_hours_are_declared_assigned_and_taken_back_and_the_days_they_touch_are_
     assert boss.get("/api/holidays/").json() == []
 
 
+def test_a_rotation_is_expanded_again_without_a_change_and_replaced_on_request(
+    boss: httpx.Client, filled: Store
+) -> None:
+    for name in ("early", "late"):
+        assert boss.post("/api/shifts/", json=NIGHT | {"name": name}).status_code == 201
+    off = boss.post("/api/shifts/", json={"name": "off", "weekdays": []}).json()
+    assert (off["start"], off["weekdays"]) == ("00:00", [])
+    wanted = MARCH | {"pattern": "early*2 late*2 off*2", "user_id": "1001"}
+    tried = boss.post("/api/shift-assignments/rotate/", json=wanted | {"dry_run": True}).json()
+    assert ({one["id"] for one in tried["added"]}, filled.shifts.assignments()) == ({None}, [])
+    made = boss.post("/api/shift-assignments/rotate/", json=wanted).json()
+    assert [(one["shift"], one["valid_from"][-2:], one["valid_to"][-2:]) for one in made["added"]] == [
+        ("early", "02", "03"), ("late", "04", "05"), ("off", "06", "07"), ("early", "08", "09"),
+    ]  # fmt: skip
+    again = boss.post("/api/shift-assignments/rotate/", json=wanted).json()
+    assert again == {"added": [], "removed": [], "unchanged": 4}
+    shifted = wanted | {"start_at": 3}
+    refused = boss.post("/api/shift-assignments/rotate/", json=shifted)
+    assert (refused.status_code, "user '1001' has 'early' from" in refused.json()["detail"]) == (400, True)
+    replaced = boss.post("/api/shift-assignments/rotate/", json=shifted | {"replace": True}).json()
+    assert len(replaced["removed"]) == 4
+    assert [one.shift for one in filled.shifts.assignments()] == ["late", "off", "early", "late"]
+
+    one = {"shift": "early", "device": 1} | MARCH
+    wrong = boss.post("/api/shift-assignments/bulk/", json={"assignments": [one, one | {"shift": "never"}]})
+    assert (wrong.status_code, wrong.json()["detail"][:36]) == (400, "assignment 2: no shift 'never'; ther")
+    done = boss.post("/api/shift-assignments/bulk/", json={"assignments": [one]}).json()
+    assert (done["added"][0]["device_name"], done["unchanged"]) == ("North", 0)
+
+
+def test_a_season_is_listed_and_removed(boss: httpx.Client) -> None:
+    for name in ("office", "ramadan"):
+        assert boss.post("/api/shifts/", json=NIGHT | {"name": name}).status_code == 201
+    wanted = {"shift": "office", "use": "ramadan"} | MARCH
+    made = boss.post("/api/shift-seasons/", json=wanted)
+    assert (made.status_code, made.json()) == (201, {"id": 1} | wanted)
+    assert boss.get("/api/shift-seasons/").json() == [made.json()]
+    assert "has a season already: 'ramadan'" in boss.post("/api/shift-seasons/", json=wanted).json()["detail"]
+    assert "it first" in boss.delete("/api/shifts/ramadan/").json()["detail"]
+    assert boss.delete("/api/shift-seasons/1/").status_code == 204
+    assert boss.get("/api/shift-seasons/").json() == []
+
+
 def test_who_was_expected_and_did_not_come_is_listed_by_page(boss: httpx.Client, filled: Store) -> None:
     with filled.database.write("test") as connection:
         connection.execute("DELETE FROM raw_punches WHERE user_id = '1002' AND punched_at_local < '2026-03-09'")
@@ -75,8 +121,8 @@ def test_who_was_expected_and_did_not_come_is_listed_by_page(boss: httpx.Client,
     ("path", "body", "words"),
     [
         ("shifts", NIGHT | {"start": "9"}, "start: String should match"),
-        ("shifts", NIGHT | {"end": "22:00"}, "end must differ from start"),
-        ("shifts", NIGHT | {"weekdays": []}, "weekdays: "),
+        ("shifts", NIGHT | {"end": None}, "a shift with working days needs a start and an end"),
+        ("shifts", NIGHT | {"weekdays": ["never"]}, "weekdays: "),
         ("shifts", NIGHT | {"name": "a/b"}, "name: "),
         ("shifts", NIGHT | {"name": "\x00"}, "name: "),
         ("shifts", NIGHT | {"late_clock_in_hours": "1"}, "late_clock_in_hours: "),
@@ -85,6 +131,8 @@ def test_who_was_expected_and_did_not_come_is_listed_by_page(boss: httpx.Client,
         ("shift-assignments", {"shift": "none"}, "name one"),
         ("shift-assignments", {"shift": "none", "device": 900000}, "device: there is none with the id 900000"),
         ("shift-assignments", {"shift": "none", "user_id": "1", "valid_from": "2026-02-30"}, "valid_from: 2026-02-30"),
+        ("shift-seasons", {"shift": "none", "use": "other"} | MARCH, "no shift 'none'"),
+        ("shift-seasons", {"shift": "none", "use": "none"} | MARCH, "must use another shift"),
         ("holidays", {"date": "2026-13-01", "name": "x"}, "date: 2026-13-01 is not a valid date"),
         ("holidays", {"date": "2026-01-01", "name": "x", "site": "Mars"}, "no site 'Mars'"),
     ],
@@ -98,7 +146,8 @@ def test_what_is_wrong_with_hours_is_said(admin: httpx.Client, path: str, body: 
 def test_hours_that_there_are_not_are_not_found(admin: httpx.Client) -> None:
     for method, path in (
         ("GET", "shifts/none"), ("PUT", "shifts/none"), ("DELETE", "shifts/none"),
-        ("DELETE", "shift-assignments/77"), ("DELETE", "holidays/2026-01-01"), ("DELETE", "holidays/never"),
+        ("DELETE", "shift-assignments/77"), ("DELETE", "shift-seasons/77"),
+        ("DELETE", "holidays/2026-01-01"), ("DELETE", "holidays/never"),
     ):  # fmt: skip
         body = NIGHT | {"name": "none"} if method == "PUT" else None
         assert admin.request(method, f"/api/{path}/", json=body).status_code == 404, path
@@ -109,10 +158,19 @@ def test_hours_are_changed_by_admins_only(served: Served) -> None:
         for method, path in (
             ("POST", "shifts"), ("PUT", "shifts/x"), ("DELETE", "shifts/x"), ("POST", "shift-assignments"),
             ("DELETE", "shift-assignments/1"), ("POST", "holidays"), ("DELETE", "holidays/2026-01-01"),
-            ("POST", "clock-corrections"), ("DELETE", "clock-corrections/1"),
+            ("POST", "shift-assignments/bulk"), ("POST", "shift-assignments/rotate"), ("POST", "shift-seasons"),
+            ("DELETE", "shift-seasons/1"), ("POST", "clock-corrections"), ("DELETE", "clock-corrections/1"),
         ):  # fmt: skip
             assert operator.request(method, f"/api/{path}/").status_code == 403, path
     with served.client("read") as reader:
         assert reader.post("/api/quarantine/release/").status_code == 403
-        for path in ("shifts", "shift-assignments", "holidays", "absences", "clock-corrections", "quarantine"):
+        for path in (
+            "shifts",
+            "shift-assignments",
+            "shift-seasons",
+            "holidays",
+            "absences",
+            "clock-corrections",
+            "quarantine",
+        ):
             assert reader.get(f"/api/{path}/").status_code == 200, path

@@ -22,6 +22,7 @@ from zk_pipeline_tests.attendance.plain_company import (
     PlainGate,
     PlainHoliday,
     PlainPunch,
+    PlainSeason,
     PlainShift,
 )
 
@@ -67,6 +68,7 @@ def shifts(draw: st.DrawFn, name: str | None) -> PlainShift:
     start, end = draw(
         st.one_of(
             st.sampled_from([(time(9), time(18)), (time(22), time(6)), (time(14), time(22)), (time(0), time(8))]),
+            st.just((time(8), time(8))) if name else st.nothing(),  # 24 hours, which the settings cannot have
             st.tuples(hours(), hours()).filter(lambda pair: pair[0] != pair[1]),
         )
     )
@@ -75,7 +77,7 @@ def shifts(draw: st.DrawFn, name: str | None) -> PlainShift:
         begins = start  # within the hours it is refused
     bound = st.sampled_from([0, 15, 30, 60, 120, 180, 24 * 60]).map(lambda minutes: timedelta(minutes=minutes))
     weekdays = (
-        draw(st.sampled_from([(0, 1, 2, 3, 4, 5, 6), (0, 1, 2, 3, 4), (5, 6), (6,)])) if name else tuple(range(7))
+        draw(st.sampled_from([(0, 1, 2, 3, 4, 5, 6), (0, 1, 2, 3, 4), (5, 6), (6,), ()])) if name else tuple(range(7))
     )
     bounds = draw(st.tuples(bound, bound, bound, bound))
     if name is None:  # the settings have no thresholds
@@ -140,6 +142,16 @@ def _assignments(
                 yield PlainAssignment(shift, first=first, last=last, **target)
 
 
+def _seasons(chance: random.Random, known: list[PlainShift], middle: date) -> Iterator[PlainSeason]:
+    """Up to two consecutive seasons of each shift."""
+    for shift in known:
+        cuts = sorted(chance.sample(DATES, chance.choice([0, 0, 2, 4])))
+        for first, last in zip(cuts[::2], cuts[1::2], strict=True):
+            use = chance.choice([one for one in known if one != shift])
+            dates = (middle + timedelta(days=first), middle + timedelta(days=last))
+            yield PlainSeason(str(shift.name), use, *dates)
+
+
 @st.composite
 def companies(draw: st.DrawFn, *, users: int, with_shifts: bool = True) -> Worked:
     """A company with that many users, around the date of a clock change at its first site."""
@@ -170,7 +182,8 @@ def companies(draw: st.DrawFn, *, users: int, with_shifts: bool = True) -> Worke
             for day, site in draw(st.sets(st.tuples(st.sampled_from(DATES), st.sampled_from([None, "HQ"])), max_size=3))
         ]
         assignments = tuple(_assignments(chance, known, names, gates, middle))
-        company = replace(company, assignments=assignments, holidays=tuple(holidays))
+        seasons = tuple(_seasons(chance, known, middle))
+        company = replace(company, assignments=assignments, holidays=tuple(holidays), seasons=seasons)
     if draw(st.booleans()):
         changed = sorted(draw(st.sets(st.sampled_from(DATES), min_size=1, max_size=2)))
         company = replace(company, former=tuple((middle + timedelta(days=day), draw(shifts(None))) for day in changed))
@@ -221,7 +234,9 @@ def changes(draw: st.DrawFn, company: PlainCompany, middle: date) -> PlainCompan
     assignments = list(company.assignments)
     known = sorted({one.shift for one in assignments}, key=lambda one: str(one.name))
     what = draw(
-        st.sampled_from(["nothing", "a shift", "weekdays", "none", "fewer", "others", "a span", "one", "holidays"])
+        st.sampled_from(
+            ["nothing", "a shift", "weekdays", "none", "fewer", "others", "a span", "one", "holidays", "seasons"]
+        )
     )
     if what in ("a shift", "weekdays") and known:
         old = chance.choice(known)
@@ -229,6 +244,8 @@ def changes(draw: st.DrawFn, company: PlainCompany, middle: date) -> PlainCompan
         new = replace(old, weekdays=new.weekdays) if what == "weekdays" else new
         new = replace(new, alternatives=old.alternatives)
         assignments = [replace(one, shift=_replaced(one.shift, old, new)) for one in assignments]
+        seasons = tuple(replace(one, use=_replaced(one.use, old, new)) for one in company.seasons)
+        company = replace(company, seasons=seasons)
     elif what == "fewer":
         assignments = [one for one in assignments if chance.random() < 0.7]
     elif what == "none":
@@ -247,6 +264,8 @@ def changes(draw: st.DrawFn, company: PlainCompany, middle: date) -> PlainCompan
         assignments.remove(one)
         if one.first == date.min:
             assignments.append(replace(one, first=min(one.last, middle + timedelta(days=chance.choice(DATES)))))
+    if what == "seasons" and len(known) > 1:
+        company = replace(company, seasons=tuple(_seasons(chance, known, middle)))
     holidays = company.holidays
     if what == "holidays":
         days = draw(st.sets(st.tuples(st.sampled_from(DATES), st.sampled_from([None, "HQ"])), max_size=3))

@@ -15,9 +15,10 @@ from zk_pipeline_tests.attendance.golden_days import ByHand, Case, Log, ShiftFil
 
 
 def is_told_at_once(case: Case) -> bool:
-    """Whether a case can be merged: no processing between its steps, one time, no holiday of all sites."""
+    """Whether a case can be merged: no processing between its steps, one time, no holiday of all sites, no rotation."""
     return all(
-        isinstance(step, Terminal | Log | ByHand) or (isinstance(step, ShiftFile) and _is_of_its_sites(step.text))
+        isinstance(step, Terminal | Log | ByHand)
+        or (isinstance(step, ShiftFile) and _is_of_its_sites(step.text) and "rotation:" not in step.text)
         for step in case.steps
     )
 
@@ -69,7 +70,7 @@ def _named(case: Case) -> Iterator[Step]:
 
 
 def _rows(rows: list[dict[str, Any]], own: str) -> list[dict[str, Any]]:
-    names = {"shift", "user", "site", "device", "alternatives"}
+    names = {"shift", "use", "user", "site", "device", "alternatives"}
     return [
         {
             key: own + value if key in names or (key == "name" and "date" not in row) else value

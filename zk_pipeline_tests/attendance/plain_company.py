@@ -66,6 +66,16 @@ class PlainAssignment:
 
 
 @dataclass(frozen=True)
+class PlainSeason:
+    """From `first` to `last`, `use` applies wherever the shift with the name `shift` is assigned."""
+
+    shift: str
+    use: PlainShift
+    first: date
+    last: date
+
+
+@dataclass(frozen=True)
 class PlainHoliday:
     day: date
     name: str
@@ -108,6 +118,7 @@ class PlainCompany:
     debounce: timedelta = timedelta(seconds=60)
     assignments: tuple[PlainAssignment, ...] = ()
     holidays: tuple[PlainHoliday, ...] = ()
+    seasons: tuple[PlainSeason, ...] = ()
     # Hours of the settings before a date, which is when they were changed: the earliest first.
     former: tuple[tuple[date, PlainShift], ...] = ()
 
@@ -165,8 +176,15 @@ def shift_of(company: PlainCompany, site: str, user: str, device: str, day: date
     for target in ((user, site, None), (user, None, None), (None, None, device), (None, site, None)):
         for one in company.by_target.get(target, ()):
             if one.first <= day <= one.last:
-                return one.shift
+                return in_season(company, one.shift, day)
     return company.settings
+
+
+def in_season(company: PlainCompany, shift: PlainShift, day: date) -> PlainShift:
+    for season in company.seasons:
+        if season.shift == shift.name and season.first <= day <= season.last:
+            return season.use
+    return shift
 
 
 def begins(company: PlainCompany, site: str, user: str, device: str, day: date) -> time:
@@ -175,6 +193,8 @@ def begins(company: PlainCompany, site: str, user: str, device: str, day: date) 
     if on.workday_starts_at is not None:
         return on.workday_starts_at
     before = shift_of(company, site, user, device, day - ONE_DAY)
+    if not before.weekdays:  # off: nothing can last until today
+        return time(0)
     nominal = datetime.combine(date(2001, 1, 1), time())  # stands for day - 1
     ended = datetime.combine(nominal, before.end)
     if before.end <= before.start:
@@ -182,10 +202,12 @@ def begins(company: PlainCompany, site: str, user: str, device: str, day: date) 
     if before.workday_starts_at is not None and before.start < before.workday_starts_at:
         ended += ONE_DAY
     midnight, started = nominal + ONE_DAY, datetime.combine(nominal + ONE_DAY, on.start)
+    if not on.weekdays:  # off: there is time until the midnight at its end
+        started = midnight + ONE_DAY
     if ended < midnight:
         return time(0)
     if ended >= started:
-        return on.start
+        return on.start if on.weekdays else time(23, 59)
     middle = ended + (started - ended) / 2
     return middle.time().replace(second=0, microsecond=0)
 
@@ -261,14 +283,14 @@ def _day(
         codes=tuple(codes),
         reason="; ".join(reasons),
         shift=shift.name,
-        shift_start=shift.start if shift.name else None,
-        shift_end=shift.end if shift.name else None,
+        shift_start=shift.start if shift.name and shift.weekdays else None,
+        shift_end=shift.end if shift.name and shift.weekdays else None,
         day_off=day_off,
         worked_minutes_source=pay.source if pay else None,
         late_minutes=late,
         early_leave_minutes=early,
         status=_status(shift, day_off, minutes),
-        judged_by=f"{shift.start:%H:%M}-{shift.end:%H:%M} "
+        judged_by=(f"{shift.start:%H:%M}-{shift.end:%H:%M} " if shift.weekdays else "off ")
         + ("(settings)" if shift.name is None else f"(shift {shift.name})"),
         break_minutes=pay.breaks if pay else None,
         break_source=pay.break_source if pay else None,

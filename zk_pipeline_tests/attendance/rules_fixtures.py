@@ -84,8 +84,8 @@ def rules_of(company: PlainCompany, hours: PlainShift | None = None) -> WorkRule
 
 
 def shifts_of(company: PlainCompany) -> dict[str, Shift]:
-    assigned = {one.shift for one in company.assignments}
-    return {str(one.name): shift_from(one) for shift in assigned for one in (*shift.alternatives, shift)}
+    used = {*(one.shift for one in company.assignments), *(one.use for one in company.seasons)}
+    return {str(one.name): shift_from(one) for shift in used for one in (*shift.alternatives, shift)}
 
 
 def shift_from(one: PlainShift) -> Shift:

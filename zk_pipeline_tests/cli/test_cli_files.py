@@ -35,6 +35,14 @@ WRONG: dict[str, tuple[str | bytes, str]] = {
     "a tag": ("assignments:\n- {shift: a, user: !!int 1}", "line 2: the tag tag:yaml.org,2002:int is not supported"),
     "no date": ("assignments:\n- shift: a\n  user: 1\n  valid_from: 2026-02-30", "line 4, assignments entry 1: valid_"),
     "seconds as a date": ("holidays:\n- {date: 86400, name: x}", "line 2, holidays entry 1: date: '86400' is"),
+    "a shift and a rotation": ("assignments:\n- {shift: a, rotation: a*2, user: 1}", "needs either `shift` or `rot"),
+    "a start without rotation": ("assignments:\n- {shift: a, start_at: 2, user: 1}", "`start_at` belongs to a `rotat"),
+    "an endless rotation": ("assignments:\n- {rotation: a*2, user: 1, valid_from: 2026-01-01}", "and `valid_to`"),
+    "no hours": ("shifts:\n- {name: a, start: 6:00}", "line 2, shifts entry 1: shift 'a': a shift with working days"),
+    "no country": ("shifts:\n- {name: a, start: 6:00, end: 9:00, weekdays: country:XX}", "weekdays: 'XX' is not the"),
+    "a season of its own": (
+        "seasons:\n- {shift: a, use: a, valid_from: 2026-01-01, valid_to: 2026-01-02}", "must use another shift"
+    ),
     "a number of another base": ("shifts:\n- {name: a, start: 6:00, end: 9:00, late_clock_in_hours: 010}", "'010' is"),
     "another section": ("shifts: []\nshift: []", "line 2: 'shift' is unknown: the file must consist of the"),
     "no text": (b"shifts: []\n# \xe9", "line 2: cannot be read as YAML: it is not UTF-8 text"),
@@ -85,3 +93,66 @@ def test_an_import_of_holidays_reports_skipped_events_and_exits_with_1_for_unrea
     assert len(home_store.holidays.all()) == 1
     file.write_text("<html>404</html>")
     assert zk("holiday", "import", str(file)).is_refusal()
+
+
+PLAN = """
+shifts:
+  - {name: early, start: 6:00, end: 14:00}
+  - {name: short, start: 6:00, end: 12:00}
+  - {name: off, weekdays: none}
+assignments:
+  - {rotation: early*5 off*2, user: 1001, valid_from: 2026-01-05, valid_to: 2026-01-18, start_at: 3}
+seasons:
+  - {shift: early, use: short, valid_from: 2026-01-06, valid_to: 2026-01-07}
+"""
+
+
+def test_rotations_and_seasons_of_a_file_are_applied_once(zk: CommandLine, home_store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "shifts.yaml"
+    file.write_text(PLAN)
+    applied = zk("shift", "apply", str(file), "--json").json
+    assert "season 'short' in place of 'early' from 2026-01-06 to 2026-01-07" in applied["added"]
+    assert [(one.shift, one.span) for one in home_store.shifts.assignments()] == [
+        ("early", "2026-01-05 to 2026-01-07"),
+        ("off", "2026-01-08 to 2026-01-09"),
+        ("early", "2026-01-10 to 2026-01-14"),
+        ("off", "2026-01-15 to 2026-01-16"),
+        ("early", "2026-01-17 to 2026-01-18"),
+    ]
+    assert zk("shift", "apply", str(file)).out == "unchanged: 9\n"
+    file.write_text(PLAN.replace("2026-01-07}", "2026-01-09}"))
+    changed = zk("shift", "apply", str(file), "--json").json
+    assert (len(changed["added"]), len(changed["removed"]), changed["unchanged"]) == (1, 1, 8)
+    file.write_text("shifts: [{name: early, start: 6:00, end: 14:00}]\n")
+    assert zk("shift", "apply", str(file), "--prune").code == 0
+    assert (home_store.shifts.seasons(), [one.name for one in home_store.shifts.all()]) == ([], ["early"])
+
+
+def test_a_rotation_is_shown_stored_repeated_and_replaced(zk: CommandLine, home_store: Store, tmp_path: Path) -> None:
+    assert zk("shift", "add", "early", "--start", "06:00", "--end", "14:00", "--days", "country:SA").code == 0
+    assert zk("shift", "add", "off", "--days", "none").code == 0
+    refused = zk("shift", "update", "off", "--days", "mon-fri")
+    assert (refused.code, "needs a start and an end" in refused.err) == (2, True)
+    assert home_store.shifts.get("early").weekdays == ("mon", "tue", "wed", "thu", "sun")
+    rotate = ["shift", "rotate", "--pattern", "early*4 off*2", "--user", "1001", "--from", "2026-01-01"]
+    tried = zk(*rotate, "--to", "2026-01-12", "--dry-run")
+    assert (tried.code, tried.out.splitlines()[-1]) == (
+        0,
+        "dry run, nothing is stored; added: 4, removed: 0, unchanged: 0",
+    )
+    assert home_store.shifts.assignments() == []
+    assert len(zk(*rotate, "--to", "2026-01-12", "--json").json["added"]) == 4
+    assert zk(*rotate, "--to", "2026-01-12").out == "added: 0, removed: 0, unchanged: 4\n"
+    table = tmp_path / "leave.csv"
+    table.write_text("shift,user_id,from,to\noff,1001,2026-01-02,2026-01-03\n")
+    assert zk("shift", "assign-file", str(table)).code == 2
+    assert (
+        zk("shift", "assign-file", str(table), "--replace").out.splitlines()[-1] == "added: 3, removed: 1, unchanged: 0"
+    )
+    assert zk("shift", "assign-file", str(table), "--replace").out == "added: 0, removed: 0, unchanged: 1\n"
+    season = ["shift", "season", "add", "early", "--use", "off", "--from", "2026-01-01", "--to", "2026-01-01"]
+    assert zk(*season).out == "season 1: 'off' in place of 'early' from 2026-01-01 to 2026-01-01\n"
+    assert zk(*season).is_refusal()
+    assert [one["use"] for one in zk("shift", "list", "--json").json["seasons"]] == ["off"]
+    assert zk("shift", "season", "remove", "1").code == 0
+    assert "no seasons" in zk("shift", "season", "list").out

@@ -7,11 +7,13 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import time
 from pathlib import Path
 
 import click
 import pytest
 
+from zk_pipeline.attendance.shifts import Shift
 from zk_pipeline.cli.main import ALIASES, COMMANDS, cli
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store
@@ -24,17 +26,16 @@ APART = {"watchdog", "test-alerts"}  # need a daemon or a channel: tested in tes
 ENDLESS = {"demo", "up", "simulate", "live", "api", "worker"}
 
 
-def commands() -> Iterator[tuple[str, ...]]:
-    for name in COMMANDS:
-        command = cli.get_command(click.Context(cli), name)
-        yield (name,)
+def leaves(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
         if isinstance(command, click.Group):
-            yield from ((name, sub) for sub in command.list_commands(click.Context(command)))
+            yield from leaves(command, *path, name)
+        elif path or name in COMMANDS:
+            yield (*path, name)
 
 
-EVERY = list(commands())
-GROUPS = {"device", "shift", "holiday", "leave", "punch", "quarantine", "api-token", "period", "payroll"}
-LEAVES = [path for path in EVERY if len(path) > 1 or path[0] not in GROUPS]
+LEAVES = list(leaves(cli))
 
 
 def example_of(zk: CommandLine, *path: str) -> list[str]:
@@ -52,11 +53,21 @@ def main_office(fleet: Fleet, home_store: Store, tmp_path: Path, monkeypatch: py
     switch_on(fleet, home_store, gate("Main Office", *present(MONDAY)), gate("Back Gate"))
     (tmp_path / "shifts.yaml").write_text('shifts:\n  - {name: night, start: "22:00", end: "06:00"}\n')
     (tmp_path / "punches.csv").write_text(f"user_id,site,at,state,reason\n1001,Head office,{MONDAY} 08:30,in,power\n")
+    (tmp_path / "assignments.csv").write_text("user_id,shift,from\n1001,night,2026-01-01\n")
     event = f"BEGIN:VEVENT\nDTSTART;VALUE=DATE:{MONDAY:%Y%m%d}\nSUMMARY:Feast\nEND:VEVENT\n"
     (tmp_path / "holidays.ics").write_text(event)
     (tmp_path / "leave.csv").write_text(f"user_id,first_date,kind\n1001,{MONDAY},sick leave\n")
     (tmp_path / "devices.yaml").write_text("devices:\n  - {name: Main Office, ip: 192.0.2.10}\n")
     monkeypatch.chdir(tmp_path)
+
+
+# Commands whose example needs that of another one before.
+BEFORE = {
+    ("punch", "approve"): ("punch", "request"),
+    ("punch", "reject"): ("punch", "request"),
+    ("leave", "remove"): ("leave", "add"),
+    ("shift", "season", "remove"): ("shift", "season", "add"),
+}
 
 
 @pytest.mark.usefixtures("crm", "main_office")
@@ -71,16 +82,15 @@ def test_the_example_of_a_command_works(zk: CommandLine, home_store: Store, path
     if path[0] in {"punch", "leave"}:
         ingest(home_store, "Main Office", users=[("1001", 1, "Ada", 0, 0)])
     if path[0] == "shift" and path[1] != "add":
-        assert zk("shift", "add", "night", "--start", "22:00", "--end", "06:00").code == 0
+        for name in ("early", "late", "night", "off", "office", "ramadan"):
+            home_store.shifts.add(Shift(name=name, start=time(22), end=time(6)))
     if path == ("shift", "unassign"):
         for site in ("Head office", "Main Office"):
             home_store.devices.update("Main Office", site=site)
             assert zk("shift", "assign", "night", "--site", site).code == 0
         assert zk("shift", "assign", "night", "--user", "1001").code == 0
-    if path in {("punch", "approve"), ("punch", "reject")}:
-        assert zk(*example_of(zk, "punch", "request")).code == 0
-    if path == ("leave", "remove"):
-        assert zk(*example_of(zk, "leave", "add")).code == 0
+    if path in BEFORE:
+        assert zk(*example_of(zk, *BEFORE[path])).code == 0
     if path == ("holiday", "remove"):
         assert zk("holiday", "add", str(MONDAY), "Labour Day").code == 0
     if path[0] in {"period", "payroll"}:

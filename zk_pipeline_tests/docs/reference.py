@@ -59,16 +59,17 @@ class Table:
 
 def commands(_: Settings) -> Iterator[tuple[str, str]]:
     """Each command and the first sentence of its help."""
-    for name in COMMANDS:
-        command = cli.get_command(click.Context(cli), name)
+    return _commands(cli, COMMANDS)
+
+
+def _commands(group: click.Group, names: Iterable[str], path: str = "") -> Iterator[tuple[str, str]]:
+    for name in names:
+        command = group.get_command(click.Context(group), name)
         assert command is not None
         if isinstance(command, click.Group):
-            for sub in command.list_commands(click.Context(command)):
-                found = command.get_command(click.Context(command), sub)
-                assert found is not None
-                yield f"`{name} {sub}`", found.get_short_help_str(limit=300)
+            yield from _commands(command, command.list_commands(click.Context(command)), f"{path}{name} ")
         else:
-            yield f"`{name}`", command.get_short_help_str(limit=300)
+            yield f"`{path}{name}`", command.get_short_help_str(limit=300)
 
 
 def endpoints(settings: Settings) -> Iterator[tuple[str, str, str]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from zk_pipeline.attendance.shifts import Assignment, Holiday, Target
+from zk_pipeline.attendance.shifts import Assignment, Holiday, Season, Target
 from zk_pipeline.config.settings import Settings, load_settings
 from zk_pipeline.operations.process import Processed, process_dates, stale_dates, work_rules
 from zk_pipeline.simulator.terminal.definition import serial_number_of
@@ -70,8 +70,10 @@ def establish(store: Store, worked: Worked) -> None:
 
 def plan_of(company: PlainCompany) -> ShiftPlan:
     """What `shift apply` makes of a file that declares the company's."""
-    assigned = dict.fromkeys(one.shift for one in company.assignments)
-    shifts = dict.fromkeys(one for shift in assigned for one in (shift, *shift.alternatives))
+    names = {one.shift.name for one in company.assignments}
+    seasons = [one for one in company.seasons if one.shift in names]
+    used = dict.fromkeys([*(one.shift for one in company.assignments), *(one.use for one in seasons)])
+    shifts = dict.fromkeys(one for shift in used for one in (shift, *shift.alternatives))
     return ShiftPlan(
         shifts=tuple(shift_from(one) for one in shifts),
         assignments=tuple(
@@ -82,6 +84,9 @@ def plan_of(company: PlainCompany) -> ShiftPlan:
                 valid_to=None if one.last == date.max else one.last,
             )
             for one in company.assignments
+        ),
+        seasons=tuple(
+            Season(shift=one.shift, use=str(one.use.name), valid_from=one.first, valid_to=one.last) for one in seasons
         ),
         holidays=tuple(Holiday(day=one.day, name=one.name, site=one.site) for one in company.holidays),
     )

@@ -43,7 +43,7 @@ def made_from(worked: Worked, company: PlainCompany) -> dict[Any, Any]:
     for (site, user, day), held in by_day(company, worked.punches).items():
         who = (site, user, held[0].gate.name)
         shift = shift_of(company, *who, day)
-        judged = (replace(shift, weekdays=()), day.weekday() in shift.weekdays)
+        judged = (replace(shift, weekdays=()), day.weekday() in shift.weekdays, bool(shift.weekdays))
         borders = (begins(company, *who, day), begins(company, *who, day + ONE_DAY))
         own = judged if shift.name else None  # other hours of the settings alone are no reason to make days again
         found[site, user, day] = (held, own, borders, holiday_of(company, site, day))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from zk_pipeline.attendance.shifts import Holiday
+from zk_pipeline.attendance.shifts import Holiday, Shift
 from zk_pipeline.devices.models import Device
 from zk_pipeline.simulator.terminal.definition import TerminalDefinition
 from zk_pipeline.simulator.terminal.records import TerminalUser, punches_frame
@@ -130,7 +130,9 @@ def test_the_scope_read_has_no_other_buttons_and_gets_403(web: Web, open_page: O
             "/devices/new": "admin", f"/devices/{one.id}/edit": "admin", f"/devices/{one.id}/enabled": "admin",
             f"/devices/{one.id}/replaced": "admin", f"/devices/{one.id}/remove": "admin", "/shifts/new": "admin",
             "/shifts/edit?name=a": "admin", "/shifts/remove": "admin", "/shifts/assign": "admin",
-            "/shifts/unassign": "admin", "/holidays": "admin", "/holidays/remove": "admin", "/holidays/import": "admin",
+            "/shifts/unassign": "admin", "/shifts/rotations": "admin", "/shifts/import": "admin",
+            "/shifts/seasons": "admin", "/shifts/seasons/remove": "admin",
+            "/holidays": "admin", "/holidays/remove": "admin", "/holidays/import": "admin",
             "/payroll": "admin", "/payroll/close": "admin", "/payroll/reopen": "admin",
         }  # fmt: skip
         for path, scope in posts.items():
@@ -148,6 +150,7 @@ def test_a_form_of_another_page_is_refused(web: Web) -> None:
         for token in ({"csrf_token": ""}, {"csrf_token": "guess"}):
             assert admin.post(f"/devices/{one.id}/remove", data=token).status_code == 403
             assert admin.post("/holidays/import", data=token, files=file).status_code == 403
+            assert admin.post("/shifts/import", data=token, files=file).status_code == 403
         good = {"csrf_token": csrf_of(admin)}
         elsewhere = {"Origin": "http://evil.example"}
         assert admin.post(f"/devices/{one.id}/remove", data=good, headers=elsewhere).status_code == 403
@@ -233,6 +236,47 @@ def test_a_shift_is_added_assigned_changed_and_removed(web: Web, open_page: Open
     page.get_by_text("No shifts: all users").wait_for()
     assert web.store.shifts.all() == []
     web.store.devices.remove("Gate")
+
+
+def test_rotations_files_and_seasons_are_assigned_and_removed(web: Web, open_page: Open, tmp_path: Path) -> None:
+    page = open_page("/shifts/new").page
+    page.get_by_label("Name").fill("off")
+    for day in ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"):
+        page.get_by_label(day).uncheck()
+    press(page, "Add")
+    page.get_by_role("status").wait_for()
+    assert web.store.shifts.get("off").is_off
+    web.store.shifts.add(Shift(name="duty", start=time(8), end=time(8)))
+    page.get_by_role("link", name="Rotations and files").click()
+    page.get_by_label("Pattern").fill("duty off*3")
+    page.get_by_label("User id").fill("1001")
+    page.get_by_label("First work date").fill("2026-03-02")
+    page.get_by_label("Last work date").fill("2026-03-09")
+    press(page, "Assign")
+    page.get_by_role("status").filter(has_text="4 added, 0 removed, 0 unchanged").wait_for()
+    file = tmp_path / "assignments.csv"
+    file.write_text("user_id;shift;from;to\n1001;off;2026-03-02;2026-03-03\n")
+    page.get_by_label("File", exact=True).set_input_files(file)
+    press(page, "Import")
+    page.get_by_role("alert").filter(has_text="line 2: user '1001'").wait_for()
+    page.get_by_label("File", exact=True).set_input_files(file)
+    page.get_by_label("Replace other assignments on the dates in the file").check()
+    press(page, "Import")
+    page.get_by_role("status").filter(has_text="2 added, 2 removed").wait_for()
+    page.goto(f"{web.url}/shifts/seasons")
+    page.get_by_label("Shift", exact=True).select_option("duty")
+    page.get_by_label("In its place").select_option("off")
+    page.get_by_label("First work date").fill("2026-03-02")
+    page.get_by_label("Last work date").fill("2026-03-09")
+    press(page, "Add")
+    page.get_by_role("status").wait_for()
+    page.get_by_role("button", name="Remove duty, 2026-03-02").click()
+    page.get_by_text("No seasons.").wait_for()
+    for one in web.store.shifts.assignments():
+        assert one.id is not None
+        web.store.shifts.unassign(one.id)
+    for name in ("duty", "off"):
+        web.store.shifts.remove(name)
 
 
 def test_holidays_are_added_imported_from_a_file_and_removed(web: Web, open_page: Open, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from zk_pipeline.attendance.shifts import Assignment, Holiday, Shift, Target
+from zk_pipeline.attendance.shifts import Assignment, Holiday, Season, Shift, Target
 from zk_pipeline.store.quality.alerts import Decision, Problem
 from zk_pipeline.web.routers import ROUTERS
 from zk_pipeline_tests.store.store_fixtures import device, ingest, process
@@ -43,6 +43,8 @@ def furnished(web: Web) -> Web:
     ingest(store, "Back gate", ("1001", f"{yesterday} 18:04"))
     process(store, yesterday)
     store.shifts.add(Shift(name="night", start=time(22), end=time(6)))
+    store.shifts.add(Shift.of("off", {"weekdays": ()}))
+    store.shifts.add_season(Season(shift="night", use="off", valid_from=today, valid_to=today))
     store.shifts.assign(Assignment(shift="night", target=Target(site="Warehouse"), valid_from=today))
     store.holidays.put(
         [Holiday(day=today, name="Founders' day"), Holiday(day=yesterday, name="Feast", site="Warehouse")]

@@ -115,7 +115,7 @@ def _summary(one: Revision) -> dict[str, object]:
         "break (minutes)": one.break_minutes and f"{one.break_minutes} ({one.break_source})",
         "overtime (minutes)": one.overtime_minutes and f"{one.overtime_minutes} ({one.overtime_class})",
         "night (minutes)": one.night_minutes or None,
-        "hours": hours,
+        "hours": f"{hours}, {one.season}" if one.season else hours,
         "day off": one.day_off,
         "late (minutes)": one.late_minutes,
         "left early (minutes)": one.early_leave_minutes,

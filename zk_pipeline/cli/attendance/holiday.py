@@ -35,11 +35,11 @@ def add(day: date, name: str, site: str | None) -> None:
 
 @holiday.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--site", help="Only at this site.  [default: all sites, or the column `site` of a CSV]")
+@click.option("--site", help="Only at this site.  [default: all sites, or the column `site` of a table]")
 @as_json
 def import_(file: Path, site: str | None, as_json: bool) -> int:
-    """Import the holidays of a calendar (.ics: whole-day events) or of a table (.csv: date,name[,site]). A repeated
-    import applies only differences, including events that were moved or cancelled in the calendar.
+    """Import the holidays of a calendar (.ics: whole-day events) or of a table (.csv, .xlsx: date,name[,site]). A
+    repeated import applies only differences, including events that were moved or cancelled in the calendar.
 
     Unreadable events are reported with their line and skipped; the others are imported, and the exit code is 1.
     Appointments at a time of day are also reported and skipped, without an error.

@@ -100,8 +100,8 @@ def list_(only_open: bool, as_json: bool) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @as_json
 def apply(file: Path, as_json: bool) -> None:
-    """Add the punches of a table (.csv: user_id,site,at,state,reason), such as after an outage: all or none. They are
-    approved at once.
+    """Add the punches of a table (.csv, .xlsx: user_id,site,at,state,reason), such as after an outage: all or none.
+    They are approved at once.
 
     \b
     Example:  zk-pipeline punch apply punches.csv

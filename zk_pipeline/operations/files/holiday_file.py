@@ -1,17 +1,16 @@
-"""Holiday import from a calendar (.ics) or a table (.csv). A table is imported completely or not at all; of a calendar,
-unreadable events are skipped.
+"""Holiday import from a calendar (.ics) or a table (.csv, .xlsx). A table is imported completely or not at all; of a
+calendar, unreadable events are skipped.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path, PurePath
 
 from zk_pipeline.attendance.shifts import Holiday
 from zk_pipeline.errors import UsageError
+from zk_pipeline.operations.files.table_reader import parse_date, read_content, read_table
 from zk_pipeline.store.shifts.holiday_sources import HolidaysImported, Skipped
 from zk_pipeline.store.store import Store
 
@@ -31,12 +30,8 @@ class HolidayImport(HolidaysImported):
 
 
 def import_holiday_file(store: Store, path: Path, site: str | None, *, history_start: date) -> HolidayImport:
-    """Import the holidays of a .ics or .csv file. Raises UsageError naming file and line, without any change."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error}") from error
-    return import_holidays(store, path, content, site, history_start=history_start)
+    """Import the holidays of a .ics, .csv or .xlsx file. Raises UsageError naming file and line, without any change."""
+    return import_holidays(store, path, read_content(path), site, history_start=history_start)
 
 
 def import_holidays(
@@ -47,11 +42,11 @@ def import_holidays(
     Recurring events are imported from `history_start` to the end of the fifth year from now.
     """
     kind = path.suffix.lower()
-    if kind == ".csv":
+    if kind in (".csv", ".xlsx"):
         done = store.holidays.put(_table(path, content, site))
         return HolidayImport(done.added, done.changed, done.unchanged)
     if kind != ".ics":
-        raise UsageError(f"{path}: must be a calendar (.ics) or a table (.csv)")
+        raise UsageError(f"{path}: must be a calendar (.ics) or a table (.csv, .xlsx)")
     from zk_pipeline.operations.files.holiday_calendar import read_calendar  # noqa: PLC0415 (icalendar, slow to import)
 
     window = (history_start, date(store.clock().year + _YEARS_AHEAD, 12, 31))
@@ -61,15 +56,16 @@ def import_holidays(
 
 
 def _table(path: PurePath, content: bytes, site: str | None) -> list[Holiday]:
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise UsageError(f"{path}, line {line}: cannot be read: it is not text in UTF-8") from None
+    table = read_table(path, content, ("date", "name"), ("site",), ignore_others=True)
     found: dict[tuple[date, str | None], Holiday] = {}
-    for line, day, name, own_site in _rows(path, text):
+    for line, problem in table.problems.items():
+        raise UsageError(f"{path}, line {line}: {problem}")
+    for line, row in table.rows.items():
         try:
-            one = Holiday(day=day, name=name, site=site or own_site)
+            day = parse_date(row["date"])
+            if day is None:
+                raise UsageError("the date is missing")
+            one = Holiday(day=day, name=row["name"], site=site or row["site"] or None)
         except UsageError as error:
             raise UsageError(f"{path}, line {line}: {error}") from None
         known = found.setdefault((one.day, one.site), one)
@@ -78,15 +74,3 @@ def _table(path: PurePath, content: bytes, site: str | None) -> list[Holiday]:
     if not found:
         raise UsageError(f"{path}: the table has no holiday")
     return list(found.values())
-
-
-def _rows(path: PurePath, text: str) -> Iterator[tuple[int, date, str, str | None]]:
-    rows = csv.DictReader(text.splitlines(), delimiter=";" if ";" in text.partition("\n")[0] else ",")
-    if not {"date", "name"} <= set(rows.fieldnames or ()):
-        raise UsageError(f"{path}, line 1: the columns must be date,name and optionally site")
-    for row in rows:
-        try:
-            day = datetime.strptime((row["date"] or "").strip(), "%Y-%m-%d").date()  # noqa: DTZ007 (a date)
-        except ValueError:
-            raise UsageError(f"{path}, line {rows.line_num}: {row['date']!r} is no date such as 2026-05-01") from None
-        yield rows.line_num, day, (row["name"] or "").strip(), (row.get("site") or "").strip() or None

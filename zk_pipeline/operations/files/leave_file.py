@@ -4,24 +4,20 @@ calendar, unreadable events are skipped.
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
-from itertools import zip_longest
+from datetime import date, timedelta
 from pathlib import Path, PurePath
 
 from zk_pipeline.errors import RowsRefused, UsageError
+from zk_pipeline.operations.files.table_reader import parse_date, read_content, read_table
 from zk_pipeline.store.shifts.holiday_sources import CalendarEvent, HolidayCalendar, Skipped
 from zk_pipeline.store.shifts.leaves import Leave, LeaveFile, LeavesImported, NewLeave
 from zk_pipeline.store.store import Store
 
 REQUIRED = ("user_id", "first_date", "kind")
 OPTIONAL = ("last_date", "site", "day_part", "note")
-_MAX_UNPACKED_BYTES = 50_000_000  # of an Excel file
 _SUMMARY = re.compile(r"([^:]+):\s*(\S.*)")
 _DAY = timedelta(days=1)
 
@@ -50,11 +46,7 @@ class ImportOptions:
 
 def import_leave_file(store: Store, path: Path, options: ImportOptions) -> LeaveImport:
     """Import the leaves of a .csv, .xlsx or .ics file. Raises UsageError naming each bad row, without any change."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error}") from error
-    return import_leaves(store, path, content, options)
+    return import_leaves(store, path, read_content(path), options)
 
 
 def import_leaves(store: Store, path: PurePath, content: bytes, options: ImportOptions) -> LeaveImport:
@@ -75,9 +67,10 @@ def import_leaves(store: Store, path: PurePath, content: bytes, options: ImportO
 
 
 def _table(path: PurePath, content: bytes, options: ImportOptions) -> LeaveFile:
+    table = read_table(path, content, REQUIRED, OPTIONAL)
     leaves: list[NewLeave] = []
-    problems: dict[int, str] = {}
-    for line, row in _rows(path, content):
+    problems = dict(table.problems)
+    for line, row in table.rows.items():
         try:
             leaves.append(_leave(row, options))
         except UsageError as error:
@@ -91,82 +84,27 @@ def _table(path: PurePath, content: bytes, options: ImportOptions) -> LeaveFile:
 
 
 def _leave(row: Mapping[str, str], options: ImportOptions) -> NewLeave:
-    if row[""]:
-        raise UsageError(f"{row[''][:40]!r} is in no column")
     first = _date("first_date", row["first_date"])
-    last = row.get("last_date", "")
+    last = row["last_date"]
     return NewLeave(
         user_id=options.user_id or row["user_id"],
         first_date=first,
         last_date=_date("last_date", last) if last else first,
         kind=row["kind"],
-        site=options.site or row.get("site") or None,
-        day_part=row.get("day_part") or None,
-        note=row.get("note", ""),
+        site=options.site or row["site"] or None,
+        day_part=row["day_part"] or None,
+        note=row["note"],
     )
 
 
 def _date(name: str, text: str) -> date:
     try:
-        return datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007 (a date)
-    except ValueError:
-        raise UsageError(f"{name} {text[:40]!r} is no date such as 2026-05-01") from None
-
-
-def _rows(path: PurePath, content: bytes) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows of a table by the names of its first line, each with its line; the name "" has values without a column."""
-    lines = _excel_lines(path, content) if path.suffix.lower() == ".xlsx" else _csv_lines(path, content)
-    _, header = next(lines, (1, []))
-    names = [name.strip().lower() for name in header]
-    if unknown := [name for name in names if name and name not in (*REQUIRED, *OPTIONAL)]:
-        possible = ", ".join((*REQUIRED, *OPTIONAL))
-        raise UsageError(f"{path}, line 1: unknown column {unknown[0]!r}; possible: {possible}")
-    if missing := [name for name in REQUIRED if name not in names]:
-        raise UsageError(f"{path}, line 1: the column {missing[0]} is missing; needed: {', '.join(REQUIRED)}")
-    if twice := [name for name in names if name and names.count(name) > 1]:
-        raise UsageError(f"{path}, line 1: the column {twice[0]} is there twice")
-    for line, values in lines:
-        if any(values):
-            cells = list(zip_longest(names, values, fillvalue=""))
-            yield line, dict(cells) | {"": "".join(value for name, value in cells if not name)}
-
-
-def _csv_lines(path: PurePath, content: bytes) -> Iterator[tuple[int, list[str]]]:
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise UsageError(f"{path}, line {line}: cannot be read: it is not text in UTF-8") from None
-    rows = csv.reader(text.splitlines(), delimiter=";" if ";" in text.partition("\n")[0] else ",", strict=True)
-    try:
-        for row in rows:
-            yield rows.line_num, [value.strip() for value in row]
-    except csv.Error as error:
-        raise UsageError(f"{path}, line {rows.line_num}: {error}") from None
-
-
-def _excel_lines(path: PurePath, content: bytes) -> Iterator[tuple[int, list[str]]]:
-    from openpyxl import load_workbook  # noqa: PLC0415 (slow to import)
-
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as packed:
-            if sum(one.file_size for one in packed.infolist()) > _MAX_UNPACKED_BYTES:
-                raise UsageError(f"{path}: it is too large")
-        sheet = load_workbook(io.BytesIO(content), read_only=True, data_only=True).worksheets[0]
-        for line, row in enumerate(sheet.iter_rows(values_only=True), start=1):
-            yield line, [_cell_text(value) for value in row]
+        day = parse_date(text)
     except UsageError:
-        raise
-    except Exception as error:  # openpyxl raises many kinds for damaged files
-        raise UsageError(f"{path}: cannot be read as an Excel file: {' '.join(str(error).split())}") from None
-
-
-def _cell_text(value: object) -> str:
-    if isinstance(value, datetime):
-        return value.date().isoformat()
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return "" if value is None else str(value).strip()
+        day = None
+    if day is None:
+        raise UsageError(f"{name} {text[:40]!r} is no date such as 2026-05-01")
+    return day
 
 
 def _calendar(path: PurePath, content: bytes, options: ImportOptions, last: date) -> tuple[LeaveFile, list[Skipped]]:

@@ -1,12 +1,12 @@
-"""Requests of manual punches from a table (.csv), such as after an outage: all of them, or none."""
+"""Requests of manual punches from a table (.csv, .xlsx), such as after an outage: all of them, or none."""
 
 from __future__ import annotations
 
-import csv
 from datetime import datetime
 from pathlib import Path, PurePath
 
 from zk_pipeline.errors import RowsRefused, UsageError
+from zk_pipeline.operations.files.table_reader import read_content, read_table
 from zk_pipeline.store.errors import PunchesRefused
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.work_dates.manual_punches import ManualPunch, PunchRequest
@@ -24,11 +24,7 @@ def parse_wall_clock(text: str) -> datetime:
 
 def apply_punch_file(store: Store, path: Path, operator: str) -> list[ManualPunch]:
     """Store and approve the manual punches of a file. Raises UsageError naming each bad line, without any change."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error}") from None
-    return request_punches(store, path, content, operator, approve=True)
+    return request_punches(store, path, read_content(path), operator, approve=True)
 
 
 def request_punches(
@@ -47,29 +43,16 @@ def request_punches(
 
 def _read(path: PurePath, content: bytes) -> tuple[dict[int, PunchRequest], dict[int, str]]:
     """Requests and problems, by line."""
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: cannot be read: {error}") from None
-    table = csv.DictReader(text.splitlines(), strict=True)
+    table = read_table(path, content, COLUMNS)
     requests: dict[int, PunchRequest] = {}
-    problems: dict[int, str] = {}
-    try:
-        if sorted(table.fieldnames or ()) != sorted(COLUMNS):
-            raise UsageError(f"{path}: the first line must name the columns {','.join(COLUMNS)}")
-        for row in table:
-            if None in row or None in row.values():
-                problems[table.line_num] = f"it must have {len(COLUMNS)} values"
-                continue
-            try:
-                at = parse_wall_clock(row["at"])
-            except UsageError as error:
-                problems[table.line_num] = str(error)
-                continue
-            values = {name: row[name].strip() for name in ("user_id", "site", "state", "reason")}
-            requests[table.line_num] = PunchRequest(punched_at_local=at, **values)
-    except csv.Error as error:
-        raise UsageError(f"{path}, line {table.line_num}: {error}") from None
+    problems = dict(table.problems)
+    for line, row in table.rows.items():
+        try:
+            at = parse_wall_clock(row.pop("at"))
+        except UsageError as error:
+            problems[line] = str(error)
+        else:
+            requests[line] = PunchRequest(punched_at_local=at, **row)
     if not requests and not problems:
         raise UsageError(f"{path}: the table has no punch")
     return requests, problems

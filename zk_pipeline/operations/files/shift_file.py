@@ -10,7 +10,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from zk_pipeline.attendance.hours import rule_text, wall_time, weekdays_of
-from zk_pipeline.attendance.shifts import WEEKDAYS, Assignment, Holiday, Shift, Target
+from zk_pipeline.attendance.rotations import Rotation
+from zk_pipeline.attendance.shifts import WEEKDAYS, Assignment, Holiday, Season, Shift, Target
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.shifts.shift_plan import ShiftPlan
 from zk_pipeline.yaml_file import Day, Decimal, OptionalText, Text, WholeNumber, YamlFile, read_yaml
@@ -28,8 +29,8 @@ class DeclaredShift(_Declared):
     """One entry under `shifts:`."""
 
     name: Text
-    start: WallTime
-    end: WallTime
+    start: WallTime | None = None
+    end: WallTime | None = None
     weekdays: Weekdays = WEEKDAYS
     workday_starts_at: WallTime | None = None
     early_clock_in_hours: Decimal | None = None
@@ -48,22 +49,53 @@ class DeclaredShift(_Declared):
     alternatives: RuleText = ""
 
     def build(self) -> Shift:
-        return Shift(**{field: getattr(self, field) for field in type(self).model_fields})
+        return Shift.of(
+            self.name, {field: getattr(self, field) for field in type(self).model_fields if field != "name"}
+        )
 
 
 class DeclaredAssignment(_Declared):
-    """One entry under `assignments:`."""
+    """One entry under `assignments:`: a shift, or a rotation of shifts from `valid_from` to `valid_to`."""
 
-    shift: Text
+    shift: OptionalText = None
+    rotation: OptionalText = None
+    start_at: WholeNumber | None = None
     user: OptionalText = None
     site: OptionalText = None
     device: OptionalText = None
     valid_from: Day | None = None
     valid_to: Day | None = None
 
-    def build(self) -> Assignment:
+    def build(self) -> list[Assignment]:
         target = Target(user_id=self.user, site=self.site, device=self.device)
-        return Assignment(shift=self.shift, target=target, valid_from=self.valid_from, valid_to=self.valid_to)
+        if (self.shift is None) == (self.rotation is None):
+            raise UsageError("needs either `shift` or `rotation`")
+        if self.rotation is None:
+            if self.start_at is not None:
+                raise UsageError("`start_at` belongs to a `rotation`")
+            assert self.shift is not None
+            return [Assignment(shift=self.shift, target=target, valid_from=self.valid_from, valid_to=self.valid_to)]
+        if self.valid_from is None or self.valid_to is None:
+            raise UsageError("a `rotation` needs `valid_from` and `valid_to`")
+        return Rotation(
+            pattern=self.rotation,
+            target=target,
+            valid_from=self.valid_from,
+            valid_to=self.valid_to,
+            start_at=1 if self.start_at is None else self.start_at,
+        ).expand()
+
+
+class DeclaredSeason(_Declared):
+    """One entry under `seasons:`."""
+
+    shift: Text
+    use: Text
+    valid_from: Day
+    valid_to: Day
+
+    def build(self) -> Season:
+        return Season(shift=self.shift, use=self.use, valid_from=self.valid_from, valid_to=self.valid_to)
 
 
 class DeclaredHoliday(_Declared):
@@ -80,6 +112,7 @@ class DeclaredHoliday(_Declared):
 _SECTIONS: dict[str, type[_Declared]] = {
     "shifts": DeclaredShift,
     "assignments": DeclaredAssignment,
+    "seasons": DeclaredSeason,
     "holidays": DeclaredHoliday,
 }
 
@@ -99,6 +132,7 @@ def read_shift_file(path: Path) -> ShiftPlan:
     declared = {name: _section(file, name, content.get(name)) for name in _SECTIONS}
     _check_twice(file, "shifts", [one.name for one in declared["shifts"]])
     _check_twice(file, "holidays", [(str(one.day), one.site) for one in declared["holidays"]])
+    declared["assignments"] = [one for expanded in declared["assignments"] for one in expanded]
     return ShiftPlan(**{name: tuple(entries) for name, entries in declared.items()})
 
 

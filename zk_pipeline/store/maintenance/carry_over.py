@@ -47,7 +47,7 @@ PER_PERSON = ("daily_attendance", "daily_attendance_revisions", "crm_deliveries"
 # As in the replaced store: hours of the settings and pay, which no restore changes.
 WHOLE = ("configured_hours", "payroll_periods", "payroll_days")
 # As in the backup; later clock corrections are kept, but revoked.
-BACK = ("shifts", "shift_assignments", "holidays", "holiday_sources", "clock_corrections")
+BACK = ("shifts", "shift_assignments", "shift_seasons", "holidays", "holiday_sources", "clock_corrections")
 
 _PERSON = ("user_id", "work_date")
 

@@ -132,7 +132,7 @@ held AS (
     SELECT asked.site, asked.user_id, arg_min(held.shift, {level}) AS shift
     FROM asked
     LEFT JOIN spans USING (site, user_id)
-    JOIN shift_assignments AS held
+    JOIN effective_assignments AS held
         ON coalesce(held.user_id, asked.user_id) = asked.user_id AND coalesce(held.site, asked.site) = asked.site
         AND (held.device IS NULL OR held.device = spans.device)
         AND $date BETWEEN coalesce(held.valid_from, $date) AND coalesce(held.valid_to, $date)

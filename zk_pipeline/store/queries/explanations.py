@@ -9,6 +9,7 @@ from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.shifts.leaves import Leave, read_leaves
 from zk_pipeline.store.work_dates.assignment import assign_work_dates, stored_debounce, valid_punches
 from zk_pipeline.store.work_dates.punch_directions import DEVICE_DIRECTION, DIRECTION, IS_TRUSTED, SOURCE
+from zk_pipeline.store.work_dates.roster import ASSIGNMENT_LEVEL
 
 PUNCH_STATES = {0: "in", 1: "out", 2: "break out", 3: "break in", 4: "overtime in", 5: "overtime out"}
 
@@ -78,6 +79,7 @@ class Revision:
     delivery: str | None  # current state; for a date at several sites, that of its merged record; None without
     delivered_at: datetime | None
     idempotency_key: str | None
+    season: str | None  # why `shift` applies in place of the assigned one, by the current seasons
 
 
 @dataclass(frozen=True)
@@ -181,14 +183,16 @@ user_id = $user AND $date BETWEEN first_date AND last_date AND CASE WHEN $as_of 
 """
 
 # A record over several sites has the revision of its latest row, and includes the rows of the other sites.
-_REVISIONS = """
+_REVISIONS = f"""
 WITH delivered AS (SELECT * FROM crm_deliveries WHERE user_id = $user AND work_date = $date)
 SELECT day.site, day.revision, day.created_at, day.run_id, day.is_retracted, day.device, day.clock_in_local,
        day.clock_out_local, day.punch_count, day.worked_minutes, day.worked_minutes_source, day.shift, day.shift_start,
        day.shift_end, day.day_off, day.outlier_codes, day.outlier_reason, day.late_minutes,
        day.early_leave_minutes, day.attendance_status, day.judged_by, day.break_minutes,
        day.break_source, day.overtime_minutes, day.overtime_class, day.night_minutes, sent.state, sent.delivered_at,
-       sent.idempotency_key
+       sent.idempotency_key,
+       CASE WHEN season.id IS NOT NULL
+            THEN format('in place of {{}} from {{}} to {{}}', season.shift, season.valid_from, season.valid_to) END
 FROM (
     SELECT day.*, coalesce(
         (SELECT max_by(shared, shared.revision) FROM delivered AS shared
@@ -196,12 +200,20 @@ FROM (
         (SELECT any_value(own) FROM delivered AS own WHERE own.site = day.site AND own.revision = day.revision),
         (SELECT max_by(shared, shared.revision) FROM delivered AS shared
          WHERE shared.merged IS NOT NULL AND shared.created_at <= day.created_at)
-    ) AS sent
+    ) AS sent, (
+        SELECT arg_min(held.assigned_shift, {ASSIGNMENT_LEVEL}) FROM effective_assignments AS held
+        WHERE coalesce(held.user_id, $user) = $user AND coalesce(held.site, day.site) = day.site
+          AND coalesce(held.device, day.device) = day.device
+          AND $date BETWEEN coalesce(held.valid_from, $date) AND coalesce(held.valid_to, $date)
+    ) AS assigned_shift
     FROM daily_attendance_revisions AS day
     LEFT JOIN daily_attendance AS standing
         ON standing.site = day.site AND standing.user_id = day.user_id AND standing.work_date = day.work_date
     WHERE day.user_id = $user AND day.work_date = $date
 ) AS day
+LEFT JOIN shift_seasons AS season
+    ON season.shift = day.assigned_shift AND season.use_shift = day.shift
+    AND $date BETWEEN season.valid_from AND season.valid_to
 WHERE $as_of IS NULL OR day.created_at <= $as_of
 ORDER BY day.created_at, day.revision, day.site
-"""
+"""  # noqa: S608 (constant SQL)

@@ -134,7 +134,7 @@ empty AS (
 ),
 held AS (
     SELECT empty.site, empty.work_date, arg_min(held.shift, {ASSIGNMENT_LEVEL}) AS shift
-    FROM empty JOIN shift_assignments AS held
+    FROM empty JOIN effective_assignments AS held
         ON coalesce(held.user_id, $user_id) = $user_id AND coalesce(held.site, empty.site) = empty.site
         AND (held.device IS NULL OR held.device = empty.device)
         AND empty.work_date BETWEEN coalesce(held.valid_from, empty.work_date)
@@ -142,7 +142,8 @@ held AS (
     GROUP BY ALL
 )
 SELECT
-    empty.site, empty.work_date, coalesce(own_day.name, common.name), held.shift, shift.start_time, shift.end_time,
+    empty.site, empty.work_date, coalesce(own_day.name, common.name), held.shift,
+    CASE WHEN shift.weekdays <> '' THEN shift.start_time END, CASE WHEN shift.weekdays <> '' THEN shift.end_time END,
     coalesce(contains(shift.weekdays, lower(strftime(empty.work_date, '%a'))), false),
     absent.work_date IS NOT NULL,
     {leave_on(site="empty.site", user_id="$user_id", work_date="empty.work_date")}

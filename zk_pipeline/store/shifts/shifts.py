@@ -1,17 +1,24 @@
-"""Shifts and their assignments: rows of `shifts` and `shift_assignments`. `attendance.shifts` defines their effect."""
+"""Shifts, their assignments and seasons. `attendance.shifts` defines their effect."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 import pyarrow as pa
 
-from zk_pipeline.attendance.shifts import SHIFT_RULES, Assignment, Shift, check_overlaps
+from zk_pipeline.attendance.assignment_changes import (
+    AssignmentChanges,
+    AssignmentsRefused,
+    change_assignments,
+    check_overlaps,
+)
+from zk_pipeline.attendance.shifts import SHIFT_RULES, Assignment, Season, Shift
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.engine.database import Connection, Database
-from zk_pipeline.store.work_dates.roster import read_assignments, read_shifts
+from zk_pipeline.store.shifts.seasons import drop_seasons, put_seasons
+from zk_pipeline.store.work_dates.roster import read_assignments, read_seasons, read_shifts
 from zk_pipeline.store.work_dates.shift_changes import changing_shifts
 
 
@@ -68,6 +75,28 @@ class ShiftStore:
         with self.database.write("assign a shift", assignment.shift) as connection:
             return put_assignments(connection, [assignment], self.clock())[0]
 
+    def assign_all(
+        self, assignments: Sequence[Assignment], *, replace_overlaps: bool = False, dry_run: bool = False
+    ) -> AssignmentChanges:
+        """Store assignments, all or none; those that are stored already are unchanged, so that it can be repeated.
+
+        With `replace_overlaps`, the targets' other assignments are cut to the dates that no new one has. `dry_run`
+        returns the changes only. Raises AssignmentsRefused for overlaps, unknown shifts, devices and sites.
+        """
+        purpose = self.database.read if dry_run else self.database.write
+        with purpose("assign shifts", f"{len(assignments)} of them") as connection:
+            problems = dict(_unknown_names(connection, assignments))
+            if problems:
+                raise AssignmentsRefused(problems)
+            held = read_assignments(connection, {one.target for one in assignments})
+            changes = change_assignments(held, assignments, replace_overlaps=replace_overlaps)
+            if dry_run or not (changes.added or changes.removed):
+                return changes
+            with changing_shifts(connection):
+                drop_assignments(connection, changes.removed)
+                added = _insert_assignments(connection, changes.added, self.clock())
+        return AssignmentChanges(added, changes.removed, changes.unchanged)
+
     def unassign(self, assignment_id: int) -> Assignment:
         """Remove an assignment; returns it. Raises UsageError for an unknown one."""
         with self.database.write("remove a shift assignment") as connection:
@@ -76,6 +105,27 @@ class ShiftStore:
                     drop_assignments(connection, [one])
                     return one
         raise UsageError(f"there is no shift assignment {assignment_id}; `zk-pipeline shift list` shows them")
+
+    def seasons(self) -> list[Season]:
+        """All seasons, by shift and time."""
+        with self.database.read("list seasons") as connection:
+            return read_seasons(connection)
+
+    def add_season(self, season: Season) -> Season:
+        """Add a season; returns it with its id. Raises UsageError for an unknown shift, and an overlap with one of the
+        same shift.
+        """
+        with self.database.write("add a season", season.shift) as connection:
+            return put_seasons(connection, [season], self.clock())[0]
+
+    def remove_season(self, season_id: int) -> Season:
+        """Remove a season; returns it. Raises UsageError for an unknown one."""
+        with self.database.write("remove a season") as connection:
+            for one in read_seasons(connection):
+                if one.id == season_id:
+                    drop_seasons(connection, [one])
+                    return one
+        raise UsageError(f"there is no season {season_id}; `zk-pipeline shift season list` shows them")
 
 
 def put_shift(connection: Connection, shift: Shift, now: datetime) -> None:
@@ -101,6 +151,9 @@ def drop_shift(connection: Connection, name: str) -> None:
     held = [one for one in read_assignments(connection) if one.shift == name]
     if held:
         raise UsageError(f"shift {name!r} is assigned to {held[0].target} (assignment {held[0].id}): unassign it first")
+    for season in read_seasons(connection):
+        if name in (season.shift, season.use):
+            raise UsageError(f"shift {name!r} has a season ({season.id}: {season}): remove it first")
     connection.execute("DELETE FROM shifts WHERE name = ?", [name])
 
 
@@ -115,8 +168,13 @@ def check_alternatives(connection: Connection) -> None:
 
 def put_assignments(connection: Connection, assignments: Sequence[Assignment], now: datetime) -> list[Assignment]:
     """Store new assignments; returns them with their ids. Raises UsageError as `ShiftStore.assign`."""
-    check_overlaps([*read_assignments(connection), *assignments])
-    _check_names(connection, assignments)
+    check_overlaps([*read_assignments(connection, {one.target for one in assignments}), *assignments])
+    for _, problem in _unknown_names(connection, assignments):
+        raise UsageError(problem)
+    return _insert_assignments(connection, assignments, now)
+
+
+def _insert_assignments(connection: Connection, assignments: Sequence[Assignment], now: datetime) -> list[Assignment]:
     row = connection.execute("SELECT coalesce(max(id), 0) FROM shift_assignments").fetchone()
     assert row is not None
     made = [replace(one, id=row[0] + number) for number, one in enumerate(assignments, start=1)]
@@ -152,15 +210,16 @@ def _known(connection: Connection, name: str) -> Shift:
     return shifts[name]
 
 
-def _check_names(connection: Connection, assignments: Sequence[Assignment]) -> None:
-    """Raise UsageError for an unknown shift, device or site; a user may be enrolled later."""
+def _unknown_names(connection: Connection, assignments: Sequence[Assignment]) -> Iterator[tuple[int, str]]:
+    """Index and problem of each assignment with an unknown shift, device or site; a user may be enrolled later."""
     devices = connection.execute("SELECT name, site FROM devices ORDER BY name").fetchall()
     known = {
         "shift": list(read_shifts(connection)),
         "device": [name for name, _ in devices],
         "site": sorted({site for _, site in devices}),
     }
-    for one in assignments:
+    for index, one in enumerate(assignments):
         for kind, name in (("shift", one.shift), ("device", one.target.device), ("site", one.target.site)):
             if name is not None and name not in known[kind]:
-                raise UsageError(f"no {kind} {name!r}; there are: {', '.join(known[kind]) or 'none'}")
+                yield index, f"no {kind} {name!r}; there are: {', '.join(known[kind]) or 'none'}"
+                break

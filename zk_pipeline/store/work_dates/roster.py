@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, time
 from typing import Any
 
@@ -18,12 +18,22 @@ from zk_pipeline.attendance.shifts import (
     THRESHOLDS,
     Assignment,
     Hours,
+    Season,
     Shift,
     Target,
     begins,
     minutes,
 )
 from zk_pipeline.store.engine.database import Connection
+
+_OF_TARGETS = """
+    SEMI JOIN (
+        SELECT unnest($user_id::VARCHAR[]) AS user_id, unnest($site::VARCHAR[]) AS site,
+               unnest($device::VARCHAR[]) AS device
+    ) AS target
+    ON held.user_id IS NOT DISTINCT FROM target.user_id AND held.site IS NOT DISTINCT FROM target.site
+        AND held.device IS NOT DISTINCT FROM target.device
+"""
 
 # Precedence of an assignment `held`, the lowest first: user at a site, user, device, site.
 ASSIGNMENT_LEVEL = """CASE WHEN held.user_id IS NOT NULL AND held.site IS NOT NULL THEN 1
@@ -37,15 +47,15 @@ _VALUES = {
 
 
 def shift_content(row: str) -> list[str]:
-    """SQL of all values of a shift, a row of `shifts`, that decide on its days, except the weekdays; those of its
-    alternatives with their weekdays.
+    """SQL of all values of a shift, a row of `shifts`, that decide on its days, except the weekdays (but whether it
+    has any); those of its alternatives with their weekdays.
     """
     own, others = ([value.format(row=one) for value in _VALUES.values()] for one in (row, "other"))
     alternatives = f"""(
         SELECT coalesce(string_agg(concat_ws('|', {", ".join(others)}, other.weekdays), '|' ORDER BY other.name), '')
         FROM shifts AS other WHERE list_contains(string_split(coalesce({row}.alternatives, ''), ', '), other.name)
     )"""  # noqa: S608 (constant names)
-    return [*own, alternatives]
+    return [*own, f"({row}.weekdays = '')", alternatives]
 
 
 def is_needed(connection: Connection) -> bool:
@@ -77,19 +87,31 @@ def read_shifts(connection: Connection) -> dict[str, Shift]:
     }
 
 
-def read_assignments(connection: Connection) -> list[Assignment]:
-    """All assignments, by target and time."""
+def read_assignments(connection: Connection, targets: Collection[Target] | None = None) -> list[Assignment]:
+    """Assignments of `targets`, or all, by target and time."""
+    query = "SELECT id, shift, user_id, site, device, valid_from, valid_to FROM shift_assignments AS held"
+    values: dict[str, Any] = {}
+    if targets is not None:
+        query += _OF_TARGETS
+        values = {name: [getattr(one, name) for one in targets] for name in ("user_id", "site", "device")}
     rows = connection.execute(
-        """
-        SELECT id, shift, user_id, site, device, valid_from, valid_to FROM shift_assignments
-        ORDER BY user_id NULLS LAST, site NULLS LAST, device, valid_from NULLS FIRST, id
-        """
+        f"{query} ORDER BY user_id NULLS LAST, site NULLS LAST, device, valid_from NULLS FIRST, id", values
     ).fetchall()
     return [
         Assignment(
             id=id_, shift=shift, target=Target(user_id=user, site=site, device=device), valid_from=first, valid_to=last
         )
         for id_, shift, user, site, device, first, last in rows
+    ]
+
+
+def read_seasons(connection: Connection) -> list[Season]:
+    """All seasons, by shift and time."""
+    rows = connection.execute(
+        "SELECT id, shift, use_shift, valid_from, valid_to FROM shift_seasons ORDER BY shift, valid_from"
+    ).fetchall()
+    return [
+        Season(id=id_, shift=shift, use=use, valid_from=first, valid_to=last) for id_, shift, use, first, last in rows
     ]
 
 
@@ -122,7 +144,7 @@ def make_roster(
 
 
 def _begins_table(shifts: Mapping[str, Shift], settings: Hours, workday_starts_at: time) -> pa.Table:
-    hours = {name: Hours(one.start, one.end, one.workday_starts_at) for name, one in shifts.items()}
+    hours = {name: one.hours for name, one in shifts.items()}
     rows: Sequence[tuple[str, str, int]] = [
         (before, on, begins(hours_before, hours_on))
         for before, hours_before in [("", settings), *hours.items()]
@@ -147,7 +169,7 @@ assigned AS (
     FROM (
         SELECT shift, user_id, site, device, coalesce(valid_from, DATE '0001-01-01') AS valid_from,
                coalesce(valid_to, DATE '9999-12-31') AS valid_to
-        FROM shift_assignments
+        FROM effective_assignments
     )
     WHERE valid_from <= $roster_last AND valid_to >= $roster_first - 1
 ),

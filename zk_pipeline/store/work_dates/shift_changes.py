@@ -130,18 +130,24 @@ def _touch(
     )
 
 
-# A user in only one roster has the hours of the settings in the other.
+# A user in only one roster has the hours of the settings in the other. Most users have the same rows in both, which a
+# hash comparison finds faster than the join by dates.
 _DIFFERING = """
 CREATE TEMP TABLE differing AS
-WITH before AS (
-    FROM held_before
+WITH changed AS MATERIALIZED (
+    SELECT DISTINCT device, user_id FROM (
+        (FROM held_before EXCEPT FROM held_after) UNION ALL (FROM held_after EXCEPT FROM held_before)
+    )
+),
+before AS (
+    FROM held_before SEMI JOIN changed USING (device, user_id)
     UNION ALL BY NAME
     SELECT DISTINCT device, user_id, DATE '0001-01-01' AS first, DATE '9999-12-31' AS last, {usual} AS begins,
            NULL AS judged
     FROM held_after ANTI JOIN held_before USING (device, user_id)
 ),
 after AS (
-    FROM held_after
+    FROM held_after SEMI JOIN changed USING (device, user_id)
     UNION ALL BY NAME
     SELECT DISTINCT device, user_id, DATE '0001-01-01' AS first, DATE '9999-12-31' AS last, {usual} AS begins,
            NULL AS judged

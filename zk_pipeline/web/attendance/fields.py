@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
+from zk_pipeline.attendance.shifts import Target
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.shifts.holiday_sources import Skipped
 from zk_pipeline.web.rendering import Form
@@ -33,3 +34,34 @@ def whole_date(fields: Form, name: str) -> date | None:
         return date.fromisoformat(text)
     except ValueError:
         raise UsageError(f"{name}: {text[:40]!r} is not a date such as 2026-05-01") from None
+
+
+def required_dates(fields: Form) -> tuple[date, date]:
+    """First and last work date. Raises UsageError."""
+    first, last = whole_date(fields, "valid_from"), whole_date(fields, "valid_to")
+    if first is None or last is None:
+        raise UsageError("a first and a last work date are expected")
+    return first, last
+
+
+def whole_number(fields: Form, name: str, *, default: int) -> int:
+    """A number of at most four digits; `default` if it is empty. Raises UsageError."""
+    text = optional(fields, name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= 4):
+        raise UsageError(f"{name}: a whole number of at most four digits is expected")
+    return int(text)
+
+
+def id_of(fields: Form) -> int:
+    """The field `id`. Raises UsageError."""
+    number = fields.get("id", "")
+    if not (number.isascii() and number.isdigit() and len(number) < 18):
+        raise UsageError("id: a number is expected")
+    return int(number)
+
+
+def target_of(fields: Form) -> Target:
+    """Target of an assignment. Raises UsageError."""
+    return Target(user_id=optional(fields, "user_id"), site=optional(fields, "site"), device=optional(fields, "device"))

@@ -51,7 +51,7 @@ def import_file(request: Request, services: Given, form: AdminUpload) -> Respons
     file = form.files.get("file")
     try:
         if file is None or not file.content:
-            raise UsageError("choose a file: a calendar (.ics) or a table (.csv)")
+            raise UsageError("choose a file: a calendar (.ics) or a table (.csv, .xlsx)")
         done = import_holidays(
             services.store,
             file.name,

@@ -10,11 +10,11 @@ from starlette.responses import RedirectResponse, Response
 
 from zk_pipeline.attendance.hours import wall_time
 from zk_pipeline.attendance.shift_rules import RULE_TEXTS
-from zk_pipeline.attendance.shifts import BOUNDS, THRESHOLDS, WEEKDAYS, Assignment, Shift, Target
+from zk_pipeline.attendance.shifts import BOUNDS, THRESHOLDS, WEEKDAYS, Assignment, Shift
 from zk_pipeline.errors import UsageError
 from zk_pipeline.http.auth import Identity
 from zk_pipeline.http.services import Given, Services
-from zk_pipeline.web.attendance.fields import optional, whole_date
+from zk_pipeline.web.attendance.fields import id_of, optional, target_of, whole_date, whole_number
 from zk_pipeline.web.rendering import Admin, AdminForm, Form, Reader, render
 
 router = APIRouter(include_in_schema=False)
@@ -75,12 +75,9 @@ def remove(request: Request, services: Given, form: AdminForm) -> Response:
 def assign(request: Request, services: Given, form: AdminForm) -> Response:
     fields = form.fields
     try:
-        target = Target(
-            user_id=optional(fields, "user_id"), site=optional(fields, "site"), device=optional(fields, "device")
-        )
         wanted = Assignment(
             shift=fields.get("shift", ""),
-            target=target,
+            target=target_of(fields),
             valid_from=whole_date(fields, "valid_from"),
             valid_to=whole_date(fields, "valid_to"),
         )
@@ -93,10 +90,7 @@ def assign(request: Request, services: Given, form: AdminForm) -> Response:
 @router.post("/shifts/unassign")
 def unassign(services: Given, form: AdminForm) -> Response:
     """Remove the assignment whose id is in the field `id`."""
-    number = form.fields.get("id", "")
-    if not (number.isascii() and number.isdigit() and len(number) < 18):
-        raise UsageError("id: the number of an assignment is expected")
-    services.store.shifts.unassign(int(number))
+    services.store.shifts.unassign(id_of(form.fields))
     return RedirectResponse("/shifts?done=unassigned", 303)
 
 
@@ -105,20 +99,11 @@ def _shift(name: str, fields: Form) -> Shift:
     if not name or not name.isprintable() or len(name) > 100:
         raise UsageError("name: up to 100 printable characters are expected")
     times = {field: _time(fields, field) for field in ("start", "end", "workday_starts_at")}
-    start, end = times["start"], times["end"]
-    if start is None or end is None:
-        raise UsageError("a shift needs a start and an end")
     rules: dict[str, Any] = {bound: _hours(fields, bound) for bound in BOUNDS}
-    rules |= {name: _minutes(fields, name) for name in THRESHOLDS}
+    rules |= {name: whole_number(fields, name, default=0) for name in THRESHOLDS}
     rules |= {name: fields.get(name, "") for name in RULE_TEXTS}
-    return Shift(
-        name=name,
-        start=start,
-        end=end,
-        workday_starts_at=times["workday_starts_at"],
-        weekdays=tuple(day for day in WEEKDAYS if fields.get(f"on_{day}") == "on"),
-        **rules,
-    )
+    weekdays = tuple(day for day in WEEKDAYS if fields.get(f"on_{day}") == "on")
+    return Shift.of(name, {"weekdays": weekdays, **times, **rules})
 
 
 def _time(fields: Form, name: str) -> time | None:
@@ -139,15 +124,6 @@ def _hours(fields: Form, name: str) -> float | None:
         return None if text is None else float(text)
     except ValueError:
         raise UsageError(f"{name}: a number of hours from 0 to 24 is expected") from None
-
-
-def _minutes(fields: Form, name: str) -> int:
-    text = optional(fields, name)
-    if text is None:
-        return 0
-    if not (text.isascii() and text.isdigit() and len(text) <= 4):
-        raise UsageError(f"{name}: a whole number of minutes from 0 to 1440 is expected")
-    return int(text)
 
 
 def _shown(one: Shift) -> Form:

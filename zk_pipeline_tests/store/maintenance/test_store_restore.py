@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from zk_pipeline.attendance.shifts import Assignment, Holiday, Shift, Target
+from zk_pipeline.attendance.shifts import Assignment, Holiday, Season, Shift, Target
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.errors import StoreUnusable
@@ -300,11 +300,13 @@ def test_decisions_of_people_go_back_and_their_dates_become_stale(store: Store, 
     file = store.backups.make(tmp_path / "before.duckdb").file
     store.shifts.add(Shift(name="late", start=time(14), end=time(22)))
     store.shifts.assign(Assignment(shift="late", target=Target(user_id="1001")))
+    store.shifts.add(Shift(name="season", start=time(14), end=time(20)))
+    store.shifts.add_season(Season(shift="late", use="season", valid_from=MONDAY, valid_to=MONDAY))
     process(store, *stale(store))
     delivered(store)
     done = store.restore.run(file)
     assert (done.carried.undone, done.carried.stale) == (
-        {"shifts": (1, 0), "shift_assignments": (1, 0)},
+        {"shifts": (2, 0), "shift_assignments": (1, 0), "shift_seasons": (1, 0)},
         [MONDAY],
     )
     process(store, *stale(store))

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from zk_pipeline.attendance.rules import WorkRules
-from zk_pipeline.attendance.shifts import Assignment, Holiday, Shift, Target
+from zk_pipeline.attendance.shifts import Assignment, Holiday, Season, Shift, Target
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.shifts.shift_plan import ShiftPlan
@@ -355,3 +355,99 @@ def test_punches_of_a_clock_that_was_reset_become_part_of_days_once_it_is_correc
     assert rows(store, "SELECT clock_in_local::VARCHAR, hour(clock_in) FROM daily_attendance") == [
         ("2026-03-02 09:00:00", 6)
     ]
+
+
+def test_a_season_touches_exactly_its_dates_and_only_those_who_have_its_shift(nights: Store) -> None:
+    nights.shifts.add(Shift(name="short", start=time(22), end=time(4)))
+    nights.shifts.add(Shift(name="unused", start=time(6), end=time(14)))
+    assign(nights, "night", user_id="1001")
+    process(nights, *stale(nights))
+    nights.shifts.add_season(Season(shift="unused", use="short", valid_from=MONDAY, valid_to=FRIDAY))
+    assert stale(nights) == []
+    made = nights.shifts.add_season(Season(shift="night", use="short", valid_from=TUESDAY, valid_to=TUESDAY))
+    assert stale(nights) == [TUESDAY, WEDNESDAY]  # Wednesday begins at 13:00 now: the night before it ends at 04:00
+    process(nights, *stale(nights))
+    assert [row[3] for row in rows(nights, DAYS)] == ["night", "short", "night", "night", None]
+    (revision,) = nights.explanations.explain("1001", TUESDAY).revisions[-1:]
+    assert (revision.judged_by, revision.season) == (
+        "22:00-04:00 (shift short)",
+        f"in place of night from {TUESDAY} to {TUESDAY}",
+    )
+    assert nights.explanations.explain("1001", MONDAY).revisions[-1].season is None
+    assert made.id is not None
+    nights.shifts.remove_season(made.id)
+    assert stale(nights) == [TUESDAY, WEDNESDAY]
+
+
+def test_seasons_of_one_shift_do_not_overlap_and_name_known_shifts(store: Store) -> None:
+    for name in ("a", "b"):
+        store.shifts.add(Shift(name=name, start=time(9), end=time(18)))
+    store.shifts.add_season(Season(shift="a", use="b", valid_from=MONDAY, valid_to=TUESDAY))
+    store.shifts.add_season(Season(shift="a", use="b", valid_from=WEDNESDAY, valid_to=WEDNESDAY))
+    store.shifts.add_season(Season(shift="b", use="a", valid_from=MONDAY, valid_to=TUESDAY))
+    for season, words in (
+        (
+            Season(shift="a", use="b", valid_from=TUESDAY, valid_to=TUESDAY),
+            "shift 'a' has a season already: 'b' in place of 'a' from 2026-03-02",
+        ),
+        (Season(shift="a", use="c", valid_from=FRIDAY, valid_to=FRIDAY), "no shift 'c'"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            store.shifts.add_season(season)
+    with pytest.raises(UsageError, match="has a season"):
+        store.shifts.remove("b")
+    with pytest.raises(UsageError, match="there is no season 77"):
+        store.shifts.remove_season(77)
+
+
+def test_an_absence_is_by_the_shift_of_the_season_and_none_on_an_off_date(store: Store) -> None:
+    store.devices.add(device())
+    store.shifts.add(Shift(name="office", start=time(9), end=time(18)))
+    store.shifts.add(Shift(name="short", start=time(9), end=time(15)))
+    store.shifts.add(Shift.of("off", {"weekdays": ()}))
+    assign(store, "office", None, THURSDAY, user_id="1001")
+    assign(store, "off", FRIDAY, None, user_id="1001")
+    ingest(store, "Gate", *on(MONDAY, "09:00", "18:00"), *on(SATURDAY, "09:00", "18:00"))
+    process(store, *stale(store))
+    store.shifts.add_season(Season(shift="office", use="short", valid_from=WEDNESDAY, valid_to=FRIDAY))
+    absent = "SELECT work_date, shift FROM absences ORDER BY 1"
+    assert rows(store, absent) == [(TUESDAY, "office"), (WEDNESDAY, "short"), (THURSDAY, "short")]
+    empty = {one.work_date: one for one in store.person_months.read("1001", MONDAY, SATURDAY).empty}
+    assert (empty[THURSDAY].shift, empty[THURSDAY].shift_end, empty[THURSDAY].is_absent) == ("short", time(15), True)
+    assert (empty[FRIDAY].shift, empty[FRIDAY].shift_start, empty[FRIDAY].is_working_day) == ("off", None, False)
+    reported = [store.daily_reports.read(day).lines[0] for day in (THURSDAY, FRIDAY)]
+    assert [(line.status, line.shift) for line in reported] == [("absent", "short"), ("day_off", "off")]
+
+
+def test_many_assignments_are_stored_once_and_all_or_none(store: Store) -> None:
+    store.devices.add(device())
+    for name in ("early", "late"):
+        store.shifts.add(Shift(name=name, start=time(6), end=time(14)))
+    many = [
+        Assignment(shift=shift, target=Target(user_id=str(user)), valid_from=day, valid_to=day)
+        for user in range(50)
+        for shift, day in (("early", MONDAY), ("late", TUESDAY))
+    ]
+    wrong = [*many, Assignment(shift="never", target=Target(site="Mars"))]
+    with pytest.raises(UsageError, match="no shift 'never'"):
+        store.shifts.assign_all(wrong)
+    assert len(store.shifts.assign_all(many, dry_run=True).added) == 100
+    assert store.shifts.assignments() == []
+    assert len(store.shifts.assign_all(many).added) == 100
+    again = store.shifts.assign_all(many, replace_overlaps=True)
+    assert (again.added, again.removed, len(again.unchanged)) == ([], [], 100)
+
+
+def test_a_shift_that_becomes_an_off_shift_has_no_hours_on_its_days_off_either(store: Store) -> None:
+    store.devices.add(device())
+    office = Shift(name="office", start=time(9), end=time(18), weekdays=("mon", "tue", "wed", "thu", "fri"))
+    store.shifts.add(office)
+    assign(store, "office", user_id="1001")
+    ingest(store, "Gate", *on(FRIDAY, "09:00", "18:00"), *on(SATURDAY, "09:00", "18:00"))
+    process(store, *stale(store))
+    judged = "SELECT judged_by, shift_start, day_off FROM daily_attendance ORDER BY work_date"
+    assert [row[0] for row in rows(store, judged)] == ["09:00-18:00 (shift office)"] * 2
+    store.shifts.update(Shift(name="office", start=time(9), end=time(18), weekdays=()))
+    assert stale(store) == [FRIDAY, SATURDAY]
+    process(store, *stale(store))
+    assert rows(store, judged) == [("off (shift office)", None, "day off")] * 2
