@@ -304,7 +304,7 @@ def test_dates_that_are_stale_at_the_upgrade_are_processed_at_all_sites_without_
     before = rows(store, REVISIONS)
     with duckdb.connect(str(store.database.path)) as connection:
         connection.execute("ALTER TABLE work_dates DROP COLUMN stale_sites")
-        connection.execute("DELETE FROM schema_migrations WHERE name = '0027_stale_sites.sql'")
+        connection.execute("DELETE FROM schema_migrations WHERE name = '0028_stale_sites.sql'")
     assert sites(store) == {MONDAY: None}
     ingest(store, "B", *on(MONDAY, "09:00:30", user_id="1003"))
     assert sites(store) == {MONDAY: None}
