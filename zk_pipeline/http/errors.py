@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.devices.errors import TerminalError
 from zk_pipeline.errors import UsageError, ZkPipelineError
+from zk_pipeline.http.fields import EXPECTED
 from zk_pipeline.http.run_workers import TooManyActions
 from zk_pipeline.store.errors import (
     LeaveExists,
@@ -88,6 +89,12 @@ def validation_message(errors: list[Any]) -> str:
 def _message(error: Mapping[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         return f"there is no such {'field' if error['loc'][0] == 'body' else 'parameter'}"
+    if error["type"] == "missing":
+        return "is missing"
+    if error["type"] == "string_too_short":
+        return "must not be empty"
+    if error["type"] == "string_pattern_mismatch" and error["ctx"]["pattern"] in EXPECTED:
+        return f"{EXPECTED[error['ctx']['pattern']]} is expected"
     return str(error["msg"]).removeprefix("Value error, ")
 
 

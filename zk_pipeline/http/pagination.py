@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from zk_pipeline.errors import UsageError
-from zk_pipeline.http.fields import as_date
+from zk_pipeline.http.fields import DATE, as_date
 from zk_pipeline.store.queries.keyset_pagination import Key, Kind, PageRequest, Value
 from zk_pipeline.store.queries.lists import Rows
 
@@ -39,7 +39,7 @@ def _real_date(value: str) -> str:
 # Forms and Django clients send an empty parameter if nothing is chosen.
 Empty = Literal[""]
 DateText = Annotated[
-    Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$", json_schema_extra={"format": "date"})] | Empty | None,
+    Annotated[str, Field(pattern=DATE, json_schema_extra={"format": "date"})] | Empty | None,
     AfterValidator(lambda value: _unless_empty(value and _real_date(value))),
 ]
 FlagText = Annotated[Literal["true", "false", "True", "False", "1", "0", ""] | None, AfterValidator(_unless_empty)]

@@ -72,9 +72,7 @@ def parse_query(request: Request, model: type[Query]) -> Query:
 
 def validation_messages(error: ValidationError) -> str:
     """Messages of invalid parameters or fields, by name."""
-    return validation_message(
-        [{"loc": ("page", *one["loc"]), "msg": one["msg"], "type": one["type"]} for one in error.errors()]
-    )
+    return validation_message([{**one, "loc": ("page", *one["loc"])} for one in error.errors()])
 
 
 Parameters = TypeVar("Parameters", bound=PageParameters)

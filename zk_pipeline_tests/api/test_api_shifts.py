@@ -120,7 +120,7 @@ def test_who_was_expected_and_did_not_come_is_listed_by_page(boss: httpx.Client,
 @pytest.mark.parametrize(
     ("path", "body", "words"),
     [
-        ("shifts", NIGHT | {"start": "9"}, "start: String should match"),
+        ("shifts", NIGHT | {"start": "9"}, "start: a time of day such as 09:00 is expected"),
         ("shifts", NIGHT | {"end": None}, "a shift with working days needs a start and an end"),
         ("shifts", NIGHT | {"weekdays": ["never"]}, "weekdays: "),
         ("shifts", NIGHT | {"name": "a/b"}, "name: "),

@@ -78,7 +78,7 @@ def report(request: Request, services: Given, identity: Reader) -> Response:
         day = date.fromisoformat(asked.date) if asked.date else today
         if not date(1900, 1, 1) <= day < date(3000, 1, 1):
             raise UsageError(f"date: {day} is out of range")
-        made = services.store.daily_reports.read(day, site=asked.site)
+        made = services.store.daily_reports.read(day, site=_known(services, asked.site))
     except UsageError as error:
         problem = str(error)
     return render(
@@ -95,6 +95,13 @@ def report(request: Request, services: Given, identity: Reader) -> Response:
         before=made and address("/report", date=day - timedelta(days=1), site=typed.get("site")),
         after=made and address("/report", date=day + timedelta(days=1), site=typed.get("site")),
     )
+
+
+def _known(services: Services, site: str | None) -> str | None:
+    """Raises UsageError for a site without terminals, users and days."""
+    if site is not None and site not in (sites := _sites(services)):
+        raise UsageError(f"no site {site!r}; there are: {', '.join(sites) or 'none'}")
+    return site
 
 
 def _sites(services: Services) -> list[str]:

@@ -59,8 +59,9 @@ def test_the_daily_report_has_everyone_with_counts_and_hours(reader: httpx.Clien
     absent = drawn(reader.get(f"/report?date={date(2026, 3, 5)}&site=Head+office"))
     assert ["Zoë Yılmaz 1001", "absent"] in [[row[0], row[2]] for row in absent.cells]
     assert reader.get("/report").status_code == 200
-    for wrong in ("date=2026-02-30", "date=0001-01-01", "day=1"):
+    for wrong in ("date=2026-02-30", "date=0001-01-01", "day=1", "site=nix"):
         assert reader.get(f"/report?{wrong}").status_code == 400, wrong
+    assert "a date such as 2026-03-02 is expected" in reader.get("/report?date=xx").text
 
 
 @pytest.mark.usefixtures("present")
