@@ -70,6 +70,13 @@ class AdjustmentAnswer(BaseModel):
     reason: str
 
 
+class AdjustmentsAnswer(BaseModel):
+    """Adjustments, and the work dates that may bring others."""
+
+    adjustments: list[AdjustmentAnswer]
+    unprocessed_dates: list[date] = Field(description="Stale work dates, which may change unpaid adjustments")
+
+
 class AdjustmentParameters(BaseModel):
     """Which adjustments."""
 
@@ -112,13 +119,18 @@ def reopen_period(services: Given, identity: Admin, period: Period) -> PayrollPe
     return services.store.payroll.reopen(period, identity.name)
 
 
-@router.get("/{period}/adjustments/", response_model=list[AdjustmentAnswer])
+@router.get("/{period}/adjustments/", response_model=AdjustmentsAnswer)
 def adjustments(
     services: Given, _: Reader, period: Period, query: Annotated[AdjustmentParameters, Query()]
-) -> list[Adjustment]:
+) -> dict[str, list[Adjustment] | list[date]]:
     """Unpaid adjustments: of a closed period those of its own days, of an open one those that it will pay."""
     payroll = services.store.payroll
-    return payroll.paid_adjustments(period) if query.paid else payroll.unpaid_adjustments(period)
+    if query.paid:
+        return {"adjustments": payroll.paid_adjustments(period), "unprocessed_dates": []}
+    return {
+        "adjustments": payroll.unpaid_adjustments(period),
+        "unprocessed_dates": payroll.unprocessed_dates(period),
+    }
 
 
 @router.get(

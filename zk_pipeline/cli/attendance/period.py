@@ -82,15 +82,20 @@ def diff(*, period: str, paid: bool, as_json: bool) -> None:
     """Print adjustments: differences between current days and what was paid for them, by pay class.
 
     Of a closed PERIOD: those of its own days that no period has paid yet. Of an open one: those of the closed periods
-    before it, which it will pay.
+    before it, which it will pay. A warning names dates that are not processed yet.
 
     \b
     Example:  zk-pipeline period diff 2026-11
     """
     payroll = open_context().store.payroll
     found = payroll.paid_adjustments(period) if paid else payroll.unpaid_adjustments(period)
+    waiting = [] if paid else payroll.unprocessed_dates(period)
     columns = ["period", "work_date", "site", "user_id", "pay_class", "minutes", "reason"]
-    print_rows([asdict(one) for one in found], columns, as_json=as_json, none="no adjustments")
+    none = "no adjustments so far" if waiting else "no adjustments"
+    print_rows([asdict(one) for one in found], columns, as_json=as_json, none=none)
+    if waiting:
+        dates = ", ".join(map(str, waiting))
+        warn(f"warning: adjustments may be missing: {counted(len(waiting), 'work date')} not processed: {dates}")
 
 
 @period.command("list")

@@ -21,7 +21,7 @@ from zk_pipeline.attendance.pay_classes import INFORMATION, PayClass
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.errors import PayrollPeriodConflict, UnknownPayrollPeriod
-from zk_pipeline.store.payroll.closing_problems import closing_problems
+from zk_pipeline.store.payroll.closing_problems import closing_problems, unprocessed_dates
 from zk_pipeline.store.payroll.unpaid_minutes import MINUTES, compare, read_version, unpaid_minutes
 from zk_pipeline.store.queries.enrolled_users import NAMES
 from zk_pipeline.store.terminals.namesakes import candidates, namesakes
@@ -191,6 +191,14 @@ class PayrollStore:
         due = unpaid_minutes(compared)
         return _adjustments(due if one.is_closed else due[due["owner"] != period])
 
+    def unprocessed_dates(self, period: str) -> list[date]:
+        """Work dates that must be processed before the unpaid adjustments of a period are complete."""
+        with self.database.read("figures of a payroll period", period) as connection:
+            one = _get(connection, period)
+            earlier = [span for name, span in _spans(connection, one).items() if name != period]
+            spans = [(one.first_date, one.last_date)] if one.is_closed else earlier
+            return unprocessed_dates(connection, spans, self.clock())
+
     def paid_adjustments(self, period: str) -> list[Adjustment]:
         """Adjustments of earlier periods that a closed period has paid."""
         with self.database.read("adjustments of a payroll period") as connection:
@@ -277,7 +285,8 @@ def _closable(connection: Connection, period: str, now: datetime, *, force: bool
     one = _get(connection, period)
     if one.is_closed:
         raise PayrollPeriodConflict(f"period {period} is closed already, by {one.closed_by}")
-    problems = closing_problems(connection, one.first_date, one.last_date, now)
+    spans = _spans(connection, one).values()
+    problems = closing_problems(connection, one.first_date, one.last_date, now, spans=spans)
     if problems and not force:
         raise PayrollPeriodConflict(f"period {period} is not ready to be closed: {'; '.join(problems)}")
     return one, problems

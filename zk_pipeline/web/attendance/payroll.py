@@ -64,7 +64,16 @@ def adjustments(request: Request, services: Given, identity: Reader) -> Response
     found, unpaid = payroll.get(period), payroll.unpaid_adjustments(period)
     paid = payroll.paid_adjustments(period) if found.is_closed else []
     names = services.store.enrolled_users.around(one.user_id for one in (*unpaid, *paid)).names
-    return render(request, "payroll_adjustments.html", identity, period=found, unpaid=unpaid, paid=paid, names=names)
+    return render(
+        request,
+        "payroll_adjustments.html",
+        identity,
+        period=found,
+        unpaid=unpaid,
+        unprocessed=payroll.unprocessed_dates(period),
+        paid=paid,
+        names=names,
+    )
 
 
 @router.get("/payroll/file")

@@ -225,13 +225,38 @@ def test_each_reason_not_to_close_is_named_and_stored_if_it_is_closed_all_the_sa
     with pytest.raises(PayrollPeriodConflict) as refused:
         store.payroll.close("a", "cli:ada")
     problems = (
-        "earlier periods are open: before; attendance days before it belong to no period: 2026-03-01; "
+        "earlier periods are open: before; attendance days since the period before it belong to no period: 2026-03-01; "
         "its last date 2026-03-08 is not over; terminals were not read since its last date: Door, Gate; "
         "1 work date not processed: 2026-03-03; work dates with inconsistent rows: 2026-03-02; "
         "2 punch requests without a decision; 1 outlier to review"
     )
     assert str(refused.value) == f"period a is not ready to be closed: {problems}"
     assert store.payroll.close("a", "cli:ada", force=True).period.overridden == problems
+
+
+def test_dates_that_may_change_what_a_period_pays_are_processed_before_it_closes(worked: Store) -> None:
+    """Those of closed periods, and the first days of its ISO week; days before the first period are history."""
+    sunday_before, wednesday = MONDAY - timedelta(1), MONDAY + timedelta(2)
+    worked.payroll.open("a", "cli:ada", first=wednesday, last=SUNDAY)
+    ingest(worked, "Gate", *on(sunday_before, "09:00", "18:00"), *on(MONDAY, "18:30"))
+    assert stale(worked) == [sunday_before, MONDAY]
+    with pytest.raises(PayrollPeriodConflict, match=f"period a is not ready to be closed: 1 work date .*: {MONDAY}$"):
+        worked.payroll.close("a", "cli:ada")
+    process(worked, MONDAY)
+    worked.payroll.close("a", "cli:ada")
+    process(worked, sunday_before)
+    ingest(worked, "Gate", *on(wednesday, "09:00", "18:00"), *on(TUESDAY, "18:30"))
+    assert worked.payroll.unprocessed_dates("a") == worked.payroll.unprocessed_dates("b") == [TUESDAY, wednesday]
+    with pytest.raises(PayrollPeriodConflict, match=f": 2 work dates not processed: {TUESDAY}, {wednesday}$"):
+        worked.payroll.close("b", "cli:ada")
+    execute(worked, "INSERT INTO blocked_dates VALUES (?, 'test', now())", [wednesday])
+    process(worked, TUESDAY)
+    with pytest.raises(PayrollPeriodConflict, match=f"; work dates with inconsistent rows: {wednesday}$"):
+        worked.payroll.close("b", "cli:ada")
+    execute(worked, "DELETE FROM blocked_dates")
+    process(worked, wednesday)
+    assert worked.payroll.unprocessed_dates("b") == []
+    assert worked.payroll.close("b", "cli:ada").adjustments == 1
 
 
 def test_a_period_with_final_figures_closes_without_force(worked: Store) -> None:

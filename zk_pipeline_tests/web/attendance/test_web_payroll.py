@@ -43,6 +43,10 @@ def test_a_period_goes_through_its_states(web: Web, admin: httpx.Client, reader:
             "-510",
             "revision 1, now 2",
         ]
+        execute(web.store, "UPDATE work_dates SET reprocess_after = now() WHERE work_date = ?", [MARCH])
+        waiting = reader.get("/payroll/adjustments?period=2026-03")
+        execute(web.store, "UPDATE work_dates SET reprocess_after = NULL WHERE work_date = ?", [MARCH])
+        assert f"Adjustments may be missing: 1 work date not processed: {MARCH}." in waiting.text
         listed = reader.get("/payroll")
         assert "Reopen" not in listed.text
         file = reader.get("/payroll/file?period=2026-03&profile=csv")
