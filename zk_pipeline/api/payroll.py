@@ -49,7 +49,8 @@ class CloseBody(BaseModel):
 class ClosedAnswer(PeriodAnswer):  # type: ignore[misc,valid-type]
     """A closed period, and how much it paid."""
 
-    days: int = Field(description="Attendance days and absences of the period")
+    days: int = Field(description="Days worked in the period")
+    absences: int = Field(description="Days absent in the period, with or without a leave")
     adjustments: int = Field(description="Days of earlier periods with a difference")
 
 
@@ -101,7 +102,7 @@ def periods(services: Given, _: Reader) -> list[PayrollPeriod]:
 
 @router.post("/", response_model=PeriodAnswer, status_code=201, responses=_CONFLICT)
 def open_period(services: Given, identity: Admin, new: PeriodBody) -> PayrollPeriod:
-    """Open a period. One that was never closed can be opened again with other dates."""
+    """Open a period. An open one can be opened again with other dates, also if it was reopened."""
     first, last = as_date(new.first_date), as_date(new.last_date)
     return services.store.payroll.open(new.period, identity.name, first=first, last=last)
 
@@ -110,7 +111,8 @@ def open_period(services: Given, identity: Admin, new: PeriodBody) -> PayrollPer
 def close_period(services: Given, identity: Admin, period: Period, body: CloseBody | None = None) -> dict[str, Any]:
     """Close a period: fix what it pays, together with the adjustments of closed periods before it."""
     done = services.store.payroll.close(period, identity.name, force=body is not None and body.force)
-    return {**asdict(done.period), "days": done.days, "adjustments": done.adjustments}
+    counts = {"days": done.days, "absences": done.absences, "adjustments": done.adjustments}
+    return {**asdict(done.period), **counts}
 
 
 @router.post("/{period}/reopen/", response_model=PeriodAnswer, responses=_CONFLICT)

@@ -20,7 +20,7 @@ def test_a_month_is_closed_changed_and_adjusted_in_the_next(zk: CommandLine, hom
     assert zk("period", "open", "2024-03").out == "open 2024-03: 2024-03-01 to 2024-03-31\n"
     assert (
         zk("period", "close", "2024-03").out
-        == "closed 2024-03: 2024-03-01 to 2024-03-31\n3 days and 0 adjusted days paid\n"
+        == "closed 2024-03: 2024-03-01 to 2024-03-31\npaid: 3 days worked, 0 absences, 0 adjusted days\n"
     )
     again = zk("period", "close", "2024-03")
     by = f"cli:{getpass.getuser()}"
@@ -84,4 +84,4 @@ def test_what_cannot_be_exported_is_one_line_and_leaves_the_file(zk: CommandLine
     profiles.write_text("profiles:\n- {name: sap, format: csv, columns: [{classes: [night]}]}\n")
     assert "the profile sap has no amount for regular, with 1620 minutes" in refused("2024-03", "sap")
     assert zk("period", "close", "2024-03", "--force").code == 0
-    assert "period 2024-03 is closed and was closed before" in zk("period", "open", "2024-03").err
+    assert "period 2024-03 is closed: its dates stay as they are" in zk("period", "open", "2024-03").err

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -26,6 +26,11 @@ def unprocessed_dates(connection: Connection, spans: Collection[tuple[date, date
     return [one.work_date for one in stale_dates(connection, first=_monday(min(days)), last=max(days), now=now)]
 
 
+def has_begun(connection: Connection, day: date, now: datetime) -> bool:
+    """Whether a work date has begun in the zones of all enabled terminals, or in UTC without one."""
+    return _start(day, [zone for _, zone, _ in _terminals(connection)]) <= now
+
+
 def closing_problems(
     connection: Connection, first: date, last: date, now: datetime, *, spans: Collection[tuple[date, date]]
 ) -> list[str]:
@@ -33,11 +38,9 @@ def closing_problems(
     and those of closed periods.
     """
     span = {"first": first, "last": last}
-    devices = connection.execute(
-        "SELECT name, timezone, last_sync FROM devices WHERE removed_at IS NULL AND enabled ORDER BY name"
-    ).fetchall()
-    ends = {name: datetime.combine(last + timedelta(1), time(0), ZoneInfo(zone)) for name, zone, _ in devices}
-    over = max(ends.values(), default=datetime.combine(last + timedelta(1), time(0), UTC))
+    devices, following = _terminals(connection), last + timedelta(1)
+    ends = {name: _start(following, [zone]) for name, zone, _ in devices}
+    over = _start(following, [zone for _, zone, _ in devices])
     running = _count(connection, "FROM work_dates WHERE reprocess_after > $now AND work_date BETWEEN $first AND $last",
                      span | {"now": now})  # fmt: skip
     unread = [name for name, _, read in devices if read is None or read < ends[name]]
@@ -73,6 +76,19 @@ def closing_problems(
         reviews and f"{counted(reviews, 'outlier')} to review",
     ]
     return [one for one in found if one]
+
+
+def _terminals(connection: Connection) -> list[tuple[str, str, datetime | None]]:
+    """Name, zone and last reading of each enabled terminal."""
+    return connection.execute(
+        "SELECT name, timezone, last_sync FROM devices WHERE removed_at IS NULL AND enabled ORDER BY name"
+    ).fetchall()
+
+
+def _start(day: date, zones: Iterable[str]) -> datetime:
+    """Midnight of a date in the last of these zones; in UTC without any."""
+    starts = [datetime.combine(day, time(0), ZoneInfo(zone)) for zone in zones]
+    return max(starts, default=datetime.combine(day, time(0), UTC))
 
 
 _BETWEEN = """

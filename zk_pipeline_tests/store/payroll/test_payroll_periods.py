@@ -119,7 +119,7 @@ def test_a_reopened_period_has_paid_nothing_until_it_closes_again(worked: Store)
     assert (reopened.state, reopened.closed_by, reopened.reopened_by) == ("open", None, "cli:bob")
     assert unpaid(worked, "b") == {}
     assert rows(worked, "SELECT period, regular_minutes FROM payroll_days") == [("b", -40)]
-    with pytest.raises(PayrollPeriodConflict, match="was closed before"):
+    with pytest.raises(PayrollPeriodConflict, match=f"a keeps its dates {MONDAY} to {SUNDAY}: adjustments .* in b"):
         worked.payroll.open("a", "cli:ada", first=MONDAY, last=TUESDAY)
     with pytest.raises(PayrollPeriodConflict, match="period a is open"):
         worked.payroll.reopen("a", "cli:ada")
@@ -132,6 +132,27 @@ def test_a_reopened_period_has_paid_nothing_until_it_closes_again(worked: Store)
     )
     with pytest.raises(PayrollPeriodConflict, match="closed already, by cli:ada"):
         worked.payroll.close("a", "cli:ada")
+
+
+def test_a_reopened_period_gets_other_dates_and_pays_each_day_once(worked: Store, clock: StoppedClock) -> None:
+    """A typo in the last date: refused while that date is in the future, closed once, and corrected."""
+    worked.payroll.open("b", "cli:ada", first=date(2029, 1, 1), last=date(2029, 1, 7))
+    worked.payroll.open("a", "cli:ada", first=MONDAY, last=SUNDAY + timedelta(1))
+    clock.now = datetime(2026, 3, 8, 23, 59, tzinfo=clock.now.tzinfo)
+    with pytest.raises(PayrollPeriodConflict, match="a cannot be closed: its last date 2026-03-09 is in the future"):
+        worked.payroll.close("a", "cli:ada", force=True)
+    clock.now = datetime(2026, 3, 9, tzinfo=clock.now.tzinfo)
+    worked.payroll.close("a", "cli:ada", force=True)
+    with pytest.raises(PayrollPeriodConflict, match="period a is closed: its dates stay"):
+        worked.payroll.open("a", "cli:ada", first=MONDAY, last=MONDAY)
+    worked.payroll.reopen("a", "cli:ada")
+    worked.payroll.open("a", "cli:ada", first=MONDAY, last=MONDAY)
+    worked.payroll.open("b", "cli:ada", first=TUESDAY, last=TUESDAY)
+    assert [worked.payroll.close(name, "cli:ada", force=True).days for name in "ab"] == [1, 1]
+    assert rows(worked, "SELECT period, work_date, regular_minutes FROM payroll_days ORDER BY 1") == [
+        ("a", MONDAY, 540),
+        ("b", TUESDAY, 540),
+    ]
 
 
 def test_a_week_over_two_periods_is_one_week_of_overtime(store: Store) -> None:
@@ -278,7 +299,8 @@ def test_absences_are_stored_without_minutes(worked: Store) -> None:
     worked.leaves.add(
         NewLeave(user_id="1001", first_date=wednesday, last_date=wednesday, kind="annual leave"), "cli:ada"
     )
-    worked.payroll.close("a", "cli:ada")
+    done = worked.payroll.close("a", "cli:ada")
+    assert (done.days, done.absences, done.summary) == (3, 1, "3 days worked, 1 absence, 0 adjusted days")
     absent = "SELECT work_date, revision, regular_minutes, leave FROM payroll_days WHERE attendance_status = 'absent'"
     assert rows(worked, absent) == [(wednesday, None, 0, "annual leave")]
     ingest(worked, "Gate", *on(wednesday, "09:00", "18:00"))

@@ -30,7 +30,7 @@ def test_a_period_goes_through_its_states(web: Web, admin: httpx.Client, reader:
         assert (refused.status_code, "outliers to review" in drawn(refused).alerts[0]) == (409, True)
         assert "Close all the same" in refused.text
         closed = admin.post("/payroll/close", data=token | {"period": "2026-03", "force": "yes"})
-        assert "Closed 2026-03: " in closed.text
+        assert "Closed 2026-03. Paid: " in closed.text
         assert "outliers to review" in drawn(closed).cells[1][3]
         put_days(web.store, [((NASTY_SITE, NASTY, MARCH), Day(30))])
         page = drawn(reader.get("/payroll/adjustments?period=2026-03"))
