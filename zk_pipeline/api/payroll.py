@@ -13,7 +13,7 @@ from zk_pipeline.api.catalog_models import catalog_model
 from zk_pipeline.api.responses import FAILURES, Problem
 from zk_pipeline.http.auth import Admin, Reader
 from zk_pipeline.http.fields import Date, as_date
-from zk_pipeline.http.file_responses import PAYROLL_MEDIA_TYPES, payroll_file
+from zk_pipeline.http.file_responses import PAYROLL_MEDIA_TYPES, PAYROLL_NOTICE, payroll_file
 from zk_pipeline.http.services import Given
 from zk_pipeline.http.strict_input import StrictRoute
 from zk_pipeline.store.payroll.periods import Adjustment, PayrollPeriod
@@ -138,8 +138,19 @@ def adjustments(
 @router.get(
     "/{period}/export/",
     response_class=Response,
-    responses={200: {"description": "The file", "content": {kind: {} for kind in PAYROLL_MEDIA_TYPES.values()}}},
+    responses={
+        200: {
+            "description": "The file",
+            "content": {kind: {} for kind in PAYROLL_MEDIA_TYPES.values()},
+            "headers": {
+                PAYROLL_NOTICE: {
+                    "description": "Only of an open period: its figures are not final",
+                    "schema": {"type": "string"},
+                }
+            },
+        }
+    },
 )
 def export(services: Given, _: Reader, period: Period, query: Annotated[ExportParameters, Query()]) -> Response:
-    """What a period pays, or, while it is open, would pay now, as a file."""
+    """What a period pays, or, while it is open, would pay now, as a file; then with the header `Payroll-Notice`."""
     return payroll_file(services, period, query.profile)

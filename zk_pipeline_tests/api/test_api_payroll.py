@@ -36,6 +36,8 @@ def test_a_period_is_opened_closed_adjusted_exported_and_reopened(served: Served
     ):
         refused = boss.post(PERIODS, json=body)
         assert (refused.status_code, refused.json()["detail"].startswith(words)) == (status, True), refused.text
+    notice = boss.get(f"{PERIODS}2026-03/export/").headers["payroll-notice"]
+    assert notice == "2026-03 is open: these figures are not final, and nothing is paid"
     refused = boss.post(f"{PERIODS}2026-03/close/")
     assert refused.status_code == 409
     assert "outliers to review" in refused.json()["detail"]
@@ -68,6 +70,7 @@ def test_a_period_is_opened_closed_adjusted_exported_and_reopened(served: Served
         assert [each["period"] for each in reader.get(PERIODS).json()] == ["2026-03"]
         file = reader.get(f"{PERIODS}2026-03/export/")
         assert file.headers["content-disposition"] == 'attachment; filename="payroll_2026-03.csv"'
+        assert "payroll-notice" not in file.headers
         assert file.text.splitlines()[1].startswith("2026-03,,1001,,North,270.00,")
         excel = reader.get(f"{PERIODS}2026-03/export/?profile=xlsx")
         assert (excel.content[:2], "spreadsheetml" in excel.headers["content-type"]) == (b"PK", True)

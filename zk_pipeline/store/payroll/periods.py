@@ -54,6 +54,11 @@ class PayrollPeriod:
     def is_closed(self) -> bool:
         return self.state == "closed"
 
+    @property
+    def notice(self) -> str | None:
+        """What a reader of the figures must know."""
+        return None if self.is_closed else f"{self.period} is open: these figures are not final, and nothing is paid"
+
 
 _COLUMNS = ", ".join(field.name for field in fields(PayrollPeriod))
 
