@@ -13,7 +13,7 @@ from zk_pipeline.api.catalog_models import catalog_model
 from zk_pipeline.api.responses import FAILURES, Problem
 from zk_pipeline.http.auth import Admin, Reader
 from zk_pipeline.http.fields import Date, as_date
-from zk_pipeline.http.file_responses import PAYROLL_MEDIA_TYPES, payroll_file
+from zk_pipeline.http.file_responses import PAYROLL_MEDIA_TYPES, PAYROLL_NOTICE, payroll_file
 from zk_pipeline.http.services import Given
 from zk_pipeline.http.strict_input import StrictRoute
 from zk_pipeline.store.payroll.periods import Adjustment, PayrollPeriod
@@ -49,7 +49,8 @@ class CloseBody(BaseModel):
 class ClosedAnswer(PeriodAnswer):  # type: ignore[misc,valid-type]
     """A closed period, and how much it paid."""
 
-    days: int = Field(description="Attendance days and absences of the period")
+    days: int = Field(description="Days worked in the period")
+    absences: int = Field(description="Days absent in the period, with or without a leave")
     adjustments: int = Field(description="Days of earlier periods with a difference")
 
 
@@ -68,6 +69,13 @@ class AdjustmentAnswer(BaseModel):
     former_revision: int | None = Field(description="Revision that was paid last; null if none was")
     revision: int | None = Field(description="Current revision, or that of the retraction")
     reason: str
+
+
+class AdjustmentsAnswer(BaseModel):
+    """Adjustments, and the work dates that may bring others."""
+
+    adjustments: list[AdjustmentAnswer]
+    unprocessed_dates: list[date] = Field(description="Stale work dates, which may change unpaid adjustments")
 
 
 class AdjustmentParameters(BaseModel):
@@ -94,7 +102,7 @@ def periods(services: Given, _: Reader) -> list[PayrollPeriod]:
 
 @router.post("/", response_model=PeriodAnswer, status_code=201, responses=_CONFLICT)
 def open_period(services: Given, identity: Admin, new: PeriodBody) -> PayrollPeriod:
-    """Open a period. One that was never closed can be opened again with other dates."""
+    """Open a period. An open one can be opened again with other dates, also if it was reopened."""
     first, last = as_date(new.first_date), as_date(new.last_date)
     return services.store.payroll.open(new.period, identity.name, first=first, last=last)
 
@@ -103,7 +111,8 @@ def open_period(services: Given, identity: Admin, new: PeriodBody) -> PayrollPer
 def close_period(services: Given, identity: Admin, period: Period, body: CloseBody | None = None) -> dict[str, Any]:
     """Close a period: fix what it pays, together with the adjustments of closed periods before it."""
     done = services.store.payroll.close(period, identity.name, force=body is not None and body.force)
-    return {**asdict(done.period), "days": done.days, "adjustments": done.adjustments}
+    counts = {"days": done.days, "absences": done.absences, "adjustments": done.adjustments}
+    return {**asdict(done.period), **counts}
 
 
 @router.post("/{period}/reopen/", response_model=PeriodAnswer, responses=_CONFLICT)
@@ -112,20 +121,36 @@ def reopen_period(services: Given, identity: Admin, period: Period) -> PayrollPe
     return services.store.payroll.reopen(period, identity.name)
 
 
-@router.get("/{period}/adjustments/", response_model=list[AdjustmentAnswer])
+@router.get("/{period}/adjustments/", response_model=AdjustmentsAnswer)
 def adjustments(
     services: Given, _: Reader, period: Period, query: Annotated[AdjustmentParameters, Query()]
-) -> list[Adjustment]:
+) -> dict[str, list[Adjustment] | list[date]]:
     """Unpaid adjustments: of a closed period those of its own days, of an open one those that it will pay."""
     payroll = services.store.payroll
-    return payroll.paid_adjustments(period) if query.paid else payroll.unpaid_adjustments(period)
+    if query.paid:
+        return {"adjustments": payroll.paid_adjustments(period), "unprocessed_dates": []}
+    return {
+        "adjustments": payroll.unpaid_adjustments(period),
+        "unprocessed_dates": payroll.unprocessed_dates(period),
+    }
 
 
 @router.get(
     "/{period}/export/",
     response_class=Response,
-    responses={200: {"description": "The file", "content": {kind: {} for kind in PAYROLL_MEDIA_TYPES.values()}}},
+    responses={
+        200: {
+            "description": "The file",
+            "content": {kind: {} for kind in PAYROLL_MEDIA_TYPES.values()},
+            "headers": {
+                PAYROLL_NOTICE: {
+                    "description": "Only of an open period: its figures are not final",
+                    "schema": {"type": "string"},
+                }
+            },
+        }
+    },
 )
 def export(services: Given, _: Reader, period: Period, query: Annotated[ExportParameters, Query()]) -> Response:
-    """What a period pays, or, while it is open, would pay now, as a file."""
+    """What a period pays, or, while it is open, would pay now, as a file; then with the header `Payroll-Notice`."""
     return payroll_file(services, period, query.profile)

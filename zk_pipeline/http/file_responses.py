@@ -21,6 +21,7 @@ MEDIA_TYPES = {
     "parquet": "application/vnd.apache.parquet",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
+PAYROLL_NOTICE = "Payroll-Notice"  # header of the file of an open period
 PAYROLL_MEDIA_TYPES = {"csv": "text/csv", "xlsx": MEDIA_TYPES["xlsx"], "txt": "text/plain"}
 
 
@@ -63,5 +64,6 @@ def payroll_file(services: Services, period: str, profile: str) -> Response:
         headers={
             "Content-Disposition": f'attachment; filename="payroll_{name}.{suffix}"',
             "Content-Type": f"{media}; charset={chosen.encoding}" if media.startswith("text/") else media,
+            **({PAYROLL_NOTICE: rows.period.notice} if rows.period.notice else {}),
         },
     )

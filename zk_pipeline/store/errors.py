@@ -41,6 +41,10 @@ class PayrollPeriodConflict(UsageError):
     """The state of a payroll period, or of its attendance days, does not allow the change."""
 
 
+class PayrollPeriodNotFinal(PayrollPeriodConflict):
+    """A payroll period is not closed because its figures may change; it can be closed all the same."""
+
+
 class PunchesRefused(UsageError):
     """`problems`: what is wrong with each refused request, by its index."""
 

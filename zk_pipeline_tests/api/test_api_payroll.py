@@ -36,6 +36,8 @@ def test_a_period_is_opened_closed_adjusted_exported_and_reopened(served: Served
     ):
         refused = boss.post(PERIODS, json=body)
         assert (refused.status_code, refused.json()["detail"].startswith(words)) == (status, True), refused.text
+    notice = boss.get(f"{PERIODS}2026-03/export/").headers["payroll-notice"]
+    assert notice == "2026-03 is open: these figures are not final, and nothing is paid"
     refused = boss.post(f"{PERIODS}2026-03/close/")
     assert refused.status_code == 409
     assert "outliers to review" in refused.json()["detail"]
@@ -53,17 +55,22 @@ def test_a_period_is_opened_closed_adjusted_exported_and_reopened(served: Served
     put_days(served.services.store, [(("North", "1001", MONDAY), Day(500))])
     address = f"{PERIODS}2026-03/adjustments/"
     with served.client("read") as reader:
-        (one,) = reader.get(address).json()
+        execute(served.services.store, "UPDATE work_dates SET reprocess_after = now() WHERE work_date = ?", [MONDAY])
+        answer = reader.get(address).json()
+        execute(served.services.store, "UPDATE work_dates SET reprocess_after = NULL WHERE work_date = ?", [MONDAY])
+        assert answer["unprocessed_dates"] == [str(MONDAY)]
+        (one,) = answer["adjustments"]
         assert (one["period"], one["work_date"], one["pay_class"], one["minutes"]) == (
             "2026-03",
             str(MONDAY),
             "regular",
             -40,
         )
-        assert reader.get(address, params={"paid": "true"}).json() == []
+        assert reader.get(address, params={"paid": "true"}).json() == {"adjustments": [], "unprocessed_dates": []}
         assert [each["period"] for each in reader.get(PERIODS).json()] == ["2026-03"]
         file = reader.get(f"{PERIODS}2026-03/export/")
         assert file.headers["content-disposition"] == 'attachment; filename="payroll_2026-03.csv"'
+        assert "payroll-notice" not in file.headers
         assert file.text.splitlines()[1].startswith("2026-03,,1001,,North,270.00,")
         excel = reader.get(f"{PERIODS}2026-03/export/?profile=xlsx")
         assert (excel.content[:2], "spreadsheetml" in excel.headers["content-type"]) == (b"PK", True)

@@ -45,8 +45,8 @@ def export(*, period: str, profile: str, target: str, as_json: bool) -> None:
     rows = context.store.payroll.rows(period)
     with atomic_output(target, keep=context.settings.database_path) as stream:
         written = write_payroll(rows, chosen, stream, templates=(path or context.settings.home).parent)
-    if not rows.period.is_closed:
-        warn(f"warning: {period} is open: these figures are not final, and nothing is paid")
+    if rows.period.notice:
+        warn(f"warning: {rows.period.notice}")
     if as_json:
         print_json(
             {"file": target, "period": rows.period.period, "state": rows.period.state, "profile": profile,

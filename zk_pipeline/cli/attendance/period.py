@@ -29,7 +29,7 @@ def period() -> None:
 def open_(*, period: str, first_date: date | None, last_date: date | None, as_json: bool) -> None:
     """Open PERIOD: a month such as 2026-11, or a name with both dates, such as from the 26th to the 25th.
 
-    A period that was never closed can be opened again with other dates. Periods do not overlap.
+    An open period can be opened again with other dates, also after `period reopen`. Periods do not overlap.
 
     \b
     Example:  zk-pipeline period open 2026-11
@@ -46,7 +46,7 @@ def close(*, period: str, force: bool, as_json: bool) -> None:
     """Close PERIOD: fix what it pays for its days, together with the adjustments of closed periods before it.
 
     Refused unless its figures are final: its dates over, all terminals read, all work dates processed, punch requests
-    decided and outliers reviewed, and earlier periods closed.
+    decided and outliers reviewed, and earlier periods closed. A period that ends in the future is never closed.
 
     \b
     Example:  zk-pipeline period close 2026-10
@@ -55,10 +55,12 @@ def close(*, period: str, force: bool, as_json: bool) -> None:
     if done.period.overridden:
         warn(f"warning: {period} is closed in spite of: {done.period.overridden}")
     if as_json:
-        print_json({**asdict(done.period), "days": done.days, "adjustments": done.adjustments})
+        print_json(
+            {**asdict(done.period), "days": done.days, "absences": done.absences, "adjustments": done.adjustments}
+        )
     else:
         _print_period(done.period, as_json=False)
-        click.echo(f"{counted(done.days, 'day')} and {counted(done.adjustments, 'adjusted day')} paid")
+        click.echo(f"paid: {done.summary}")
 
 
 @period.command("reopen")
@@ -82,15 +84,20 @@ def diff(*, period: str, paid: bool, as_json: bool) -> None:
     """Print adjustments: differences between current days and what was paid for them, by pay class.
 
     Of a closed PERIOD: those of its own days that no period has paid yet. Of an open one: those of the closed periods
-    before it, which it will pay.
+    before it, which it will pay. A warning names dates that are not processed yet.
 
     \b
     Example:  zk-pipeline period diff 2026-11
     """
     payroll = open_context().store.payroll
     found = payroll.paid_adjustments(period) if paid else payroll.unpaid_adjustments(period)
+    waiting = [] if paid else payroll.unprocessed_dates(period)
     columns = ["period", "work_date", "site", "user_id", "pay_class", "minutes", "reason"]
-    print_rows([asdict(one) for one in found], columns, as_json=as_json, none="no adjustments")
+    none = "no adjustments so far" if waiting else "no adjustments"
+    print_rows([asdict(one) for one in found], columns, as_json=as_json, none=none)
+    if waiting:
+        dates = ", ".join(map(str, waiting))
+        warn(f"warning: adjustments may be missing: {counted(len(waiting), 'work date')} not processed: {dates}")
 
 
 @period.command("list")

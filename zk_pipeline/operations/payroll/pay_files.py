@@ -30,7 +30,7 @@ _EXCEL_FORMATS = {"hh:mm": "[h]:mm", "minutes": "0"}
 
 
 def write_payroll(payroll: PayrollRows, profile: Profile, stream: BinaryIO, *, templates: Path) -> int:
-    """Write the rows of a period, and return their number. `templates`: the folder of a relative template.
+    """Write the rows of a period, and return their number. `templates`: the folder of the profiles and templates.
 
     Raises UsageError for a class that the profile does not pay, a value wider than its column, and a wrong template;
     ZkPipelineError if the sums do not agree.
@@ -195,9 +195,18 @@ def _padded(profile: Profile, column: Column, value: Value) -> str:
 def _from_template(period: PayrollPeriod, profile: Profile, people: list[PayRow], folder: Path) -> str:
     path = folder / (profile.template or "")
     try:
-        source = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        file = path.resolve()
+        if not file.is_relative_to(folder.resolve()):
+            raise UsageError(
+                f"the profile {profile.name}: the template {profile.template} is not in the folder of the profiles"
+            )
+        source = file.read_text(encoding="utf-8-sig")
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+    ) as error:  # RuntimeError: a loop of symlinks; ValueError: a NUL in the name
+        reason = getattr(error, "strerror", "it is not UTF-8 text" if isinstance(error, UnicodeError) else str(error))
         raise UsageError(f"{path}: the template cannot be read: {reason}") from None
     environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -15,18 +15,36 @@ from zk_pipeline.store.work_dates.staleness import stale_dates
 _MAX_NAMED = 3
 
 
-def closing_problems(connection: Connection, first: date, last: date, now: datetime) -> list[str]:
-    """Each problem as one clause, in the order in which they are solved."""
+def unprocessed_dates(connection: Connection, spans: Collection[tuple[date, date]], now: datetime) -> list[date]:
+    """Stale work dates from the Monday of the first of these spans to their last date.
+
+    They may change adjustments of any of them, the division of a week, and whether days between them exist.
+    """
+    days = [day for span in spans for day in span]
+    if not days:
+        return []
+    return [one.work_date for one in stale_dates(connection, first=_monday(min(days)), last=max(days), now=now)]
+
+
+def has_begun(connection: Connection, day: date, now: datetime) -> bool:
+    """Whether a work date has begun in the zones of all enabled terminals, or in UTC without one."""
+    return _start(day, [zone for _, zone, _ in _terminals(connection)]) <= now
+
+
+def closing_problems(
+    connection: Connection, first: date, last: date, now: datetime, *, spans: Collection[tuple[date, date]]
+) -> list[str]:
+    """Each problem as one clause, in the order in which they are solved. `spans`: dates that the period pays, its own
+    and those of closed periods.
+    """
     span = {"first": first, "last": last}
-    devices = connection.execute(
-        "SELECT name, timezone, last_sync FROM devices WHERE removed_at IS NULL AND enabled ORDER BY name"
-    ).fetchall()
-    ends = {name: datetime.combine(last + timedelta(1), time(0), ZoneInfo(zone)) for name, zone, _ in devices}
-    over = max(ends.values(), default=datetime.combine(last + timedelta(1), time(0), UTC))
+    devices, following = _terminals(connection), last + timedelta(1)
+    ends = {name: _start(following, [zone]) for name, zone, _ in devices}
+    over = _start(following, [zone for _, zone, _ in devices])
     running = _count(connection, "FROM work_dates WHERE reprocess_after > $now AND work_date BETWEEN $first AND $last",
                      span | {"now": now})  # fmt: skip
     unread = [name for name, _, read in devices if read is None or read < ends[name]]
-    stale = [str(one.work_date) for one in stale_dates(connection, first=first, last=last, now=now)]
+    stale = unprocessed_dates(connection, spans, now)
     gaps = _column(connection, _BETWEEN, {"first": first})
     before = _column(
         connection,
@@ -34,7 +52,9 @@ def closing_problems(connection: Connection, first: date, last: date, now: datet
         {"first": first},
     )
     blocked = _column(
-        connection, "SELECT work_date FROM blocked_dates WHERE work_date BETWEEN $first AND $last ORDER BY 1", span
+        connection,
+        "SELECT work_date FROM blocked_dates WHERE work_date BETWEEN $first AND $last ORDER BY 1",
+        {"first": _monday(min(start for start, _ in spans)), "last": last},
     )
     reviews = _count(connection, _TO_REVIEW, span)
     undecided = "SELECT DISTINCT device, user_id FROM manual_punches WHERE decision IS NULL"
@@ -47,7 +67,7 @@ def closing_problems(connection: Connection, first: date, last: date, now: datet
     )
     found = [
         before and f"earlier periods are open: {_named(before)}",
-        gaps and f"attendance days before it belong to no period: {_named(gaps)}",
+        gaps and f"attendance days since the period before it belong to no period: {_named(gaps)}",
         (running or over > now) and f"its last date {last} is not over",
         unread and f"terminals were not read since its last date: {_named(unread)}",
         stale and f"{counted(len(stale), 'work date')} not processed: {_named(stale)}",
@@ -56,6 +76,19 @@ def closing_problems(connection: Connection, first: date, last: date, now: datet
         reviews and f"{counted(reviews, 'outlier')} to review",
     ]
     return [one for one in found if one]
+
+
+def _terminals(connection: Connection) -> list[tuple[str, str, datetime | None]]:
+    """Name, zone and last reading of each enabled terminal."""
+    return connection.execute(
+        "SELECT name, timezone, last_sync FROM devices WHERE removed_at IS NULL AND enabled ORDER BY name"
+    ).fetchall()
+
+
+def _start(day: date, zones: Iterable[str]) -> datetime:
+    """Midnight of a date in the last of these zones; in UTC without any."""
+    starts = [datetime.combine(day, time(0), ZoneInfo(zone)) for zone in zones]
+    return max(starts, default=datetime.combine(day, time(0), UTC))
 
 
 _BETWEEN = """
@@ -68,6 +101,10 @@ _TO_REVIEW = f"""
 FROM daily_attendance WHERE work_date BETWEEN $first AND $last AND is_outlier
     AND (site, user_id, work_date, revision) NOT IN ({REVIEWED})
 """
+
+
+def _monday(day: date) -> date:
+    return day - timedelta(day.weekday())
 
 
 def _named(names: Sequence[object]) -> str:

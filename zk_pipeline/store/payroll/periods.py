@@ -18,10 +18,12 @@ import pandas as pd
 import pyarrow as pa
 
 from zk_pipeline.attendance.pay_classes import INFORMATION, PayClass
+from zk_pipeline.attendance.punctuality import AttendanceStatus
+from zk_pipeline.counted import counted
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.store.engine.database import Connection, Database
-from zk_pipeline.store.errors import PayrollPeriodConflict, UnknownPayrollPeriod
-from zk_pipeline.store.payroll.closing_problems import closing_problems
+from zk_pipeline.store.errors import PayrollPeriodConflict, PayrollPeriodNotFinal, UnknownPayrollPeriod
+from zk_pipeline.store.payroll.closing_problems import closing_problems, has_begun, unprocessed_dates
 from zk_pipeline.store.payroll.unpaid_minutes import MINUTES, compare, read_version, unpaid_minutes
 from zk_pipeline.store.queries.enrolled_users import NAMES
 from zk_pipeline.store.terminals.namesakes import candidates, namesakes
@@ -52,17 +54,32 @@ class PayrollPeriod:
     def is_closed(self) -> bool:
         return self.state == "closed"
 
+    @property
+    def notice(self) -> str | None:
+        """What a reader of the figures must know."""
+        return None if self.is_closed else f"{self.period} is open: these figures are not final, and nothing is paid"
+
 
 _COLUMNS = ", ".join(field.name for field in fields(PayrollPeriod))
 
 
 @dataclass(frozen=True)
 class PeriodClosed:
-    """A closed period: `days` and `adjustments` are numbers of rows paid in it."""
+    """A closed period: numbers of its attendance days, of absences (with or without leave), and of adjusted days of
+    earlier periods.
+    """
 
     period: PayrollPeriod
     days: int
+    absences: int
     adjustments: int
+
+    @property
+    def summary(self) -> str:
+        return (
+            f"{counted(self.days, 'day')} worked, {counted(self.absences, 'absence')}, "
+            f"{counted(self.adjustments, 'adjusted day')}"
+        )
 
 
 @dataclass(frozen=True)
@@ -111,17 +128,20 @@ class PayrollStore:
     def open(self, period: str, by: str, *, first: date | None = None, last: date | None = None) -> PayrollPeriod:
         """Open a period: a calendar month such as `2026-11`, or any name with both dates.
 
-        A period that has never been closed may be opened again with other dates. Raises UsageError for a bad name or
-        dates, and for dates of another period.
+        An open period may be opened again with other dates: it has paid nothing. Raises UsageError for a bad name or
+        dates, for dates of another period, and if a later period has paid adjustments of the former dates: without them
+        those minutes would belong to no period, or to another one.
         """
         first, last = _span(period, first, last)
         with self.database.write("open a payroll period", period) as connection:
             others = _periods(connection)
             known = next((one for one in others if one.period == period), None)
-            if known and (known.closed_at or known.reopened_at):
+            if known and known.is_closed:
                 raise PayrollPeriodConflict(
-                    f"period {period} is {known.state} and was closed before: its dates stay as they are"
+                    f"period {period} is closed: its dates stay as they are, unless it is reopened first"
                 )
+            if known and (first, last) != (known.first_date, known.last_date):
+                _check_unpaid(connection, known)
             for one in others:
                 if one.period != period and one.first_date <= last and first <= one.last_date:
                     dates = f"{one.first_date} to {one.last_date}"
@@ -141,7 +161,8 @@ class PayrollStore:
     def close(self, period: str, by: str, *, force: bool = False) -> PeriodClosed:
         """Close an open period: pay its attendance days, and the adjustments of closed periods before it.
 
-        Raises UsageError for a period that is not open, and for `closing_problems` unless `force`, which stores them.
+        Raises UsageError for a period that is not open or whose last date is in the future, and for `closing_problems`
+        unless `force`, which stores them.
         """
         for _ in range(_MAX_ROUNDS):
             with self.database.read("figures of a payroll period", period) as connection:
@@ -149,7 +170,9 @@ class PayrollStore:
                 compared = compare(connection, _spans(connection, one), own=period)
             due = unpaid_minutes(compared)
             table = pa.Table.from_pandas(due, preserve_index=False)
-            own = int((due["owner"] == period).sum())
+            own = due["owner"] == period
+            absences = int((own & (due["attendance_status"] == AttendanceStatus.ABSENT)).sum())
+            days = int(own.sum()) - absences
             with self.database.write("close a payroll period", period) as connection:
                 now = self.clock()
                 one, problems = _closable(connection, period, now, force=force)
@@ -164,7 +187,7 @@ class PayrollStore:
                     "WHERE period = ?",
                     [now, by, "; ".join(problems) or None, period],
                 )
-                return PeriodClosed(_get(connection, period), own, len(due) - own)
+                return PeriodClosed(_get(connection, period), days, absences, int((~own).sum()))
         raise PayrollPeriodConflict(f"period {period} was not closed: its days are being changed; try again later")
 
     def reopen(self, period: str, by: str) -> PayrollPeriod:
@@ -190,6 +213,14 @@ class PayrollStore:
             compared = compare(connection, spans, own=None)
         due = unpaid_minutes(compared)
         return _adjustments(due if one.is_closed else due[due["owner"] != period])
+
+    def unprocessed_dates(self, period: str) -> list[date]:
+        """Work dates that must be processed before the unpaid adjustments of a period are complete."""
+        with self.database.read("figures of a payroll period", period) as connection:
+            one = _get(connection, period)
+            earlier = [span for name, span in _spans(connection, one).items() if name != period]
+            spans = [(one.first_date, one.last_date)] if one.is_closed else earlier
+            return unprocessed_dates(connection, spans, self.clock())
 
     def paid_adjustments(self, period: str) -> list[Adjustment]:
         """Adjustments of earlier periods that a closed period has paid."""
@@ -277,10 +308,27 @@ def _closable(connection: Connection, period: str, now: datetime, *, force: bool
     one = _get(connection, period)
     if one.is_closed:
         raise PayrollPeriodConflict(f"period {period} is closed already, by {one.closed_by}")
-    problems = closing_problems(connection, one.first_date, one.last_date, now)
+    spans = _spans(connection, one).values()
+    if not has_begun(connection, one.last_date, now):
+        raise PayrollPeriodConflict(f"period {period} cannot be closed: its last date {one.last_date} is in the future")
+    problems = closing_problems(connection, one.first_date, one.last_date, now, spans=spans)
     if problems and not force:
-        raise PayrollPeriodConflict(f"period {period} is not ready to be closed: {'; '.join(problems)}")
+        raise PayrollPeriodNotFinal(f"period {period} is not ready to be closed: {'; '.join(problems)}")
     return one, problems
+
+
+def _check_unpaid(connection: Connection, one: PayrollPeriod) -> None:
+    """Raise UsageError if another period has paid adjustments of the dates of an open one."""
+    others = connection.execute(
+        "SELECT DISTINCT period FROM payroll_days WHERE work_date BETWEEN ? AND ? ORDER BY 1",
+        [one.first_date, one.last_date],
+    ).fetchall()
+    if others:
+        names = ", ".join(name for (name,) in others)
+        raise PayrollPeriodConflict(
+            f"period {one.period} keeps its dates {one.first_date} to {one.last_date}: adjustments of them are paid in "
+            f"{names}, which must be reopened first"
+        )
 
 
 def _check_paid(connection: Connection, one: PayrollPeriod) -> None:

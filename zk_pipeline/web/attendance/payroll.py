@@ -5,12 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from zk_pipeline.counted import counted
 from zk_pipeline.errors import UsageError
 from zk_pipeline.http.auth import Identity
 from zk_pipeline.http.file_responses import payroll_file
 from zk_pipeline.http.services import Given, Services
-from zk_pipeline.store.errors import PayrollPeriodConflict
+from zk_pipeline.store.errors import PayrollPeriodConflict, PayrollPeriodNotFinal
 from zk_pipeline.web.attendance.fields import whole_date
 from zk_pipeline.web.rendering import AdminForm, Form, Reader, render
 
@@ -43,9 +42,9 @@ def close_period(request: Request, services: Given, form: AdminForm) -> Response
     try:
         done = services.store.payroll.close(period, form.identity.name, force="force" in form.fields)
     except PayrollPeriodConflict as error:
-        return _draw(request, services, form.identity, problem=error, refused=period)
-    paid = f"{counted(done.days, 'day')} and {counted(done.adjustments, 'adjusted day')}"
-    return _draw(request, services, form.identity, done=f"Closed {period}: {paid} paid.")
+        refused = period if isinstance(error, PayrollPeriodNotFinal) else None
+        return _draw(request, services, form.identity, problem=error, refused=refused)
+    return _draw(request, services, form.identity, done=f"Closed {period}. Paid: {done.summary}.")
 
 
 @router.post("/payroll/reopen")
@@ -64,7 +63,16 @@ def adjustments(request: Request, services: Given, identity: Reader) -> Response
     found, unpaid = payroll.get(period), payroll.unpaid_adjustments(period)
     paid = payroll.paid_adjustments(period) if found.is_closed else []
     names = services.store.enrolled_users.around(one.user_id for one in (*unpaid, *paid)).names
-    return render(request, "payroll_adjustments.html", identity, period=found, unpaid=unpaid, paid=paid, names=names)
+    return render(
+        request,
+        "payroll_adjustments.html",
+        identity,
+        period=found,
+        unpaid=unpaid,
+        unprocessed=payroll.unprocessed_dates(period),
+        paid=paid,
+        names=names,
+    )
 
 
 @router.get("/payroll/file")
@@ -94,16 +102,15 @@ def _draw(
     except UsageError as error:
         profiles, problem = [one.name for one in BUILT_IN], problem or error
     found = services.store.payroll.all()
-    is_refused = any(one.period == refused and not one.is_closed for one in found)
     return render(
         request,
         "payroll.html",
         identity,
-        status=409 if refused else 400 if problem else 200,
+        status=409 if isinstance(problem, PayrollPeriodConflict) else 400 if problem else 200,
         done=done,
         problem=problem,
         fields=fields or {},
         periods=found[::-1],
         profiles=profiles,
-        refused=refused if is_refused else None,
+        refused=refused,
     )

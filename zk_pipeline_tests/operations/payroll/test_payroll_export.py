@@ -187,6 +187,27 @@ def test_a_template_writes_any_other_format(tmp_path: Path) -> None:
         written(MONTH, profile, tmp_path)
 
 
+def test_a_template_lies_in_the_folder_of_the_profiles(tmp_path: Path) -> None:
+    folder, other, outside = tmp_path / "home", tmp_path / "home2", tmp_path / "secret"
+    for one in (folder, other):
+        one.mkdir()
+    for one in (outside, other / "pay.xml", folder / "real.xml"):
+        one.write_text("text")
+    (folder / "link.xml").symlink_to(outside)
+    (folder / "inner.xml").symlink_to("real.xml")
+    (folder / "loop.xml").symlink_to("loop.xml")
+    (tmp_path / "linked").symlink_to(folder)
+    for name in ("../secret", "x/../../secret", str(outside), "link.xml", "../home2/pay.xml"):
+        with pytest.raises(UsageError, match=f"^the profile x: the template {name} is not in the folder of the profil"):
+            written(MONTH, Profile(name="x", format="template", template=name), folder)
+    for name in ("real.xml", "inner.xml", str(folder / "real.xml")):
+        for where in (folder, tmp_path / "linked"):
+            assert written(MONTH, Profile(name="x", format="template", template=name), where) == b"text"
+    for name in ("loop.xml", "a\0b"):
+        with pytest.raises(UsageError, match="the template cannot be read: "):
+            written(MONTH, Profile(name="x", format="template", template=name), folder)
+
+
 @pytest.mark.parametrize(
     ("entry", "problem"),
     [

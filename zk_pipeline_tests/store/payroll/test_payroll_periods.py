@@ -119,7 +119,7 @@ def test_a_reopened_period_has_paid_nothing_until_it_closes_again(worked: Store)
     assert (reopened.state, reopened.closed_by, reopened.reopened_by) == ("open", None, "cli:bob")
     assert unpaid(worked, "b") == {}
     assert rows(worked, "SELECT period, regular_minutes FROM payroll_days") == [("b", -40)]
-    with pytest.raises(PayrollPeriodConflict, match="was closed before"):
+    with pytest.raises(PayrollPeriodConflict, match=f"a keeps its dates {MONDAY} to {SUNDAY}: adjustments .* in b"):
         worked.payroll.open("a", "cli:ada", first=MONDAY, last=TUESDAY)
     with pytest.raises(PayrollPeriodConflict, match="period a is open"):
         worked.payroll.reopen("a", "cli:ada")
@@ -132,6 +132,27 @@ def test_a_reopened_period_has_paid_nothing_until_it_closes_again(worked: Store)
     )
     with pytest.raises(PayrollPeriodConflict, match="closed already, by cli:ada"):
         worked.payroll.close("a", "cli:ada")
+
+
+def test_a_reopened_period_gets_other_dates_and_pays_each_day_once(worked: Store, clock: StoppedClock) -> None:
+    """A typo in the last date: refused while that date is in the future, closed once, and corrected."""
+    worked.payroll.open("b", "cli:ada", first=date(2029, 1, 1), last=date(2029, 1, 7))
+    worked.payroll.open("a", "cli:ada", first=MONDAY, last=SUNDAY + timedelta(1))
+    clock.now = datetime(2026, 3, 8, 23, 59, tzinfo=clock.now.tzinfo)
+    with pytest.raises(PayrollPeriodConflict, match="a cannot be closed: its last date 2026-03-09 is in the future"):
+        worked.payroll.close("a", "cli:ada", force=True)
+    clock.now = datetime(2026, 3, 9, tzinfo=clock.now.tzinfo)
+    worked.payroll.close("a", "cli:ada", force=True)
+    with pytest.raises(PayrollPeriodConflict, match="period a is closed: its dates stay"):
+        worked.payroll.open("a", "cli:ada", first=MONDAY, last=MONDAY)
+    worked.payroll.reopen("a", "cli:ada")
+    worked.payroll.open("a", "cli:ada", first=MONDAY, last=MONDAY)
+    worked.payroll.open("b", "cli:ada", first=TUESDAY, last=TUESDAY)
+    assert [worked.payroll.close(name, "cli:ada", force=True).days for name in "ab"] == [1, 1]
+    assert rows(worked, "SELECT period, work_date, regular_minutes FROM payroll_days ORDER BY 1") == [
+        ("a", MONDAY, 540),
+        ("b", TUESDAY, 540),
+    ]
 
 
 def test_a_week_over_two_periods_is_one_week_of_overtime(store: Store) -> None:
@@ -225,13 +246,38 @@ def test_each_reason_not_to_close_is_named_and_stored_if_it_is_closed_all_the_sa
     with pytest.raises(PayrollPeriodConflict) as refused:
         store.payroll.close("a", "cli:ada")
     problems = (
-        "earlier periods are open: before; attendance days before it belong to no period: 2026-03-01; "
+        "earlier periods are open: before; attendance days since the period before it belong to no period: 2026-03-01; "
         "its last date 2026-03-08 is not over; terminals were not read since its last date: Door, Gate; "
         "1 work date not processed: 2026-03-03; work dates with inconsistent rows: 2026-03-02; "
         "2 punch requests without a decision; 1 outlier to review"
     )
     assert str(refused.value) == f"period a is not ready to be closed: {problems}"
     assert store.payroll.close("a", "cli:ada", force=True).period.overridden == problems
+
+
+def test_dates_that_may_change_what_a_period_pays_are_processed_before_it_closes(worked: Store) -> None:
+    """Those of closed periods, and the first days of its ISO week; days before the first period are history."""
+    sunday_before, wednesday = MONDAY - timedelta(1), MONDAY + timedelta(2)
+    worked.payroll.open("a", "cli:ada", first=wednesday, last=SUNDAY)
+    ingest(worked, "Gate", *on(sunday_before, "09:00", "18:00"), *on(MONDAY, "18:30"))
+    assert stale(worked) == [sunday_before, MONDAY]
+    with pytest.raises(PayrollPeriodConflict, match=f"period a is not ready to be closed: 1 work date .*: {MONDAY}$"):
+        worked.payroll.close("a", "cli:ada")
+    process(worked, MONDAY)
+    worked.payroll.close("a", "cli:ada")
+    process(worked, sunday_before)
+    ingest(worked, "Gate", *on(wednesday, "09:00", "18:00"), *on(TUESDAY, "18:30"))
+    assert worked.payroll.unprocessed_dates("a") == worked.payroll.unprocessed_dates("b") == [TUESDAY, wednesday]
+    with pytest.raises(PayrollPeriodConflict, match=f": 2 work dates not processed: {TUESDAY}, {wednesday}$"):
+        worked.payroll.close("b", "cli:ada")
+    execute(worked, "INSERT INTO blocked_dates VALUES (?, 'test', now())", [wednesday])
+    process(worked, TUESDAY)
+    with pytest.raises(PayrollPeriodConflict, match=f"; work dates with inconsistent rows: {wednesday}$"):
+        worked.payroll.close("b", "cli:ada")
+    execute(worked, "DELETE FROM blocked_dates")
+    process(worked, wednesday)
+    assert worked.payroll.unprocessed_dates("b") == []
+    assert worked.payroll.close("b", "cli:ada").adjustments == 1
 
 
 def test_a_period_with_final_figures_closes_without_force(worked: Store) -> None:
@@ -253,7 +299,8 @@ def test_absences_are_stored_without_minutes(worked: Store) -> None:
     worked.leaves.add(
         NewLeave(user_id="1001", first_date=wednesday, last_date=wednesday, kind="annual leave"), "cli:ada"
     )
-    worked.payroll.close("a", "cli:ada")
+    done = worked.payroll.close("a", "cli:ada")
+    assert (done.days, done.absences, done.summary) == (3, 1, "3 days worked, 1 absence, 0 adjusted days")
     absent = "SELECT work_date, revision, regular_minutes, leave FROM payroll_days WHERE attendance_status = 'absent'"
     assert rows(worked, absent) == [(wednesday, None, 0, "annual leave")]
     ingest(worked, "Gate", *on(wednesday, "09:00", "18:00"))

@@ -29,8 +29,12 @@ def test_a_period_goes_through_its_states(web: Web, admin: httpx.Client, reader:
         refused = admin.post("/payroll/close", data=token | {"period": "2026-03"})
         assert (refused.status_code, "outliers to review" in drawn(refused).alerts[0]) == (409, True)
         assert "Close all the same" in refused.text
+        admin.post("/payroll", data=token | {"period": "2099-01"})
+        future = admin.post("/payroll/close", data=token | {"period": "2099-01"})
+        assert (future.status_code, "Close all the same" in future.text) == (409, False)
+        execute(web.store, "DELETE FROM payroll_periods WHERE period = '2099-01'")
         closed = admin.post("/payroll/close", data=token | {"period": "2026-03", "force": "yes"})
-        assert "Closed 2026-03: " in closed.text
+        assert "Closed 2026-03. Paid: " in closed.text
         assert "outliers to review" in drawn(closed).cells[1][3]
         put_days(web.store, [((NASTY_SITE, NASTY, MARCH), Day(30))])
         page = drawn(reader.get("/payroll/adjustments?period=2026-03"))
@@ -43,6 +47,10 @@ def test_a_period_goes_through_its_states(web: Web, admin: httpx.Client, reader:
             "-510",
             "revision 1, now 2",
         ]
+        execute(web.store, "UPDATE work_dates SET reprocess_after = now() WHERE work_date = ?", [MARCH])
+        waiting = reader.get("/payroll/adjustments?period=2026-03")
+        execute(web.store, "UPDATE work_dates SET reprocess_after = NULL WHERE work_date = ?", [MARCH])
+        assert f"Adjustments may be missing: 1 work date not processed: {MARCH}." in waiting.text
         listed = reader.get("/payroll")
         assert "Reopen" not in listed.text
         file = reader.get("/payroll/file?period=2026-03&profile=csv")
@@ -51,6 +59,8 @@ def test_a_period_goes_through_its_states(web: Web, admin: httpx.Client, reader:
         unknown = reader.get("/payroll/file?period=2026-03&profile=sap")
         assert (unknown.status_code, drawn(unknown).alerts[0][:25]) == (400, "no payroll profile 'sap';")
         assert reader.get("/payroll/adjustments?period=2026-05").status_code == 404
+        asked = admin.get("/payroll").text.partition("<details><summary")[2].partition("</details>")[0]
+        assert asked.index("Use it before the money is paid, not after.") < asked.index('action="/payroll/reopen"')
         assert admin.post("/payroll/reopen", data=token | {"period": "2026-03"}).status_code == 303
         again = admin.post("/payroll/reopen", data=token | {"period": "2026-03"})
         assert drawn(again).alerts == ["period 2026-03 is open"]
