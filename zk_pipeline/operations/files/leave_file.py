@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from pathlib import Path, PurePath
 
 from zk_pipeline.errors import RowsRefused, UsageError
-from zk_pipeline.operations.files.table_reader import parse_date, read_content, read_table
+from zk_pipeline.operations.files.table_reader import one_value, parse_date, read_content, read_table
 from zk_pipeline.store.shifts.holiday_sources import CalendarEvent, HolidayCalendar, Skipped
 from zk_pipeline.store.shifts.leaves import Leave, LeaveFile, LeavesImported, NewLeave
 from zk_pipeline.store.store import Store
@@ -87,11 +87,11 @@ def _leave(row: Mapping[str, str], options: ImportOptions) -> NewLeave:
     first = _date("first_date", row["first_date"])
     last = row["last_date"]
     return NewLeave(
-        user_id=options.user_id or row["user_id"],
+        user_id=one_value("user_id", options.user_id, row["user_id"]) or "",
         first_date=first,
         last_date=_date("last_date", last) if last else first,
         kind=row["kind"],
-        site=options.site or row["site"] or None,
+        site=one_value("site", options.site, row["site"]),
         day_part=row["day_part"] or None,
         note=row["note"],
     )
