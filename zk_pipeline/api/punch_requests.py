@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from zk_pipeline.api.catalog_models import catalog_model
 from zk_pipeline.api.responses import FAILURES, Problem
 from zk_pipeline.http.auth import Approver, Reader, Requester
-from zk_pipeline.http.fields import Name, Reading, Reason, UserId
+from zk_pipeline.http.fields import Minute, Name, Reason, UserId
 from zk_pipeline.http.pagination import PageOf, numbered_page
 from zk_pipeline.http.punch_requests import PunchRequestParameters
 from zk_pipeline.http.services import Given
@@ -42,7 +42,7 @@ class RequestBody(BaseModel):
 
     user_id: UserId
     site: Name
-    at: Reading = Field(description="Wall clock at the site, such as 2026-11-02T17:30")
+    at: Minute = Field(description="Wall clock at the site, such as 2026-11-02T17:30")
     state: Literal["in", "out"] = Field(description="Clock-in or clock-out")
     reason: Reason = Field(description="Reason of the request")
 
@@ -83,7 +83,7 @@ def create(services: Given, identity: Requester, new: RequestBody) -> dict[str, 
     """Request a punch that no terminal recorded. It counts after another token or operator has approved it."""
     wanted = PunchRequest(new.user_id.strip(), new.site, datetime.fromisoformat(new.at), new.state, new.reason.strip())
     manual_punches = services.store.manual_punches
-    (made,) = manual_punches.request([wanted], identity.name)
+    (made,) = manual_punches.request([wanted], identity.name, history_start=services.settings.history_start)
     return {**vars(made), "warning": unknown_user_warning(manual_punches.unknown_users([made.user_id]))}
 
 

@@ -44,6 +44,7 @@ UserId = Annotated[str, Field(min_length=1, max_length=200)]
 Date = Annotated[str, Field(pattern=DATE, json_schema_extra={"format": "date"}), AfterValidator(_date)]
 Clock = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="Time of day, such as 09:00")]
 Reading = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2})?$"), AfterValidator(_reading)]
+Minute = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}$"), AfterValidator(_reading)]
 Instant = Annotated[
     str,
     Field(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d{3}|\.\d{6})?)?(Z|[+-]\d{2}:\d{2})$"),

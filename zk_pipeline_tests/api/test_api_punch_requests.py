@@ -78,6 +78,8 @@ def test_each_refusal_has_its_status_and_one_line(asking: httpx.Client, deciding
         (ask(asking, site="Mars"), 400, "no site 'Mars'; there are: North"),
         (ask(asking, at="2026-03-02"), 400, "at: "),
         (ask(asking, at="2026-13-02T10:00"), 400, "at: 2026-13-02T10:00 is not a valid date and time"),
+        (ask(asking, at="2026-03-02T23:10:30"), 400, "at: "),
+        (ask(asking, at="2019-12-31T10:00"), 400, "work date 2019-12-31 is before ZK_PIPELINE_HISTORY_START"),
         (ask(asking, at="2999-01-01T10:00"), 400, "1001 out at 2999-01-01 10:00 is in the future"),
         (ask(asking, state="break"), 400, "state: "),
         (ask(asking, user_id=" "), 400, "the user_id is empty"),

@@ -38,8 +38,9 @@ def request(*, user_id: str, site: str, at: str, state: str, reason: str, as_jso
               --reason "terminal without power"
     """
     wanted = PunchRequest(user_id.strip(), site, parse_wall_clock(at), state, reason.strip())
-    store = open_context().store
-    (made,) = store.manual_punches.request([wanted], operator_name())
+    context = open_context()
+    store = context.store
+    (made,) = store.manual_punches.request([wanted], operator_name(), history_start=context.settings.history_start)
     note_unknown_users(store, [made.user_id])
     if as_json:
         print_json(made)
@@ -106,8 +107,9 @@ def apply(file: Path, as_json: bool) -> None:
     \b
     Example:  zk-pipeline punch apply punches.csv
     """
-    store = open_context().store
-    made = apply_punch_file(store, file, operator_name())
+    context = open_context()
+    store = context.store
+    made = apply_punch_file(store, file, operator_name(), history_start=context.settings.history_start)
     note_unknown_users(store, [one.user_id for one in made])
     if as_json:
         print_json(made)

@@ -109,7 +109,9 @@ def _csv_lines(path: PurePath, content: bytes) -> Iterator[Line]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise UsageError(f"{path}, line {line}: cannot be read: it is not text in UTF-8: save it as CSV UTF-8") from None
+        raise UsageError(
+            f"{path}, line {line}: cannot be read: it is not text in UTF-8: save it as CSV UTF-8"
+        ) from None
     head = text.lstrip("\r\n").partition("\n")[0]
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count), strict=True)
     try:

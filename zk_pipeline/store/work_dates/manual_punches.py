@@ -106,43 +106,55 @@ class ManualPunchStore:
         return [user_id for (user_id,) in rows]
 
     def request(
-        self, requests: Sequence[PunchRequest], requested_by: str, *, approve: bool = False
+        self,
+        requests: Sequence[PunchRequest],
+        requested_by: str,
+        *,
+        approve: bool = False,
+        history_start: date = date.min,
+        refused: Mapping[int, str] | None = None,
     ) -> list[ManualPunch]:
         """Store requests, all or none; with `approve` they are approved at once by the same operator.
 
-        Raises PunchesRefused for a site without terminals, a future time, an empty text, a work date that retention
-        has purged; PunchesRequested if they are only already stored and not rejected.
+        `history_start`: the first work date that is processed. `refused`: what is already wrong with requests, by
+        index; their times are not examined. Raises PunchesRefused with all that is wrong: a site without terminals, a
+        future time, an empty text, a work date before `history_start` or that retention has purged; PunchesRequested
+        if they are only already stored, and neither rejected nor withdrawn.
         """
         with self.database.write("request manual punches", f"{len(requests)} of them") as connection:
             first = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM manual_punches").fetchall()[0][0]
             ids = list(range(first, first + len(requests)))
             now = self.clock()
             zones = _zones(connection)
-            problems = _problems(requests, zones, now)
-            stored = _stored(connection, requests)
+            problems = _problems(requests, zones, now, refused or {})
+            stored = _stored(connection, requests, problems)
             if stored and not problems:
                 raise PunchesRequested(stored)
-            problems = stored | problems
-            if not problems and requests:
-                rows = [
-                    {
-                        "id": id_,
-                        "site": one.site,
-                        "user_id": one.user_id,
-                        "punched_at": _instant(one.punched_at_local, zones[one.site][1]),
-                        "punched_at_local": one.punched_at_local,
-                        "punch_state": STATES[one.state],
-                        "reason": one.reason,
-                        "requested_by": requested_by,
-                        "requested_at": now,
-                        "device": zones[one.site][0],
-                    }
-                    for id_, one in zip(ids, requests, strict=True)
-                ]
+            problems |= stored
+            rows = [
+                {
+                    "id": id_,
+                    "site": one.site,
+                    "user_id": one.user_id,
+                    "punched_at": _instant(one.punched_at_local, zones[one.site][1]),
+                    "punched_at_local": one.punched_at_local,
+                    "punch_state": STATES[one.state],
+                    "reason": one.reason,
+                    "requested_by": requested_by,
+                    "requested_at": now,
+                    "device": zones[one.site][0],
+                }
+                for id_, one in zip(ids, requests, strict=True)
+                if id_ - first not in problems
+            ]
+            if rows:
                 connection.register("requested", pa.Table.from_pylist(rows, _REQUESTED))
                 connection.execute("INSERT INTO manual_punches BY NAME SELECT * FROM requested")
                 connection.unregister("requested")
-                problems = {id_ - first: text for id_, text in _purged(connection, ids).items()}
+                inserted = [one["id"] for one in rows]
+                problems |= {
+                    id_ - first: text for id_, text in _closed_dates(connection, inserted, history_start).items()
+                }
             if problems:
                 raise PunchesRefused(dict(sorted(problems.items())))
             if approve:
@@ -177,7 +189,7 @@ class ManualPunchStore:
                         f"manual punch {id_} was requested by {decided_by}: another must decide on it"
                     )
             if decision == "approved":
-                if problems := _purged(connection, ids):
+                if problems := _closed_dates(connection, ids):
                     raise UsageError(next(iter(problems.values())))
                 _approve(connection, ids, decided_by, self.clock(), reason)
             else:
@@ -242,37 +254,43 @@ def _zones(connection: Connection) -> dict[str, tuple[str, str]]:
     return {site: (device, zone) for site, device, zone in rows.fetchall()}
 
 
-def _problems(requests: Sequence[PunchRequest], zones: Mapping[str, tuple[str, str]], now: datetime) -> dict[int, str]:
-    problems = {}
+def _problems(
+    requests: Sequence[PunchRequest], zones: Mapping[str, tuple[str, str]], now: datetime, refused: Mapping[int, str]
+) -> dict[int, str]:
+    """`refused` and all that is wrong with the fields of each request."""
+    problems = {index: [text] for index, text in refused.items()}
     for index, one in enumerate(requests):
-        if empty := [name for name in ("user_id", "reason") if not asdict(one)[name].strip()]:
-            problems[index] = f"the {empty[0]} is empty"
-        elif one.state not in STATES:
-            problems[index] = f"the state {one.state!r} is not in or out"
-        elif one.site not in zones:
-            problems[index] = f"no site {one.site!r}; there are: {', '.join(sorted(zones)) or 'none'}"
-        elif _instant(one.punched_at_local, zones[one.site][1]) > now:
-            problems[index] = f"{_named(one)} is in the future"
-    return problems
+        found = [f"the {name} is empty" for name in ("user_id", "reason") if not asdict(one)[name].strip()]
+        if one.state not in STATES:
+            found.append(f"the state {one.state!r} is not in or out")
+        if one.site not in zones:
+            found.append(f"no site {one.site!r}; there are: {', '.join(sorted(zones)) or 'none'}")
+        elif index not in refused and _instant(one.punched_at_local, zones[one.site][1]) > now:
+            found.append(f"{_named(one)} is in the future")
+        if found:
+            problems.setdefault(index, []).extend(found)
+    return {index: "; ".join(texts) for index, texts in problems.items()}
 
 
-def _stored(connection: Connection, requests: Sequence[PunchRequest]) -> dict[int, str]:
-    """Problems of the requests that are stored and not rejected, or that repeat one before them."""
+def _stored(connection: Connection, requests: Sequence[PunchRequest], problems: Mapping[int, str]) -> dict[int, str]:
+    """Problems of the requests that are stored and neither rejected nor withdrawn, or that repeat one before them."""
     held: dict[tuple[Any, ...], str] = {
         key: f"is manual punch {id_}"
         for id_, *key_values in connection.execute(
             "SELECT id, site, user_id, punched_at_local, punch_state FROM manual_punches "
-            "WHERE decision IS DISTINCT FROM 'rejected'"
+            "WHERE decision IS NULL OR decision = 'approved'"
         ).fetchall()
         for key in [tuple(key_values)]
     }
-    problems = {}
+    stored = {}
     for index, one in enumerate(requests):
+        if index in problems:
+            continue
         key = (one.site, one.user_id, one.punched_at_local, STATES.get(one.state))
         if key in held:
-            problems[index] = f"{_named(one)} {held[key]} already"
+            stored[index] = f"{_named(one)} {held[key]} already"
         held.setdefault(key, "is requested")
-    return problems
+    return stored
 
 
 def _named(one: PunchRequest) -> str:
@@ -319,15 +337,19 @@ def _work_dates(connection: Connection, ids: Sequence[int]) -> dict[int, date]:
     )
 
 
-def _purged(connection: Connection, ids: Sequence[int]) -> dict[int, str]:
-    """Problems of the manual punches on purged work dates."""
+def _closed_dates(connection: Connection, ids: Sequence[int], history_start: date = date.min) -> dict[int, str]:
+    """Problems of the manual punches on work dates that are purged, or before the first one."""
     rows = connection.execute("SELECT work_date FROM work_dates WHERE raw_purged_at IS NOT NULL").fetchall()
     purged = {row[0] for row in rows}
-    return {
-        id_: f"the punches of work date {day} are deleted by retention: its rows are final"
-        for id_, day in (_work_dates(connection, ids).items() if purged else ())
-        if day in purged
-    }
+    problems = {}
+    for id_, day in _work_dates(connection, ids).items() if purged or history_start > date.min else ():
+        if day < history_start:
+            problems[id_] = (
+                f"work date {day} is before ZK_PIPELINE_HISTORY_START: the first possible one is {history_start}"
+            )
+        elif day in purged:
+            problems[id_] = f"the punches of work date {day} are deleted by retention: its rows are final"
+    return problems
 
 
 _REQUESTED = pa.schema(

@@ -56,7 +56,9 @@ def show_new(request: Request, services: Given, identity: Requester) -> Response
 @router.post("/punch-requests/new")
 def add(request: Request, services: Given, form: RequesterForm) -> Response:
     try:
-        made = services.store.manual_punches.request([_request(form.fields)], form.identity.name)
+        made = services.store.manual_punches.request(
+            [_request(form.fields)], form.identity.name, history_start=services.settings.history_start
+        )
     except UsageError as error:
         return _draw_form(request, services, form.identity, form.fields, problem=error)
     return _draw_requested(request, services, form.identity, made)
@@ -69,7 +71,13 @@ def upload(request: Request, services: Given, form: RequesterUpload) -> Response
     try:
         if file is None or not file.content:
             raise UsageError("choose a file: a table (.csv)")
-        made = request_punches(services.store, file.name, file.content, form.identity.name)
+        made = request_punches(
+            services.store,
+            file.name,
+            file.content,
+            form.identity.name,
+            history_start=services.settings.history_start,
+        )
     except UsageError as error:
         return _draw_list(request, services, form.identity, problem=error)
     return _draw_requested(request, services, form.identity, made)

@@ -81,7 +81,11 @@ def test_cells_of_excel_are_the_text_that_they_show() -> None:
         (CSV, b"a,b,b\n", "line 1: the column b is there twice"),
         (CSV, b"", "line 1: the columns a, b are missing; found: none"),
         (CSV, b"a,b\n1,\xff\n", "t.csv, line 2: cannot be read: it is not text in UTF-8: save it as CSV UTF-8"),
-        (CSV, "a,b\n1,Müller\n".encode("cp1252"), "line 2: cannot be read: it is not text in UTF-8: save it as CSV UTF-8"),
+        (
+            CSV,
+            "a,b\n1,Müller\n".encode("cp1252"),
+            "line 2: cannot be read: it is not text in UTF-8: save it as CSV UTF-8",
+        ),
         (CSV, "a,b\n1,2\n".encode("utf-16"), "line 1: cannot be read: it is not text in UTF-8: save it as CSV UTF-8"),
         (CSV, b'a,b\n1,"x\n', "line 2: unexpected end of data"),
         (EXCEL, b"a,b\n", "t.xlsx: cannot be read as an Excel file"),

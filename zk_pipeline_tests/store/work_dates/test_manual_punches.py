@@ -133,15 +133,19 @@ def test_bad_requests_are_named_each_and_none_is_stored(store: Store) -> None:
         asked(at="18:00"),
         asked(),
         PunchRequest("1001", "HQ", datetime(2026, 3, 2, 7), "in", " "),  # noqa: DTZ001 (wall clock)
+        PunchRequest("", "HO", datetime(2027, 3, 2, 7), "inn", "x"),  # noqa: DTZ001 (wall clock)
+        asked(day=date(2019, 12, 31)),
     ]
     with pytest.raises(PunchesRefused) as refused:
-        store.manual_punches.request(bad, "cli:ada", approve=True)
+        store.manual_punches.request(bad, "cli:ada", approve=True, history_start=date(2020, 1, 1))
     assert refused.value.problems == {
         1: "no site 'HO'; there are: HQ",
         2: "1001 out at 2027-01-01 17:30 is in the future",
         3: "1001 out at 2026-03-03 18:00 is manual punch 1 already",
         4: "1001 out at 2026-03-03 17:30 is requested already",
         5: "the reason is empty",
+        6: "the user_id is empty; the state 'inn' is not in or out; no site 'HO'; there are: HQ",
+        7: "work date 2019-12-31 is before ZK_PIPELINE_HISTORY_START: the first possible one is 2020-01-01",
     }
     assert len(store.manual_punches.all()) == 1
 
@@ -178,6 +182,24 @@ def test_manual_punches_stay_at_their_site_and_follow_its_last_terminal(store: S
     process(store, TUESDAY)
     assert rows(store, "SELECT hour(clock_in) FROM daily_attendance WHERE site = 'Main'") == [(17,)]
     assert [one.name for one in Doctor(store.database).examine(store.clock()) if one.severity == "error"] == []
+
+
+def test_the_work_date_of_a_request_is_not_before_the_first_one(store: Store) -> None:
+    store.shifts.add(Shift(name="night", start=time(22), end=time(6)))
+    store.shifts.assign(Assignment(shift="night", target=Target(user_id="1001")))
+    early, late = asked(MONDAY, "03:00"), asked(MONDAY, "22:00")
+    with pytest.raises(PunchesRefused, match=f"work date {MONDAY - timedelta(1)} is before"):
+        store.manual_punches.request([early], "cli:ada", history_start=MONDAY)
+    assert store.manual_punches.all() == []
+    assert len(store.manual_punches.request([late], "cli:ada", history_start=MONDAY)) == 1
+
+
+def test_a_site_without_registered_terminals_keeps_the_zone_of_its_oldest_removed_one(store: Store) -> None:
+    store.devices.add(device("Dock", timezone="Europe/Istanbul", site="Port"))
+    store.devices.remove("Dock")
+    approve(store, asked(at="08:10", user="7", site="Port"))
+    process(store, *stale(store))
+    assert rows(store, "SELECT hour(clock_in) FROM daily_attendance WHERE site = 'Port'") == [(5,)]
 
 
 def test_a_day_does_not_change_when_its_manual_punch_is_lost(store: Store) -> None:

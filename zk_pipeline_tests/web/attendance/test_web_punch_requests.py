@@ -113,6 +113,8 @@ def test_a_table_is_requested_as_a_whole_and_approved_at_once(
             "/punch-requests/upload", data=signed(asking), files={"file": ("out.csv", HEADER + content, "text/csv")}
         )
 
+    early = upload(b"1001,Head office,2019-12-31 18:20,out,x\n")
+    assert "line 2: work date 2019-12-31 is before" in early.text
     bad = upload(b"1001,Head office,2026-03-02 18:20,out,x\n1001,Mars,2026-03-02 18:20,out,x\n")
     assert (bad.status_code, "out.csv: no punch was stored:</p><ul><li>line 3: no site" in bad.text) == (400, True)
     lines = "".join(f"1001,Head office,2026-03-02 19:{minute:02},out,x\n" for minute in range(60))
@@ -137,6 +139,8 @@ def test_a_table_is_requested_as_a_whole_and_approved_at_once(
         ({"reason": " "}, "the reason is empty"),
         ({"reason": "x" * 501}, "reason: at most 500 characters"),
         ({"date": "2999-01-01"}, "is in the future"),
+        ({"date": "2019-12-31"}, "work date 2019-12-31 is before ZK_PIPELINE_HISTORY_START"),
+        ({"time": "08:00:30"}, "is not a time such as"),
     ],
 )
 def test_a_bad_request_is_named_and_the_input_kept(asking: httpx.Client, change: dict[str, str], words: str) -> None:
