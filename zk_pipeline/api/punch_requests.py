@@ -33,6 +33,9 @@ _DECIDED: dict[int | str, dict[str, Any]] = {
     403: {"model": Problem, "description": "The scope does not allow it, or the token made the request itself"},
     409: {"model": Problem, "description": "The request is already approved or rejected"},
 }
+_NOT_APPROVED: dict[int | str, dict[str, Any]] = {
+    409: {"model": Problem, "description": "The request is not approved, or is already withdrawn"}
+}
 
 
 class RequestBody(BaseModel):
@@ -59,6 +62,14 @@ class ApproveBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     reason: Reason | None = Field(None, description="Remark on the approval")
+
+
+class WithdrawBody(BaseModel):
+    """The reason of the withdrawal."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Reason = Field(description="Reason of the withdrawal")
 
 
 class RejectBody(BaseModel):
@@ -103,4 +114,11 @@ def reject(services: Given, identity: Approver, request_id: RequestId, body: Rej
     (done,) = services.store.manual_punches.decide(
         [request_id], "rejected", identity.name, reason=body.reason, may_be_own=False
     )
+    return done
+
+
+@router.post("/{request_id}/withdraw/", response_model=ManualPunchAnswer, responses=_NOT_APPROVED)
+def withdraw(services: Given, identity: Approver, request_id: RequestId, body: WithdrawBody) -> ManualPunch:
+    """Withdraw an approved request: its punch counts no more, and the next processing run computes its day again."""
+    (done,) = services.store.manual_punches.withdraw([request_id], identity.name, body.reason)
     return done

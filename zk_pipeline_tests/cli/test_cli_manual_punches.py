@@ -107,3 +107,18 @@ def test_a_request_at_an_impossible_time_is_refused_in_one_line(
     refused = zk("punch", "request", *options)
     assert (refused.code, words in refused.err, len(refused.err.splitlines())) == (2, True, 1)
     assert zk("punch", "list", "--json").json == []
+
+
+@pytest.mark.usefixtures("processed")
+def test_a_withdrawn_punch_stays_listed_and_is_explained(zk: CommandLine, home_store: Store, site: str) -> None:
+    made = request(zk, site)
+    early = zk("punch", "withdraw", str(made), "--reason", "x")
+    assert (early.code, "waits for a decision" in early.err) == (2, True)
+    assert zk("punch", "approve", str(made)).code == 0
+    done = zk("punch", "withdraw", str(made), "--reason", "wrong user")
+    assert (done.code, done.out) == (0, f"withdrawn {made}: 1001 out at {MONDAY} 23:10, {site}\n")
+    assert stale(home_store) == [MONDAY]
+    listed = zk("punch", "list").out
+    assert ("withdrawn" in listed, "wrong user" in listed) == (True, True)
+    told = zk("explain", "--user-id", "1001", "--date", str(MONDAY)).out
+    assert f"withdrawn: manual punch {made} at {MONDAY} 23:10: " in told

@@ -77,6 +77,22 @@ def reject(punch_id: int, reason: str, as_json: bool) -> None:
     _print_decision(done, as_json=as_json)
 
 
+@punch.command("withdraw")
+@click.argument("punch_id", metavar="ID", type=int)
+@click.option("--reason", required=True, help="Reason of the withdrawal.")
+@as_json
+def withdraw(punch_id: int, reason: str, as_json: bool) -> None:
+    """Withdraw the approved punch ID: it counts no more, and its work date becomes stale. It stays listed with the
+    reason, and may be requested again.
+
+    \b
+    Example:  zk-pipeline punch withdraw 1 --reason "wrong user"
+    """
+    (done,) = open_context().store.manual_punches.withdraw([punch_id], operator_name(), reason)
+    _print_decision(done, as_json=as_json)
+    note(_HINT)
+
+
 @punch.command("list")
 @click.option("--open", "only_open", is_flag=True, help="Only requests that wait for a decision.")
 @as_json
@@ -94,7 +110,7 @@ def list_(only_open: bool, as_json: bool) -> None:
     ]
     columns = ["id", "site", "user_id", "at", "state", "reason", "requested_by", "decision", "decided_by"]
     none = "no requests; make one with `zk-pipeline punch request`"
-    print_rows(rows, [*columns, "decision_reason"], as_json=as_json, none=none)
+    print_rows(rows, [*columns, "decision_reason", "withdrawn_by", "withdrawal_reason"], as_json=as_json, none=none)
 
 
 @punch.command("apply")

@@ -11,6 +11,7 @@ from zk_pipeline.store.errors import PunchesRefused
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.work_dates.manual_punches import ManualPunch, PunchRequest
 
+_NO_TIME = datetime(1, 1, 1)  # noqa: DTZ001 (wall clock)
 COLUMNS = ("user_id", "site", "at", "state", "reason")
 
 
@@ -41,7 +42,7 @@ def request_punches(
         try:
             at = parse_wall_clock(row.pop("at"))
         except UsageError as error:
-            at, refused[index] = datetime.min, str(error)
+            at, refused[index] = _NO_TIME, str(error)
         requests.append(PunchRequest(punched_at_local=at, **row))
     try:
         return store.manual_punches.request(

@@ -90,7 +90,7 @@ def parse_date(text: str) -> date | None:
 
 
 def one_value(name: str, given: str | None, cell: str) -> str | None:
-    """The value `given` for all rows, or that of the row's `cell`; None without any. Raises UsageError if they differ."""
+    """The value `given` for all rows, or the row's `cell`; None without any. Raises UsageError if they differ."""
     if given and cell and given != cell:
         raise UsageError(f"{name} {cell[:40]!r} is not the {name} given for the whole file, {given!r}")
     return given or cell or None

@@ -21,6 +21,7 @@ from zk_pipeline.store.errors import (
     OwnPunchRequest,
     PunchesRefused,
     PunchesRequested,
+    PunchNotApproved,
     PunchRequestDecided,
     UnknownPunchRequest,
 )
@@ -31,7 +32,7 @@ from zk_pipeline.time_text import wall_clock
 _OLDEST = "(removed_at IS NOT NULL, id)"  # order of devices: registered ones first, by age
 STATES = {"in": 0, "out": 1}
 Decision = Literal["approved", "rejected"]
-RequestState = Literal["waiting", "approved", "rejected"]
+RequestState = Literal["waiting", "approved", "rejected", "withdrawn"]
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,20 @@ class ManualPunch:
     requested_at: datetime
     decided_by: str | None
     decided_at: datetime | None
-    decision: Decision | None
+    decision: Literal["approved", "rejected", "withdrawn"] | None
     decision_reason: str | None
+    withdrawn_by: str | None
+    withdrawn_at: datetime | None
+    withdrawal_reason: str | None
+
+    @property
+    def withdrawal(self) -> str:
+        """The punch of a withdrawn request, with the operators and reasons."""
+        return (
+            f"manual punch {self.id} at {wall_clock(self.punched_at_local, 'minutes')}: {self.reason} (requested by "
+            f"{self.requested_by}, approved by {self.decided_by}, withdrawn by {self.withdrawn_by}: "
+            f"{self.withdrawal_reason})"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,13 +190,10 @@ class ManualPunchStore:
         """
         ids = list(dict.fromkeys(punch_ids))
         with self.database.write("decide on manual punches", ", ".join(map(str, ids[:10]))) as connection:
-            found = {one.id: one for one in _read(connection, "list_contains(?, id)", [ids])}
-            for id_ in ids:
-                one = found.get(id_)
-                if one is None:
-                    raise UnknownPunchRequest(f"there is no manual punch {id_}; `zk-pipeline punch list` shows them")
+            for id_, one in _found(connection, ids).items():
                 if one.decision:
-                    raise PunchRequestDecided(f"manual punch {id_} was already {one.decision} by {one.decided_by}")
+                    by = one.withdrawn_by or one.decided_by
+                    raise PunchRequestDecided(f"manual punch {id_} was already {one.decision} by {by}")
                 if not may_be_own and one.requested_by == decided_by:
                     raise OwnPunchRequest(
                         f"manual punch {id_} was requested by {decided_by}: another must decide on it"
@@ -198,6 +208,30 @@ class ManualPunchStore:
                     "decision_reason = ? WHERE list_contains(?, id)",
                     [decided_by, self.clock(), reason, ids],
                 )
+            return _read(connection, "list_contains(?, id)", [ids])
+
+    def withdraw(self, punch_ids: Sequence[int], withdrawn_by: str, reason: str) -> list[ManualPunch]:
+        """Withdraw approved punches, all or none: they count no more, and their work dates become stale.
+
+        Raises UnknownPunchRequest, PunchNotApproved, and UsageError without a reason or for a work date that retention
+        has purged.
+        """
+        ids = list(dict.fromkeys(punch_ids))
+        if not reason.strip():
+            raise UsageError("a withdrawal needs a reason")
+        with self.database.write("withdraw manual punches", ", ".join(map(str, ids[:10]))) as connection:
+            for id_, one in _found(connection, ids).items():
+                if one.decision != "approved":
+                    state = f"was {one.decision}" if one.decision else "waits for a decision"
+                    raise PunchNotApproved(f"manual punch {id_} {state}: only an approved one can be withdrawn")
+            if problems := _closed_dates(connection, ids):
+                raise UsageError(next(iter(problems.values())))
+            _mark_stale(connection, ids, next_seq(connection, len(ids)))
+            connection.execute(
+                "UPDATE manual_punches SET decision = 'withdrawn', withdrawn_by = ?, withdrawn_at = ?, "
+                "withdrawal_reason = ? WHERE list_contains(?, id)",
+                [withdrawn_by, self.clock(), reason.strip(), ids],
+            )
             return _read(connection, "list_contains(?, id)", [ids])
 
 
@@ -293,6 +327,14 @@ def _stored(connection: Connection, requests: Sequence[PunchRequest], problems: 
     return stored
 
 
+def _found(connection: Connection, ids: Sequence[int]) -> dict[int, ManualPunch]:
+    """The manual punches of these ids, in their order. Raises UnknownPunchRequest."""
+    found = {one.id: one for one in _read(connection, "list_contains(?, id)", [list(ids)])}
+    if missing := [id_ for id_ in ids if id_ not in found]:
+        raise UnknownPunchRequest(f"there is no manual punch {missing[0]}; `zk-pipeline punch list` shows them")
+    return {id_: found[id_] for id_ in ids}
+
+
 def _named(one: PunchRequest) -> str:
     return f"{one.user_id} {one.state} at {wall_clock(one.punched_at_local, 'minutes')}"
 
@@ -311,19 +353,26 @@ def _approve(
         """,
         {"by": decided_by, "now": now, "reason": reason, "first": first, "ids": list(ids)},
     )
-    dates = _work_dates(connection, ids)
+    _mark_stale(connection, ids, first)
+
+
+def _mark_stale(connection: Connection, ids: Sequence[int], first: int) -> None:
+    """Make the work dates of manual punches stale at their sites, by the sequence numbers from `first` on."""
+    dates = work_dates_of(connection, ids)
     table = pa.table(
         {
+            "id": pa.array(ids, pa.int64()),
             "work_date": pa.array([dates[id_] for id_ in ids], pa.date32()),
-            "seq": pa.array(range(first, first + len(ids)), pa.int64()),
+            "changed_seq": pa.array(range(first, first + len(ids)), pa.int64()),
         }
     )
-    connection.register("approved_dates", table)
-    mark_stale(connection, "approved_dates JOIN manual_punches USING (seq)", site="site")
-    connection.unregister("approved_dates")
+    connection.register("changed_dates", table)
+    changed = "(SELECT work_date, site, changed_seq AS seq FROM changed_dates JOIN manual_punches USING (id))"
+    mark_stale(connection, changed, site="site")
+    connection.unregister("changed_dates")
 
 
-def _work_dates(connection: Connection, ids: Sequence[int]) -> dict[int, date]:
+def work_dates_of(connection: Connection, ids: Sequence[int]) -> dict[int, date]:
     """Work date of each manual punch, by the shift of its user."""
     values = {"ids": list(ids)}
     pairs = "SELECT DISTINCT device, user_id FROM manual_punches WHERE list_contains($ids, id)"
@@ -342,7 +391,7 @@ def _closed_dates(connection: Connection, ids: Sequence[int], history_start: dat
     rows = connection.execute("SELECT work_date FROM work_dates WHERE raw_purged_at IS NOT NULL").fetchall()
     purged = {row[0] for row in rows}
     problems = {}
-    for id_, day in _work_dates(connection, ids).items() if purged or history_start > date.min else ():
+    for id_, day in work_dates_of(connection, ids).items() if purged or history_start > date.min else ():
         if day < history_start:
             problems[id_] = (
                 f"work date {day} is before ZK_PIPELINE_HISTORY_START: the first possible one is {history_start}"
@@ -383,13 +432,18 @@ _UNKNOWN = """
 """
 
 
+def read_withdrawn(connection: Connection, where: str, values: dict[str, object]) -> list[ManualPunch]:
+    """Withdrawn punches of a condition, in order."""
+    return _read(connection, f"decision = 'withdrawn' AND {where}", values)
+
+
 def _read(
     connection: Connection, where: str, values: list[object] | dict[str, object], *, order: str = "id"
 ) -> list[ManualPunch]:
     rows = connection.execute(
         f"""
         SELECT id, site, user_id, punched_at, punched_at_local, punch_state, reason, requested_by, requested_at,
-               decided_by, decided_at, decision, decision_reason
+               decided_by, decided_at, decision, decision_reason, withdrawn_by, withdrawn_at, withdrawal_reason
         FROM manual_punches WHERE {where} ORDER BY {order}
         """,  # noqa: S608 (constant SQL)
         values,

@@ -9,8 +9,15 @@ from pathlib import Path
 import pytest
 
 from zk_pipeline.attendance.shifts import Assignment, Shift, Target
+from zk_pipeline.errors import UsageError
 from zk_pipeline.store.engine.database import Where
-from zk_pipeline.store.errors import OwnPunchRequest, PunchesRefused, PunchRequestDecided
+from zk_pipeline.store.errors import (
+    OwnPunchRequest,
+    PunchesRefused,
+    PunchNotApproved,
+    PunchRequestDecided,
+    UnknownPunchRequest,
+)
 from zk_pipeline.store.quality.doctor import Doctor
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.work_dates.manual_punches import PunchRequest
@@ -104,6 +111,68 @@ def test_a_rejected_request_counts_for_nothing_and_no_request_is_decided_twice(s
         ("rejected", "on leave"),
         ("approved", None),
     ]
+
+
+def test_a_withdrawn_punch_counts_no_more_and_its_day_is_revised_and_due(store: Store, clock: StoppedClock) -> None:
+    approve(store, asked(), asked(MONDAY, "18:00", user="7"))
+    process(store, *stale(store))
+    before = clock.now
+    clock.go(hours=1)
+    (done,) = store.manual_punches.withdraw([1], "cli:eve", " wrong user ")
+    assert (done.decision, done.decided_by, done.decided_at) == ("withdrawn", "cli:bob", before)
+    assert (done.withdrawn_by, done.withdrawn_at, done.withdrawal_reason) == ("cli:eve", clock.now, "wrong user")
+    assert stale(store) == [TUESDAY]
+    assert rows(store, "SELECT stale_sites[1].site FROM work_dates WHERE latest_punch_seq > processed_seq") == [("HQ",)]
+    assert process(store, TUESDAY).failed == {}
+    assert stale(store) == []
+    days = {row[1:3]: row[3:] for row in rows(store, DAYS)}
+    assert days["1001", TUESDAY] == ("08:00", None, 3)
+    due = f"SELECT revision, state FROM crm_deliveries WHERE work_date = '{TUESDAY}' ORDER BY 1"
+    assert rows(store, due)[-2:] == [(2, "superseded"), (3, "pending")]
+    store.manual_punches.withdraw([2], "cli:eve", "wrong date")  # the only punch of its day
+    assert process(store, MONDAY).failed == {}
+    assert ("7", MONDAY) not in {row[1:3] for row in rows(store, DAYS)}
+    approve(store, asked())  # requested again
+    assert stale(store) == [TUESDAY]
+    assert [one.severity for one in Doctor(store.database).examine(store.clock()) if one.severity == "error"] == []
+
+
+def test_an_explanation_has_the_withdrawal_and_before_it_the_punch(store: Store, clock: StoppedClock) -> None:
+    approve(store, asked())
+    before = clock.now
+    clock.go(hours=1)
+    store.manual_punches.withdraw([1], "cli:eve", "wrong user")
+    now, then = store.explanations.explain("1001", TUESDAY), store.explanations.explain("1001", TUESDAY, as_of=before)
+    assert ([one.manual_punch_id for one in now.punches], [one.id for one in now.withdrawn]) == ([None], [1])
+    assert now.withdrawn[0].withdrawal == (
+        "manual punch 1 at 2026-03-03 17:30: terminal without power "
+        "(requested by cli:ada, approved by cli:bob, withdrawn by cli:eve: wrong user)"
+    )
+    assert ([one.manual_punch_id for one in then.punches], then.withdrawn) == ([None, 1], [])
+    assert store.explanations.explain("1001", MONDAY).withdrawn == now.at("Port").withdrawn == []
+
+
+def test_only_approved_punches_are_withdrawn_all_or_none(store: Store) -> None:
+    approve(store, asked())
+    request(store, asked(at="18:00"), asked(at="19:00"))
+    store.manual_punches.decide([3], "rejected", "cli:bob", reason="no")
+    for number, words in ((2, "waits for a decision"), (3, "was rejected")):
+        with pytest.raises(PunchNotApproved, match=f"manual punch {number} {words}"):
+            store.manual_punches.withdraw([1, number], "cli:eve", "x")
+    with pytest.raises(UnknownPunchRequest):
+        store.manual_punches.withdraw([1, 9], "cli:eve", "x")
+    with pytest.raises(UsageError, match="needs a reason"):
+        store.manual_punches.withdraw([1], "cli:eve", " ")
+    assert store.manual_punches.all()[0].decision == "approved"
+    execute(store, "UPDATE work_dates SET raw_purged_at = now() WHERE work_date = ?", [TUESDAY])
+    with pytest.raises(UsageError, match="deleted by retention"):
+        store.manual_punches.withdraw([1], "cli:eve", "x")
+    execute(store, "UPDATE work_dates SET raw_purged_at = NULL")
+    store.manual_punches.withdraw([1], "cli:eve", "x")
+    with pytest.raises(PunchNotApproved, match="manual punch 1 was withdrawn"):
+        store.manual_punches.withdraw([1], "cli:eve", "x")
+    with pytest.raises(PunchRequestDecided, match="already withdrawn by cli:eve"):
+        store.manual_punches.decide([1], "approved", "cli:bob")
 
 
 def test_another_operator_must_decide_where_that_is_asked_for(store: Store) -> None:
