@@ -22,6 +22,7 @@ _LEAST = re.compile(rf"at least {_LENGTH}")
 _STEPS = re.compile(rf"in steps of {_LENGTH}")
 _ROUNDED = re.compile(rf"(punches|day) (up|down|nearest) {_LENGTH}")
 _MOST = {"h": 24 * 7, "min": 24 * 7 * 60}
+_DAY = 24 * 60  # minutes
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Window:
     @classmethod
     def parse(cls, text: str) -> Self | None:
         """None for an empty text. Raises ValueError."""
-        if not text.strip():
+        if not _parts(text):
             return None
         found = _WINDOW.fullmatch(_plain(text))
         if found is None or found[5]:
@@ -72,7 +73,12 @@ class Breaks:
             if found := _WINDOW.fullmatch(part):
                 windows[found[5] or ""].append(Window(*_times(found)))
             elif found := _AUTOMATIC.fullmatch(part):
-                automatic[_minutes(found[3], found[4])] = _minutes(found[1], found[2])
+                after, minutes = _minutes(found[3], found[4]), _minutes(found[1], found[2])
+                if after in automatic:
+                    raise ValueError(f"two breaks are deducted after {_length(after)}")
+                if not 0 < minutes <= _DAY or after > _DAY:
+                    raise ValueError(f"{part!r} can never apply")
+                automatic[after] = minutes
             elif part == "punches":
                 from_punches = True
             else:
@@ -80,6 +86,8 @@ class Breaks:
                     f"{part!r} is no break: 12:00-13:00, 12:00-13:00 paid, 12:00-16:00 split, 30 min after 6 h, punches"
                 )
         unpaid, paid, split = (tuple(one) for one in windows.values())
+        if len(split) > 1:
+            raise ValueError("a split shift has one pause: give the others without `split`")
         return cls(unpaid, paid, split, tuple(sorted(automatic.items())), from_punches)
 
     @property
@@ -122,18 +130,23 @@ class Overtime:
         found: dict[str, int] = {}
         for part in _parts(text):
             if match := _AFTER.fullmatch(part):
-                found["daily_after" if match[3] == "day" else "weekly_after"] = _minutes(match[1], match[2])
+                name, value = "daily_after" if match[3] == "day" else "weekly_after", _minutes(match[1], match[2])
             elif part in ("before shift", "after shift"):
-                found[part.replace(" ", "_")] = True
+                name, value = part.replace(" ", "_"), True
             elif match := _LEAST.fullmatch(part):
-                found["at_least"] = _minutes(match[1], match[2])
+                name, value = "at_least", _minutes(match[1], match[2])
             elif match := _STEPS.fullmatch(part):
-                found["step"] = max(_minutes(match[1], match[2]), 1)
+                name, value = "step", max(_minutes(match[1], match[2]), 1)
             else:
                 raise ValueError(
                     f"{part!r} is no overtime rule: after 8 h a day, after 40 h a week, before shift, after shift, "
                     "at least 30 min, in steps of 15 min"
                 )
+            if name in found:
+                raise ValueError(f"{part!r} contradicts an earlier part")
+            if name != "weekly_after" and value > _DAY:
+                raise ValueError(f"{part!r} is longer than a day")
+            found[name] = value
         rule = cls(**found)  # type: ignore[arg-type]  # flags are True
         if found and not rule.counts_days and rule.weekly_after is None:
             raise ValueError("names no overtime: add after 8 h a day, after 40 h a week, before shift or after shift")
@@ -177,7 +190,9 @@ class Rounding:
                 raise ValueError(f"{part!r} is no rounding: punches nearest 15 min, day down 15 min")
             unit = _minutes(match[3], match[4])
             if not unit or 60 % unit:
-                raise ValueError(f"{part!r}: the unit must divide an hour: 5, 6, 10, 15, 30 min")
+                raise ValueError(f"{part!r}: the unit must divide an hour, such as 5, 6, 10, 15, 30 or 60 min")
+            if match[1] in found:
+                raise ValueError(f"{part!r} contradicts an earlier part")
             mode: Mode = match[2]  # type: ignore[assignment]  # by the pattern
             found[match[1]] = (mode, unit)
         return cls(**found)
@@ -207,7 +222,7 @@ RULE_TEXTS: dict[str, tuple[Callable[[str], str], str]] = {
 
 
 def _parts(text: str) -> list[str]:
-    return [plain for part in text.split(",") if (plain := _plain(part))]
+    return [plain for part in text.split(",") if (plain := _plain(part)) not in ("", "none")]
 
 
 def _plain(text: str) -> str:

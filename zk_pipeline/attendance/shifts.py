@@ -63,10 +63,10 @@ class Shift:
             except ValueError as error:
                 raise UsageError(f"shift {self.name!r}: {what}: {error}") from None
         core = Window.parse(self.core_time)
-        if core is not None and _after(self.start, core.end) > (_after(self.start, self.end) or _DAY):
-            raise UsageError(f"shift {self.name!r}: core_time {core} is not within its hours")
-        if core is not None and _after(self.start, core.start) >= _after(self.start, core.end):
-            raise UsageError(f"shift {self.name!r}: core_time {core} is not within its hours")
+        if core is not None:
+            core_ends, lasts = (_after(self.start, end) or _DAY for end in (core.end, self.end))
+            if not _after(self.start, core.start) < core_ends <= lasts:
+                raise UsageError(f"shift {self.name!r}: core_time {core} is not within its hours")
         begins = self.workday_starts_at
         if begins is not None and not self.is_off and _within(begins, self.start, self.end):
             raise UsageError(f"shift {self.name!r}: workday_starts_at {begins:%H:%M} lies within its hours")

@@ -102,9 +102,9 @@ def working_time(summaries: pd.DataFrame, clock_out: pd.Series[pd.Timestamp], by
     first, last = (_micros(one) for one in (summaries["first_punch"], clock_out.fillna(summaries["first_punch"])))
     rows = len(summaries)
     at_work, source = _at_work(summaries, first, last, by, is_out)
+    late, early = _split_shift(at_work, rules, by)
     if rules.has(lambda kind: kind.rounding.punches):
         at_work, first, last = _rounded_punches(summaries, at_work, first, last, by)
-    late, early = _split_shift(at_work, rules, by)
     paired = at_work.total(rows)
     net = reduce(Spans.without, rules.windows(lambda kind: kind.breaks.unpaid), at_work)
     after_windows = net.total(rows)
@@ -133,7 +133,7 @@ def working_time(summaries: pd.DataFrame, clock_out: pd.Series[pd.Timestamp], by
     columns |= _overtime(net, worked, by, is_out, summaries)
     night = reduce(
         lambda total, one: total + net.clipped(one.begin, one.end).total(rows),
-        rules.windows(lambda kind: (kind.night_hours,) if kind.night_hours else ()),
+        rules.windows(lambda kind: (kind.night_hours,) if kind.night_hours else (), by_clock=True),
         np.zeros(rows, dtype=np.int64),
     )
     columns["night_minutes"] = _nullable(np.minimum(night // _MINUTE, worked), is_out)
@@ -150,16 +150,21 @@ class _Rules:
     def has(self, rule: Callable[[WorkRules], object]) -> bool:
         return any(rule(kind) for kind in self._by.kinds)
 
-    def windows(self, of: Callable[[WorkRules], Sequence[Window]]) -> Iterator[_Instants]:
+    def windows(self, of: Callable[[WorkRules], Sequence[Window]], *, by_clock: bool = False) -> Iterator[_Instants]:
         """The windows of each row's rules, on the date before its work date, on it and on the next: a work date begins
         and ends within two calendar dates.
+
+        On the date of a clock change a window lasts as long as on any other, or with `by_clock` until the wall clock
+        shows its end.
         """
         most = max(len(of(kind)) for kind in self._by.kinds)
         for number in range(most):
             for days in (-1, 0, 1):
-                yield self._instants(of, number, days)
+                yield self._instants(of, number, days, by_clock=by_clock)
 
-    def _instants(self, of: Callable[[WorkRules], Sequence[Window]], number: int, days: int) -> _Instants:
+    def _instants(
+        self, of: Callable[[WorkRules], Sequence[Window]], number: int, days: int, *, by_clock: bool
+    ) -> _Instants:
         rows = len(self._summaries)
         begin, end = np.zeros(rows, dtype=np.int64), np.zeros(rows, dtype=np.int64)
         dates = self._summaries["work_date"].to_numpy("datetime64[us]")
@@ -174,8 +179,11 @@ class _Rules:
                 distinct, date_of = np.unique(dates[chosen], return_inverse=True)
                 starts = distinct + np.timedelta64(days * _DAY) + offset(window.start)
                 lasts = (offset(window.end) - offset(window.start)) % np.timedelta64(_DAY)
-                for into, local in ((begin, starts), (end, starts + lasts)):
-                    into[chosen] = _micros(to_instants(pd.Series(local), str(zone)))[date_of]
+                begins = _micros(to_instants(pd.Series(starts), str(zone)))
+                ends = begins + lasts.astype(np.int64)
+                if by_clock:
+                    ends = np.maximum(_micros(to_instants(pd.Series(starts + lasts), str(zone))), begins)
+                begin[chosen], end[chosen] = begins[date_of], ends[date_of]
         return _Instants(begin, end)
 
 

@@ -168,7 +168,7 @@ def test_rows_of_a_device_that_the_registry_has_lost_are_in_every_list(client: h
         day = answer.json().get("results", [answer.json()])[0]
         assert (day["device"], day["device_name"]) == (None, "North")
     assert client.get(RAW).json()["results"][0]["device"] is None
-    samples = {"day_id": 1, "what": "raw", "run_id": RUN, "name": "none", "device_id": 2}
+    samples = {"day_id": 1, "what": "raw", "run_id": RUN, "name": "none", "device_id": 2, "period": "2026-11"}
     lists = [path for path, methods in client.get("/api/openapi.json").json()["paths"].items() if "get" in methods]
     for path in (*lists, "/api/export/attendance/", "/api/explain/?user_id=1001&date=2026-03-02"):
         answer = client.get(path.format(**samples))

@@ -106,8 +106,8 @@ def pay_rules(draw: st.DrawFn, shift: PlainShift) -> dict[str, Any]:
     return {
         "unpaid": draw(some),
         "paid": draw(some),
-        "pauses": draw(st.one_of(st.just(()), some)),
-        "automatic": tuple(sorted(dict(draw(st.lists(st.tuples(minutes, minutes), max_size=2))).items())),
+        "pauses": draw(st.lists(window, max_size=1).map(tuple)),
+        "automatic": tuple(sorted(dict(draw(st.lists(st.tuples(minutes, minutes.filter(bool)), max_size=2))).items())),
         "breaks_from_punches": draw(st.booleans()),
         "daily_overtime_after": draw(st.one_of(st.none(), minutes)),
         "weekly_overtime_after": draw(st.sampled_from([None, None, 2400])),

@@ -363,6 +363,7 @@ def plain_pay(
     zone = ZoneInfo(punches[0].gate.zone)
     pairs, source = pairs_of(company, shift, punches)
     first, last = punches[0].instant, punches[-1].instant
+    late, early = _of_parts(shift, pairs, zone, day)
     if shift.round_punches:
         offset = punches[0].local - first.replace(tzinfo=None)
         pairs = [tuple(_rounded_at(at, offset, *shift.round_punches) for at in pair) for pair in pairs]
@@ -389,7 +390,6 @@ def plain_pay(
     if shift.round_day:
         worked = _rounded(worked, *shift.round_day)
     overtime = _overtime(shift, worked, spent["before"] // 60, spent["after"] // 60, day_off)
-    late, early = _of_parts(shift, pairs, zone, day)
     return PlainPay(
         worked, source, breaks, ", ".join(sources) or None if breaks else None, overtime,
         min(spent["night"] // 60, worked), late, early,
@@ -406,7 +406,7 @@ def _spent(
     """Seconds from first to last punch, piece by piece: within each piece nothing begins or ends."""
     spent = dict.fromkeys(["at work", "unpaid", "paid", "night", "before", "after"], 0)
     unpaid, paid = _windows(shift.unpaid + shift.pauses, zone, day), _windows(shift.paid, zone, day)
-    nights = _windows([shift.night] if shift.night else [], zone, day)
+    nights = _windows([shift.night] if shift.night else [], zone, day, by_clock=True)
     whole, due = whole_and_due
     every = [whole, due, *pairs, *unpaid, *paid, *nights]
     for begin, end in pairwise(sorted({at for pair in every for at in pair})):
@@ -457,17 +457,17 @@ def _of_parts(shift: PlainShift, pairs: list[tuple[datetime, ...]], zone: ZoneIn
     return late, early
 
 
-def _windows(windows: Iterable[tuple[time, time]], zone: ZoneInfo, day: date) -> list[tuple[datetime, datetime]]:
-    """Each window on the dates around the work date, as instants."""
+def _windows(
+    windows: Iterable[tuple[time, time]], zone: ZoneInfo, day: date, *, by_clock: bool = False
+) -> list[tuple[datetime, datetime]]:
+    """Each window on the dates around the work date, as instants: as long as ever, or until the clock shows its end."""
     found = []
     for start, end in windows:
         for on in (day - ONE_DAY, day, day + ONE_DAY):
-            until = on if end > start else on + ONE_DAY
-            begin, stop = (
-                datetime.combine(date_, at).replace(tzinfo=zone).astimezone(UTC)
-                for date_, at in ((on, start), (until, end))
-            )
-            found.append((begin, stop))
+            starts, ends = datetime.combine(on, start), datetime.combine(on if end > start else on + ONE_DAY, end)
+            begin = starts.replace(tzinfo=zone).astimezone(UTC)
+            stop = ends.replace(tzinfo=zone).astimezone(UTC) if by_clock else begin + (ends - starts)
+            found.append((begin, max(begin, stop)))
     return found
 
 

@@ -73,7 +73,7 @@ def test_empty_lists_are_one_line(zk: CommandLine) -> None:
     for group in ("shift", "holiday", "api-token", "device"):
         result = zk(group, "list")
         assert (result.code, len(result.out.splitlines()), result.err) == (0, 1, ""), group
-    assert zk("shift", "list", "--json").json == {"shifts": [], "assignments": []}
+    assert zk("shift", "list", "--json").json == {"shifts": [], "assignments": [], "seasons": []}
 
 
 def test_the_users_of_an_empty_terminal_are_one_line(zk: CommandLine, fleet: Fleet, home_store: Store) -> None:

@@ -26,6 +26,7 @@ from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.quality.integrity import block_inconsistent_dates, repair
 from zk_pipeline.store.terminals.lost_punches import check_lost_punches
 from zk_pipeline.store.work_dates.configured_hours import ConfiguredHours, read_configured_hours
+from zk_pipeline.store.work_dates.sequence import request_all_sites
 from zk_pipeline.store.work_dates.settings_changes import is_applied
 from zk_pipeline.store.work_dates.staleness import StaleDate, dates_outside, stale_dates
 
@@ -82,13 +83,7 @@ class DayStore:
     def request_all_sites(self, dates: Sequence[date]) -> None:
         """Let the next processing of `dates`, also one by another run, cover all sites; makes no date stale."""
         with self.database.write("request work dates", f"{len(dates)} of them") as connection:
-            connection.execute(
-                """
-                UPDATE work_dates SET stale_sites = [struct_pack(site := NULL::VARCHAR, seq := latest_punch_seq)]
-                WHERE list_contains(?, work_date)
-                """,
-                [list(dates)],
-            )
+            request_all_sites(connection, dates)
 
     def evaluated_dates(self, first: date, last: date) -> list[date]:
         """Work dates from `first` to `last` with attendance days and their punches, in order."""

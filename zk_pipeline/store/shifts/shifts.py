@@ -163,14 +163,14 @@ def check_alternatives(connection: Connection) -> None:
     for shift in known.values():
         for name in shift.candidates:
             if name not in known:
-                raise UsageError(f"shift {shift.name!r} has the alternative {name!r}, which does not exist")
+                raise UsageError(f"shift {shift.name!r} needs its alternative {name!r}: there would be no such shift")
 
 
 def put_assignments(connection: Connection, assignments: Sequence[Assignment], now: datetime) -> list[Assignment]:
     """Store new assignments; returns them with their ids. Raises UsageError as `ShiftStore.assign`."""
-    check_overlaps([*read_assignments(connection, {one.target for one in assignments}), *assignments])
     for _, problem in _unknown_names(connection, assignments):
         raise UsageError(problem)
+    check_overlaps([*read_assignments(connection, {one.target for one in assignments}), *assignments])
     return _insert_assignments(connection, assignments, now)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import date
+
 from zk_pipeline.store.engine.database import Connection
 
 
@@ -42,6 +45,17 @@ def mark_stale(connection: Connection, touched: str, *, site: str = "NULL") -> N
         WHEN NOT MATCHED THEN INSERT (work_date, latest_punch_seq, processed_seq, stale_sites)
             VALUES (touched.work_date, touched.seq, 0, touched.sites)
         """  # noqa: S608 (constant names)
+    )
+
+
+def request_all_sites(connection: Connection, dates: Sequence[date]) -> None:
+    """Let the next processing of `dates` cover all sites; makes no date stale."""
+    connection.execute(
+        """
+        UPDATE work_dates SET stale_sites = [struct_pack(site := NULL::VARCHAR, seq := latest_punch_seq)]
+        WHERE list_contains(?, work_date)
+        """,
+        [list(dates)],
     )
 
 
