@@ -117,8 +117,8 @@ def test_an_approved_request_is_withdrawn_and_requested_again(
     )
     assert (done.json()["decided_by"], done.json()["withdrawal_reason"]) == ("test approve", "wrong user")
     assert stale(filled) == [MONDAY]
-    (told,) = asking.get("/api/explain/?user_id=1001&date=2026-03-02").json()["withdrawn"]
-    assert (told["id"], told["withdrawal_reason"]) == (1, "wrong user")
+    (shown,) = asking.get("/api/explain/?user_id=1001&date=2026-03-02").json()["withdrawn"]
+    assert (shown["id"], shown["withdrawal_reason"]) == (1, "wrong user")
     assert deciding.post(f"{PATH}1/withdraw/", json=reason).status_code == 409
     assert deciding.post(f"{PATH}9/withdraw/", json=reason).status_code == 404
     assert ask(asking).status_code == 201

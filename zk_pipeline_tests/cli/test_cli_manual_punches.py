@@ -120,5 +120,5 @@ def test_a_withdrawn_punch_stays_listed_and_is_explained(zk: CommandLine, home_s
     assert stale(home_store) == [MONDAY]
     listed = zk("punch", "list").out
     assert ("withdrawn" in listed, "wrong user" in listed) == (True, True)
-    told = zk("explain", "--user-id", "1001", "--date", str(MONDAY)).out
-    assert f"withdrawn: manual punch {made} at {MONDAY} 23:10: " in told
+    explained = zk("explain", "--user-id", "1001", "--date", str(MONDAY)).out
+    assert f"withdrawn: manual punch {made} at {MONDAY} 23:10: " in explained

@@ -102,7 +102,8 @@ class Explanation:
     @property
     def sites(self) -> list[str]:
         """Sites with punches, withdrawn ones or revisions, sorted."""
-        return sorted({one.site for one in (*self.punches, *self.revisions, *self.withdrawn)})
+        shown: list[ExplainedPunch | Revision | ManualPunch] = [*self.punches, *self.revisions, *self.withdrawn]
+        return sorted({one.site for one in shown})
 
     def at(self, site: str | None) -> Explanation:
         """The part of one site; None: all."""

@@ -164,7 +164,7 @@ class ManualPunchStore:
                 connection.register("requested", pa.Table.from_pylist(rows, _REQUESTED))
                 connection.execute("INSERT INTO manual_punches BY NAME SELECT * FROM requested")
                 connection.unregister("requested")
-                inserted = [one["id"] for one in rows]
+                inserted = [id_ for id_ in ids if id_ - first not in problems]
                 problems |= {
                     id_ - first: text for id_, text in _closed_dates(connection, inserted, history_start).items()
                 }
