@@ -297,7 +297,9 @@ def test_retention_purges_manual_punches_with_their_date_and_none_is_requested_f
 
 
 @pytest.mark.file_engine
-def test_a_restore_keeps_the_manual_punches_of_since_and_of_the_backup(store: Store, tmp_path: Path) -> None:
+def test_a_restore_keeps_the_manual_punches_of_since_and_of_the_backup(
+    store: Store, clock: StoppedClock, tmp_path: Path
+) -> None:
     approve(store, asked())
     process(store, TUESDAY)
     file = store.backups.make(tmp_path / "before.duckdb").file
@@ -313,6 +315,14 @@ def test_a_restore_keeps_the_manual_punches_of_since_and_of_the_backup(store: St
         (3, None),
     ]
     assert process(store, MONDAY, *stale(store)).failed == {}
+    assert rows(store, DAYS) == days
+    clock.go(hours=1)
+    store.manual_punches.withdraw([1], "cli:eve", "wrong user")
+    process(store, *stale(store))
+    days = rows(store, DAYS)
+    store.restore.run(file)
+    assert store.manual_punches.all()[0].withdrawal_reason == "wrong user"
+    assert process(store, *stale(store)).failed == {}
     assert rows(store, DAYS) == days
 
 
