@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 
 from zk_pipeline.api.catalog_models import catalog_model
 from zk_pipeline.api.leaves import LeaveAnswer
+from zk_pipeline.api.punch_requests import ManualPunchAnswer
 from zk_pipeline.api.responses import FAILURES
 from zk_pipeline.http.auth import Reader
 from zk_pipeline.http.fields import Date, Instant, as_instant
@@ -71,6 +72,9 @@ class Explained(BaseModel):
     as_of: datetime | None
     punches: list[ExplainedAnswer]  # type: ignore[valid-type]
     revisions: list[RevisionAnswer]  # type: ignore[valid-type]
+    withdrawn: list[ManualPunchAnswer] = Field(  # type: ignore[valid-type]
+        description="Manual punches of this date that were withdrawn, and count no more"
+    )
     leaves: list[LeaveAnswer] = Field(description="Leaves of the user on this date")  # type: ignore[valid-type]
 
 
@@ -80,7 +84,7 @@ def explain(services: Given, _: Reader, query: Annotated[ExplainParameters, Quer
     day = date.fromisoformat(query.date)
     every_site = services.store.explanations.explain(query.user_id, day, as_of=as_instant(query.as_of))
     explained = every_site.at(query.site)
-    if not explained.punches and not explained.revisions and not explained.leaves:
+    if not (explained.punches or explained.revisions or explained.leaves or explained.withdrawn):
         raise HTTPException(404, "There are no punches, revisions and leaves of this user on that date.")
     return {
         "user_id": explained.user_id,
@@ -88,5 +92,6 @@ def explain(services: Given, _: Reader, query: Annotated[ExplainParameters, Quer
         "as_of": explained.as_of,
         "punches": explained.punches,
         "revisions": explained.revisions,
+        "withdrawn": explained.withdrawn,
         "leaves": explained.leaves,
     }

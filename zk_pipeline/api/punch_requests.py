@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from zk_pipeline.api.catalog_models import catalog_model
 from zk_pipeline.api.responses import FAILURES, Problem
 from zk_pipeline.http.auth import Approver, Reader, Requester
-from zk_pipeline.http.fields import Name, Reading, Reason, UserId
+from zk_pipeline.http.fields import Minute, Name, Reason, UserId
 from zk_pipeline.http.pagination import PageOf, numbered_page
 from zk_pipeline.http.punch_requests import PunchRequestParameters
 from zk_pipeline.http.services import Given
@@ -33,6 +33,9 @@ _DECIDED: dict[int | str, dict[str, Any]] = {
     403: {"model": Problem, "description": "The scope does not allow it, or the token made the request itself"},
     409: {"model": Problem, "description": "The request is already approved or rejected"},
 }
+_NOT_APPROVED: dict[int | str, dict[str, Any]] = {
+    409: {"model": Problem, "description": "The request is not approved, or is already withdrawn"}
+}
 
 
 class RequestBody(BaseModel):
@@ -42,7 +45,7 @@ class RequestBody(BaseModel):
 
     user_id: UserId
     site: Name
-    at: Reading = Field(description="Wall clock at the site, such as 2026-11-02T17:30")
+    at: Minute = Field(description="Wall clock at the site, such as 2026-11-02T17:30")
     state: Literal["in", "out"] = Field(description="Clock-in or clock-out")
     reason: Reason = Field(description="Reason of the request")
 
@@ -59,6 +62,14 @@ class ApproveBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     reason: Reason | None = Field(None, description="Remark on the approval")
+
+
+class WithdrawBody(BaseModel):
+    """The reason of the withdrawal."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Reason = Field(description="Reason of the withdrawal")
 
 
 class RejectBody(BaseModel):
@@ -83,7 +94,7 @@ def create(services: Given, identity: Requester, new: RequestBody) -> dict[str, 
     """Request a punch that no terminal recorded. It counts after another token or operator has approved it."""
     wanted = PunchRequest(new.user_id.strip(), new.site, datetime.fromisoformat(new.at), new.state, new.reason.strip())
     manual_punches = services.store.manual_punches
-    (made,) = manual_punches.request([wanted], identity.name)
+    (made,) = manual_punches.request([wanted], identity.name, history_start=services.settings.history_start)
     return {**vars(made), "warning": unknown_user_warning(manual_punches.unknown_users([made.user_id]))}
 
 
@@ -103,4 +114,11 @@ def reject(services: Given, identity: Approver, request_id: RequestId, body: Rej
     (done,) = services.store.manual_punches.decide(
         [request_id], "rejected", identity.name, reason=body.reason, may_be_own=False
     )
+    return done
+
+
+@router.post("/{request_id}/withdraw/", response_model=ManualPunchAnswer, responses=_NOT_APPROVED)
+def withdraw(services: Given, identity: Approver, request_id: RequestId, body: WithdrawBody) -> ManualPunch:
+    """Withdraw an approved request: its punch counts no more, and the next processing run computes its day again."""
+    (done,) = services.store.manual_punches.withdraw([request_id], identity.name, body.reason)
     return done

@@ -343,8 +343,10 @@ def read_env_file(path: Path) -> dict[str, str]:
     try:
         with path.open(encoding="utf-8-sig") as stream:
             bindings = list(parse_stream(stream))
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error}") from error
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: cannot be read: it is not text in UTF-8") from None
     for binding in bindings:
         line = binding.original.line
         if binding.error or (binding.key is not None and binding.value is None):

@@ -39,6 +39,7 @@ def _instant(value: str) -> str:
 DATE = r"^\d{4}-\d{2}-\d{2}$"
 CLOCK = r"^([01]\d|2[0-3]):[0-5]\d$"
 READING = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2})?$"
+MINUTE = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}$"
 INSTANT = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d{3}|\.\d{6})?)?(Z|[+-]\d{2}:\d{2})$"
 NOT_BLANK = r"\S"
 # What is expected where a pattern does not match, for the messages of both interfaces.
@@ -46,6 +47,7 @@ EXPECTED = {
     DATE: "a date such as 2026-03-02",
     CLOCK: "a time of day such as 09:00",
     READING: "a wall-clock time such as 2026-03-02T09:00",
+    MINUTE: "a wall-clock time in whole minutes such as 2026-03-02T09:00",
     INSTANT: "an instant such as 2026-03-02T09:00:00Z",
     NOT_BLANK: "a text that is not blank",
 }
@@ -56,6 +58,7 @@ UserId = Annotated[str, Field(min_length=1, max_length=200)]
 Date = Annotated[str, Field(pattern=DATE, json_schema_extra={"format": "date"}), AfterValidator(_date)]
 Clock = Annotated[str, Field(pattern=CLOCK, description="Time of day, such as 09:00")]
 Reading = Annotated[str, Field(pattern=READING), AfterValidator(_reading)]
+Minute = Annotated[str, Field(pattern=MINUTE), AfterValidator(_reading)]
 Instant = Annotated[str, Field(pattern=INSTANT), AfterValidator(_instant)]
 Hours = Annotated[float, Field(ge=0, le=24, strict=True)]
 # Bounds first: after a validator they would be missing from the OpenAPI document.

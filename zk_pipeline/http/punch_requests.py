@@ -14,7 +14,7 @@ from zk_pipeline.store.work_dates.manual_punches import PunchRequestFilter
 class PunchRequestParameters(PageParameters):
     """Filters of requests; dates are those of the wall clock."""
 
-    decision: Literal["waiting", "approved", "rejected", ""] | None = Field(
+    decision: Literal["waiting", "approved", "rejected", "withdrawn", ""] | None = Field(
         None, description="Only requests that wait for a decision, or with this one"
     )
     user_id: Text = Field(None, description="Only this user")

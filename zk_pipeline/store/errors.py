@@ -62,7 +62,11 @@ class UnknownPunchRequest(UsageError):
 
 
 class PunchRequestDecided(UsageError):
-    """The manual punch is already approved or rejected."""
+    """The manual punch is already approved, rejected or withdrawn."""
+
+
+class PunchNotApproved(UsageError):
+    """Only an approved manual punch can be withdrawn."""
 
 
 class OwnPunchRequest(UsageError):

@@ -55,6 +55,7 @@ def test_each_scope_may_do_what_it_says_and_no_more(served: Served) -> None:
         ("POST", "/api/punch-requests/", "request"),
         ("POST", "/api/punch-requests/999/approve/", "approve"),
         ("POST", "/api/punch-requests/999/reject/", "approve"),
+        ("POST", "/api/punch-requests/999/withdraw/", "approve"),
         ("GET", "/api/punch-requests/", "read"),
         ("POST", "/api/leaves/", "approve"),
         ("DELETE", "/api/leaves/999/", "approve"),

@@ -78,6 +78,8 @@ def test_each_refusal_has_its_status_and_one_line(asking: httpx.Client, deciding
         (ask(asking, site="Mars"), 400, "no site 'Mars'; there are: North"),
         (ask(asking, at="2026-03-02"), 400, "at: "),
         (ask(asking, at="2026-13-02T10:00"), 400, "at: 2026-13-02T10:00 is not a valid date and time"),
+        (ask(asking, at="2026-03-02T23:10:30"), 400, "at: "),
+        (ask(asking, at="2019-12-31T10:00"), 400, "work date 2019-12-31 is before ZK_PIPELINE_HISTORY_START"),
         (ask(asking, at="2999-01-01T10:00"), 400, "1001 out at 2999-01-01 10:00 is in the future"),
         (ask(asking, state="break"), 400, "state: "),
         (ask(asking, user_id=" "), 400, "the user_id is empty"),
@@ -91,6 +93,36 @@ def test_each_refusal_has_its_status_and_one_line(asking: httpx.Client, deciding
             409,
             "manual punch 1 was already rejected by test approve",
         )
+
+
+def test_an_approved_request_is_withdrawn_and_requested_again(
+    asking: httpx.Client, deciding: httpx.Client, filled: Store
+) -> None:
+    ask(asking)
+    reason = {"reason": "wrong user"}
+    early = deciding.post(f"{PATH}1/withdraw/", json=reason)
+    assert (early.status_code, early.json()["detail"]) == (
+        409,
+        "manual punch 1 waits for a decision: only an approved one can be withdrawn",
+    )
+    deciding.post(f"{PATH}1/approve/")
+    process(filled, MONDAY)
+    assert deciding.post(f"{PATH}1/withdraw/").status_code == 400
+    assert asking.post(f"{PATH}1/withdraw/", json=reason).status_code == 403
+    done = deciding.post(f"{PATH}1/withdraw/", json=reason)
+    assert (done.status_code, done.json()["decision"], done.json()["withdrawn_by"]) == (
+        200,
+        "withdrawn",
+        "test approve",
+    )
+    assert (done.json()["decided_by"], done.json()["withdrawal_reason"]) == ("test approve", "wrong user")
+    assert stale(filled) == [MONDAY]
+    (shown,) = asking.get("/api/explain/?user_id=1001&date=2026-03-02").json()["withdrawn"]
+    assert (shown["id"], shown["withdrawal_reason"]) == (1, "wrong user")
+    assert deciding.post(f"{PATH}1/withdraw/", json=reason).status_code == 409
+    assert deciding.post(f"{PATH}9/withdraw/", json=reason).status_code == 404
+    assert ask(asking).status_code == 201
+    assert (listed(asking, "decision=withdrawn"), listed(asking, "decision=approved")) == ([1], [])
 
 
 def test_requests_are_listed_by_filter_and_page_those_that_wait_first(

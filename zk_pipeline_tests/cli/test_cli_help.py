@@ -65,6 +65,7 @@ def main_office(fleet: Fleet, home_store: Store, tmp_path: Path, monkeypatch: py
 BEFORE = {
     ("punch", "approve"): ("punch", "request"),
     ("punch", "reject"): ("punch", "request"),
+    ("punch", "withdraw"): ("punch", "apply"),
     ("leave", "remove"): ("leave", "add"),
     ("shift", "season", "remove"): ("shift", "season", "add"),
 }

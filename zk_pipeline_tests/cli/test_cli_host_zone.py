@@ -57,6 +57,7 @@ WITHOUT_TIMES = {
     ("punch", "approve"),
     ("punch", "reject"),
     ("punch", "request"),
+    ("punch", "withdraw"),
     ("quarantine", "release"),
     ("repair",),
     ("restore",),

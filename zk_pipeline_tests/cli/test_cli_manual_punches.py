@@ -70,13 +70,55 @@ def test_a_file_is_approved_as_a_whole_or_each_bad_line_is_named(
     assert fourth.startswith("zk-pipeline: line 4: no site 'Nowhere'; there are: ")
     assert fifth.startswith("zk-pipeline: line 5: 1001 out at")
     assert zk("punch", "list", "--json").json == []
-    file.write_text(f"{HEADER}1001,{site},yesterday,in,x\n1001\n")
+    lines = f"1001,{site},yesterday,inn,\n1001\n{good}1001,{site},2019-12-31 08:00,in,x\n,{site},{MONDAY} 09:00,in,x\n"
+    file.write_text(HEADER + lines)
     refused = zk("punch", "apply", str(file))
     assert refused.err.splitlines()[1:] == [
-        "zk-pipeline: line 2: 'yesterday' is not a time such as '2026-11-22 08:30'",
+        "zk-pipeline: line 2: 'yesterday' is not a time such as '2026-11-22 08:30'; the reason is empty; "
+        "the state 'inn' is not in or out",
         "zk-pipeline: line 3: it must have 5 values",
+        "zk-pipeline: line 6: work date 2019-12-31 is before ZK_PIPELINE_HISTORY_START: the first possible one is "
+        "2020-01-01",
+        "zk-pipeline: line 7: the user_id is empty",
     ]
+    assert zk("punch", "list", "--json").json == []
     file.write_text(HEADER + good)
     assert zk("punch", "apply", str(file)).out == "approved: 2\n"
     assert stale(home_store) == [MONDAY, WEDNESDAY]
     assert zk("punch", "apply", str(file)).code == 2, "they are stored already"
+
+
+@pytest.mark.usefixtures("processed")
+@pytest.mark.parametrize(
+    ("at", "words"),
+    [
+        (
+            "2019-12-31 08:00",
+            "work date 2019-12-31 is before ZK_PIPELINE_HISTORY_START: the first possible one is 2020",
+        ),
+        ("2999-01-01 08:00", "1001 in at 2999-01-01 08:00 is in the future"),
+        (f"{MONDAY} 08:00:30", "is not a time such as '2026-11-22 08:30'"),
+    ],
+)
+def test_a_request_at_an_impossible_time_is_refused_in_one_line(
+    zk: CommandLine, site: str, at: str, words: str
+) -> None:
+    options = ("--user-id", "1001", "--site", site, "--at", at, "--state", "in", "--reason", "x")
+    refused = zk("punch", "request", *options)
+    assert (refused.code, words in refused.err, len(refused.err.splitlines())) == (2, True, 1)
+    assert zk("punch", "list", "--json").json == []
+
+
+@pytest.mark.usefixtures("processed")
+def test_a_withdrawn_punch_stays_listed_and_is_explained(zk: CommandLine, home_store: Store, site: str) -> None:
+    made = request(zk, site)
+    early = zk("punch", "withdraw", str(made), "--reason", "x")
+    assert (early.code, "waits for a decision" in early.err) == (2, True)
+    assert zk("punch", "approve", str(made)).code == 0
+    done = zk("punch", "withdraw", str(made), "--reason", "wrong user")
+    assert (done.code, done.out) == (0, f"withdrawn {made}: 1001 out at {MONDAY} 23:10, {site}\n")
+    assert stale(home_store) == [MONDAY]
+    listed = zk("punch", "list").out
+    assert ("withdrawn" in listed, "wrong user" in listed) == (True, True)
+    explained = zk("explain", "--user-id", "1001", "--date", str(MONDAY)).out
+    assert f"withdrawn: manual punch {made} at {MONDAY} 23:10: " in explained

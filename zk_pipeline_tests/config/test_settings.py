@@ -192,10 +192,8 @@ def test_a_malformed_line_is_refused_with_its_number_and_without_its_text(line: 
 
 
 def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_bytes(b"CRM_API_TOKEN=s3cr\xe9t\n")
-    message = refusal(tmp_path)
-    assert str(tmp_path / ".env") in message
-    assert "s3cr" not in message
+    (tmp_path / ".env").write_bytes("CRM_API_TOKEN=sécret\n".encode("latin-1"))
+    assert refusal(tmp_path) == f"{tmp_path / '.env'}: cannot be read: it is not text in UTF-8"
 
 
 def test_a_byte_order_mark_before_the_first_line_is_no_part_of_its_name(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def explain(*, user_id: str, day: date, site: str | None, as_of: datetime | None
     everywhere = open_context().store.explanations.explain(user_id, day, as_of=as_of)
     explanation = everywhere.at(site)
     punches, revisions = explanation.punches, explanation.revisions
-    if not punches and not revisions and not explanation.leaves:
+    if not (punches or revisions or explanation.leaves or explanation.withdrawn):
         raise UsageError(_no_data(everywhere, site))
     if as_json:
         print_json(explanation)
@@ -76,6 +76,8 @@ def explain(*, user_id: str, day: date, site: str | None, as_of: datetime | None
         ],
         ["site", "device", "punched_at_local", "state", "direction", "work_code", "from", "stored_at", "read_local"],
     )
+    for withdrawn in explanation.withdrawn:
+        click.echo(f"\nwithdrawn: {withdrawn.withdrawal}")
     click.echo()
     print_table(
         [_revision(one) for one in revisions],

@@ -38,8 +38,9 @@ def request(*, user_id: str, site: str, at: str, state: str, reason: str, as_jso
               --reason "terminal without power"
     """
     wanted = PunchRequest(user_id.strip(), site, parse_wall_clock(at), state, reason.strip())
-    store = open_context().store
-    (made,) = store.manual_punches.request([wanted], operator_name())
+    context = open_context()
+    store = context.store
+    (made,) = store.manual_punches.request([wanted], operator_name(), history_start=context.settings.history_start)
     note_unknown_users(store, [made.user_id])
     if as_json:
         print_json(made)
@@ -76,6 +77,22 @@ def reject(punch_id: int, reason: str, as_json: bool) -> None:
     _print_decision(done, as_json=as_json)
 
 
+@punch.command("withdraw")
+@click.argument("punch_id", metavar="ID", type=int)
+@click.option("--reason", required=True, help="Reason of the withdrawal.")
+@as_json
+def withdraw(punch_id: int, reason: str, as_json: bool) -> None:
+    """Withdraw the approved punch ID: it counts no more, and its work date becomes stale. It stays listed with the
+    reason, and may be requested again.
+
+    \b
+    Example:  zk-pipeline punch withdraw 1 --reason "wrong user"
+    """
+    (done,) = open_context().store.manual_punches.withdraw([punch_id], operator_name(), reason)
+    _print_decision(done, as_json=as_json)
+    note(_HINT)
+
+
 @punch.command("list")
 @click.option("--open", "only_open", is_flag=True, help="Only requests that wait for a decision.")
 @as_json
@@ -93,7 +110,7 @@ def list_(only_open: bool, as_json: bool) -> None:
     ]
     columns = ["id", "site", "user_id", "at", "state", "reason", "requested_by", "decision", "decided_by"]
     none = "no requests; make one with `zk-pipeline punch request`"
-    print_rows(rows, [*columns, "decision_reason"], as_json=as_json, none=none)
+    print_rows(rows, [*columns, "decision_reason", "withdrawn_by", "withdrawal_reason"], as_json=as_json, none=none)
 
 
 @punch.command("apply")
@@ -106,8 +123,9 @@ def apply(file: Path, as_json: bool) -> None:
     \b
     Example:  zk-pipeline punch apply punches.csv
     """
-    store = open_context().store
-    made = apply_punch_file(store, file, operator_name())
+    context = open_context()
+    store = context.store
+    made = apply_punch_file(store, file, operator_name(), history_start=context.settings.history_start)
     note_unknown_users(store, [one.user_id for one in made])
     if as_json:
         print_json(made)

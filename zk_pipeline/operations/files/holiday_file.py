@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 
 from zk_pipeline.attendance.shifts import Holiday
 from zk_pipeline.errors import UsageError
-from zk_pipeline.operations.files.table_reader import parse_date, read_content, read_table
+from zk_pipeline.operations.files.table_reader import one_value, parse_date, read_content, read_table
 from zk_pipeline.store.shifts.holiday_sources import HolidaysImported, Skipped
 from zk_pipeline.store.store import Store
 
@@ -65,7 +65,7 @@ def _table(path: PurePath, content: bytes, site: str | None) -> list[Holiday]:
             day = parse_date(row["date"])
             if day is None:
                 raise UsageError("the date is missing")
-            one = Holiday(day=day, name=row["name"], site=site or row["site"] or None)
+            one = Holiday(day=day, name=row["name"], site=one_value("site", site, row["site"]))
         except UsageError as error:
             raise UsageError(f"{path}, line {line}: {error}") from None
         known = found.setdefault((one.day, one.site), one)

@@ -5,13 +5,13 @@ calendar, unreadable events are skipped.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path, PurePath
 
 from zk_pipeline.errors import RowsRefused, UsageError
-from zk_pipeline.operations.files.table_reader import parse_date, read_content, read_table
+from zk_pipeline.operations.files.table_reader import one_value, parse_date, read_content, read_table
 from zk_pipeline.store.shifts.holiday_sources import CalendarEvent, HolidayCalendar, Skipped
 from zk_pipeline.store.shifts.leaves import Leave, LeaveFile, LeavesImported, NewLeave
 from zk_pipeline.store.store import Store
@@ -59,7 +59,7 @@ def import_leaves(store: Store, path: PurePath, content: bytes, options: ImportO
     if kind in (".csv", ".xlsx"):
         file = _table(path, content, options)
     elif kind == ".ics":
-        file, skipped = _calendar(path, content, options, date(store.clock().year + 1, 12, 31))
+        file, skipped = _calendar(store, path, content, options, date(store.clock().year + 1, 12, 31))
     else:
         raise UsageError(f"{path}: must be a table (.csv, .xlsx) or a calendar (.ics)")
     done = store.leaves.take_over(replace(file, user_id=options.user_id, site=options.site), options.imported_by)
@@ -87,11 +87,11 @@ def _leave(row: Mapping[str, str], options: ImportOptions) -> NewLeave:
     first = _date("first_date", row["first_date"])
     last = row["last_date"]
     return NewLeave(
-        user_id=options.user_id or row["user_id"],
+        user_id=one_value("user_id", options.user_id, row["user_id"]) or "",
         first_date=first,
         last_date=_date("last_date", last) if last else first,
         kind=row["kind"],
-        site=options.site or row["site"] or None,
+        site=one_value("site", options.site, row["site"]),
         day_part=row["day_part"] or None,
         note=row["note"],
     )
@@ -107,11 +107,15 @@ def _date(name: str, text: str) -> date:
     return day
 
 
-def _calendar(path: PurePath, content: bytes, options: ImportOptions, last: date) -> tuple[LeaveFile, list[Skipped]]:
+def _calendar(
+    store: Store, path: PurePath, content: bytes, options: ImportOptions, last: date
+) -> tuple[LeaveFile, list[Skipped]]:
     """The leaves of whole-day events: `USER: KIND` is their summary, or the kind if all are of one user."""
     from zk_pipeline.operations.files.holiday_calendar import read_calendar  # noqa: PLC0415 (icalendar, slow to import)
 
     read = read_calendar(path.name, content, (options.history_start, last))
+    if options.user_id:
+        _check_user(store, path, read.calendar.events, options.user_id)
     leaves: list[NewLeave] = []
     skipped = list(read.skipped)
     unread = set(read.calendar.unread)
@@ -124,6 +128,23 @@ def _calendar(path: PurePath, content: bytes, options: ImportOptions, last: date
     calendar = replace(read.calendar, unread=frozenset(unread))
     is_gone = _Calendar(calendar, leaves).is_gone
     return LeaveFile(calendar.name, leaves, is_gone), sorted(skipped, key=lambda one: one.line)
+
+
+def _check_user(store: Store, path: PurePath, events: Iterable[CalendarEvent], user_id: str) -> None:
+    """Raises UsageError for an event whose summary names another user who is known to terminals or punches."""
+    named = {
+        event.line: parts[1]
+        for event in events
+        for summary in event.days.values()
+        if (parts := _SUMMARY.fullmatch(summary))
+    }
+    unknown = store.manual_punches.unknown_users(named.values())
+    for line, other in sorted(named.items()):
+        if other not in unknown:
+            try:
+                one_value("user_id", user_id, other)
+            except UsageError as error:
+                raise UsageError(f"{path}, line {line}: {error}") from None
 
 
 def _leaves_of(event: CalendarEvent, options: ImportOptions) -> list[NewLeave]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path, PurePath
 
 from zk_pipeline.errors import RowsRefused, UsageError
@@ -11,6 +11,7 @@ from zk_pipeline.store.errors import PunchesRefused
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.work_dates.manual_punches import ManualPunch, PunchRequest
 
+_NO_TIME = datetime(1, 1, 1)  # noqa: DTZ001 (wall clock)
 COLUMNS = ("user_id", "site", "at", "state", "reason")
 
 
@@ -22,37 +23,31 @@ def parse_wall_clock(text: str) -> datetime:
         raise UsageError(f"{text!r} is not a time such as '2026-11-22 08:30'") from None
 
 
-def apply_punch_file(store: Store, path: Path, operator: str) -> list[ManualPunch]:
+def apply_punch_file(store: Store, path: Path, operator: str, *, history_start: date) -> list[ManualPunch]:
     """Store and approve the manual punches of a file. Raises UsageError naming each bad line, without any change."""
-    return request_punches(store, path, read_content(path), operator, approve=True)
+    return request_punches(store, path, read_content(path), operator, approve=True, history_start=history_start)
 
 
 def request_punches(
-    store: Store, path: PurePath, content: bytes, operator: str, *, approve: bool = False
+    store: Store, path: PurePath, content: bytes, operator: str, *, history_start: date, approve: bool = False
 ) -> list[ManualPunch]:
     """Store the requests of a file's `content`, with `approve` as approved. Raises UsageError as `apply_punch_file`."""
-    requests, problems = _read(path, content)
-    try:
-        if not problems:
-            return store.manual_punches.request(list(requests.values()), operator, approve=approve)
-    except PunchesRefused as error:
-        lines = list(requests)
-        problems = {lines[index]: text for index, text in error.problems.items()}
-    raise RowsRefused(f"{path}: no punch was stored", problems)
-
-
-def _read(path: PurePath, content: bytes) -> tuple[dict[int, PunchRequest], dict[int, str]]:
-    """Requests and problems, by line."""
     table = read_table(path, content, COLUMNS)
-    requests: dict[int, PunchRequest] = {}
-    problems = dict(table.problems)
-    for line, row in table.rows.items():
+    if not table.rows and not table.problems:
+        raise UsageError(f"{path}: the table has no punch")
+    lines = [*table.rows, *table.problems]
+    requests: list[PunchRequest] = []
+    refused = {len(table.rows) + index: text for index, text in enumerate(table.problems.values())}
+    for index, row in enumerate(table.rows.values()):
         try:
             at = parse_wall_clock(row.pop("at"))
         except UsageError as error:
-            problems[line] = str(error)
-        else:
-            requests[line] = PunchRequest(punched_at_local=at, **row)
-    if not requests and not problems:
-        raise UsageError(f"{path}: the table has no punch")
-    return requests, problems
+            at, refused[index] = _NO_TIME, str(error)
+        requests.append(PunchRequest(punched_at_local=at, **row))
+    try:
+        return store.manual_punches.request(
+            requests, operator, approve=approve, history_start=history_start, refused=refused
+        )
+    except PunchesRefused as error:
+        problems = {lines[index]: text for index, text in error.problems.items()}
+        raise RowsRefused(f"{path}: no punch was stored", problems) from None

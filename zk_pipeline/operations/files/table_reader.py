@@ -59,10 +59,12 @@ def read_table(
     _, header = next(filled, (1, []))
     names = [name.lower() for name in _without_trailing(header, 0)]
     possible = ", ".join((*required, *optional))
-    if unknown := [name for name in names if not ignore_others and name not in (*required, *optional)]:
-        raise UsageError(f"{path}, line 1: unknown column {unknown[0]!r}; possible: {possible}")
+    found = ", ".join(repr(name[:40]) for name in names[:20]) or "none"
     if missing := [name for name in required if name not in names]:
-        raise UsageError(f"{path}, line 1: the column {missing[0]} is missing; possible: {possible}")
+        what = f"the column {missing[0]} is" if len(missing) == 1 else f"the columns {', '.join(missing)} are"
+        raise UsageError(f"{path}, line 1: {what} missing; found: {found}; possible: {possible}")
+    if unknown := [name for name in names if not ignore_others and name not in (*required, *optional)]:
+        raise UsageError(f"{path}, line 1: unknown column {unknown[0][:40]!r}; possible: {possible}")
     if twice := [name for name in names if names.count(name) > 1]:
         raise UsageError(f"{path}, line 1: the column {twice[0]} is there twice")
     needed = max(names.index(name) for name in required) + 1
@@ -87,6 +89,13 @@ def parse_date(text: str) -> date | None:
         raise UsageError(f"{text!r} is not a date such as 2026-05-01") from None
 
 
+def one_value(name: str, given: str | None, cell: str) -> str | None:
+    """The value `given` for all rows, or the row's `cell`; None without any. Raises UsageError if they differ."""
+    if given and cell and given != cell:
+        raise UsageError(f"{name} {cell[:40]!r} is not the {name} given for the whole file, {given!r}")
+    return given or cell or None
+
+
 def _without_trailing(cells: list[str], least: int) -> list[str]:
     """The cells without empty ones at the end, but at least `least` of those that exist."""
     count = len(cells)
@@ -100,7 +109,9 @@ def _csv_lines(path: PurePath, content: bytes) -> Iterator[Line]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise UsageError(f"{path}, line {line}: cannot be read: it is not text in UTF-8") from None
+        raise UsageError(
+            f"{path}, line {line}: cannot be read: it is not text in UTF-8: save it as CSV UTF-8"
+        ) from None
     head = text.lstrip("\r\n").partition("\n")[0]
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count), strict=True)
     try:

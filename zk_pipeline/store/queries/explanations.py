@@ -8,6 +8,7 @@ from datetime import date, datetime, time, timedelta
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.shifts.leaves import Leave, read_leaves
 from zk_pipeline.store.work_dates.assignment import assign_work_dates, stored_debounce, valid_punches
+from zk_pipeline.store.work_dates.manual_punches import ManualPunch, read_withdrawn, work_dates_of
 from zk_pipeline.store.work_dates.punch_directions import DEVICE_DIRECTION, DIRECTION, IS_TRUSTED, SOURCE
 from zk_pipeline.store.work_dates.roster import ASSIGNMENT_LEVEL
 
@@ -86,7 +87,8 @@ class Revision:
 class Explanation:
     """`revisions` in order; the last of each site is valid at `as_of`, or (None) now.
 
-    `punches` are assigned by the current shifts; with `as_of`, only those stored by then. `leaves` were active then.
+    `punches` are assigned by the current shifts; with `as_of`, only those stored by then. `leaves` were active then,
+    and manual punches `withdrawn` by then.
     """
 
     user_id: str
@@ -95,11 +97,13 @@ class Explanation:
     punches: list[ExplainedPunch]
     revisions: list[Revision]
     leaves: list[Leave]
+    withdrawn: list[ManualPunch]
 
     @property
     def sites(self) -> list[str]:
-        """Sites with punches or revisions, sorted."""
-        return sorted({one.site for one in self.punches} | {one.site for one in self.revisions})
+        """Sites with punches, withdrawn ones or revisions, sorted."""
+        shown: list[ExplainedPunch | Revision | ManualPunch] = [*self.punches, *self.revisions, *self.withdrawn]
+        return sorted({one.site for one in shown})
 
     def at(self, site: str | None) -> Explanation:
         """The part of one site; None: all."""
@@ -110,6 +114,7 @@ class Explanation:
             punches=[one for one in self.punches if one.site == site],
             revisions=[one for one in self.revisions if one.site == site],
             leaves=self.leaves_at(site),
+            withdrawn=[one for one in self.withdrawn if one.site == site],
         )
 
     def leaves_at(self, site: str) -> list[Leave]:
@@ -127,12 +132,17 @@ class Explanations:
             values: dict[str, object] = {"user": user_id, "date": work_date, "as_of": as_of}
             rows = connection.execute(_REVISIONS, values).fetchall()
             leaves = read_leaves(connection, _LEAVES, values)
-        return Explanation(user_id, work_date, as_of, punches, [Revision(*row) for row in rows], leaves)
+            withdrawn = _withdrawn(connection, values)
+        return Explanation(user_id, work_date, as_of, punches, [Revision(*row) for row in rows], leaves, withdrawn)
 
 
 def _punches(connection: Connection, user_id: str, day: date, as_of: datetime | None) -> list[ExplainedPunch]:
-    pairs = f"SELECT DISTINCT device, user_id FROM {valid_punches(connection)} WHERE user_id = $user"  # noqa: S608
+    pairs = f"""
+        SELECT DISTINCT device, user_id FROM {valid_punches(connection)} WHERE user_id = $user
+        UNION SELECT device, user_id FROM manual_punches WHERE user_id = $user
+    """  # noqa: S608 (constant SQL)
     placing = assign_work_dates(connection, pairs=pairs, values={"user": user_id})
+    punches = f"(FROM {placing.punches} UNION ALL {_WITHDRAWN_LATER})"
     rows = connection.execute(
         f"""
         WITH placed AS (
@@ -143,7 +153,7 @@ def _punches(connection: Connection, user_id: str, day: date, as_of: datetime | 
                         END AS read_local,
                    manual.id, manual.reason, manual.requested_by, manual.decided_by,
                    {DEVICE_DIRECTION} AS device_direction, {IS_TRUSTED} AS is_trusted
-            FROM {placing.punches} AS punch {placing.join}
+            FROM {punches} AS punch {placing.join}
             LEFT JOIN raw_punches AS stored ON stored.seq = punch.seq
             LEFT JOIN manual_punches AS manual ON manual.seq = punch.seq
             LEFT JOIN devices AS device ON device.name = punch.device
@@ -177,6 +187,18 @@ def _punches(connection: Connection, user_id: str, day: date, as_of: datetime | 
     return [ExplainedPunch(*row) for row in rows]
 
 
+def _withdrawn(connection: Connection, values: dict[str, object]) -> list[ManualPunch]:
+    """The withdrawn manual punches of the work date."""
+    near = "user_id = $user AND punched_at_local::DATE - $date BETWEEN -1 AND 1"
+    found = read_withdrawn(connection, f"{near} AND ($as_of IS NULL OR withdrawn_at <= $as_of)", values)
+    dates = work_dates_of(connection, [one.id for one in found]) if found else {}
+    return [one for one in found if dates[one.id] == values["date"]]
+
+
+_WITHDRAWN_LATER = """
+    SELECT device, user_id, punched_at, punched_at_local, punch_state, seq, NULL::BIGINT AS first_poll_id
+    FROM manual_punches WHERE decision = 'withdrawn' AND withdrawn_at > $as_of
+"""
 _LEAVES = """
 user_id = $user AND $date BETWEEN first_date AND last_date AND CASE WHEN $as_of IS NULL THEN removed_at IS NULL
     ELSE created_at <= $as_of AND (removed_at IS NULL OR removed_at > $as_of) END

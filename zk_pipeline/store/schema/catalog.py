@@ -172,7 +172,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "manual_punches": (
         "Punches requested by operators, with the decisions; approved ones count as punches of their site and user. "
-        "Append-only: a request is decided once",
+        "Append-only: a request is decided once, and an approved one may be withdrawn",
         {
             "id": "Number of the request",
             "site": "Site of the punch",
@@ -185,10 +185,13 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "requested_at": "When it was requested (instant, UTC)",
             "decided_by": "Operator or name of the API token that approved or rejected it; null without a decision",
             "decided_at": "When it was decided (instant, UTC); null without a decision",
-            "decision": "approved or rejected; null without a decision",
+            "decision": "approved, rejected, or withdrawn after an approval; null without a decision",
             "decision_reason": "Reason of a rejection; otherwise null",
             "device": "Terminal of the site whose zone, shift and trusted states apply: the oldest one",
             "seq": "Number given at the approval, as raw_punches.seq; null without one",
+            "withdrawn_by": "Operator or name of the API token that withdrew the approved punch; null otherwise",
+            "withdrawn_at": "When it was withdrawn (instant, UTC); null otherwise",
+            "withdrawal_reason": "Reason of the withdrawal; null otherwise",
         },
     ),
     "quarantined_records": (

@@ -50,7 +50,8 @@ span AS (SELECT min(punched_at_local) AS first, max(punched_at_local) AS last FR
 held AS (
     SELECT user_id, punched_at_local FROM raw_punches
     WHERE punched_at_local BETWEEN (SELECT first FROM span) AND (SELECT last FROM span)
-    UNION ALL SELECT user_id, punched_at_local FROM manual_punches WHERE decision = 'approved'
+    UNION ALL SELECT user_id, punched_at_local FROM manual_punches
+    WHERE decision IN ('approved', 'withdrawn')
 ),
 missing AS (
     SELECT work_date, user_id, device

@@ -21,6 +21,7 @@ from zk_pipeline.store.errors import (
     OwnPunchRequest,
     PunchesRefused,
     PunchesRequested,
+    PunchNotApproved,
     PunchRequestDecided,
     UnknownPunchRequest,
 )
@@ -31,7 +32,7 @@ from zk_pipeline.time_text import wall_clock
 _OLDEST = "(removed_at IS NOT NULL, id)"  # order of devices: registered ones first, by age
 STATES = {"in": 0, "out": 1}
 Decision = Literal["approved", "rejected"]
-RequestState = Literal["waiting", "approved", "rejected"]
+RequestState = Literal["waiting", "approved", "rejected", "withdrawn"]
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,20 @@ class ManualPunch:
     requested_at: datetime
     decided_by: str | None
     decided_at: datetime | None
-    decision: Decision | None
+    decision: Literal["approved", "rejected", "withdrawn"] | None
     decision_reason: str | None
+    withdrawn_by: str | None
+    withdrawn_at: datetime | None
+    withdrawal_reason: str | None
+
+    @property
+    def withdrawal(self) -> str:
+        """The punch of a withdrawn request, with the operators and reasons."""
+        return (
+            f"manual punch {self.id} at {wall_clock(self.punched_at_local, 'minutes')}: {self.reason} (requested by "
+            f"{self.requested_by}, approved by {self.decided_by}, withdrawn by {self.withdrawn_by}: "
+            f"{self.withdrawal_reason})"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,43 +119,55 @@ class ManualPunchStore:
         return [user_id for (user_id,) in rows]
 
     def request(
-        self, requests: Sequence[PunchRequest], requested_by: str, *, approve: bool = False
+        self,
+        requests: Sequence[PunchRequest],
+        requested_by: str,
+        *,
+        approve: bool = False,
+        history_start: date = date.min,
+        refused: Mapping[int, str] | None = None,
     ) -> list[ManualPunch]:
         """Store requests, all or none; with `approve` they are approved at once by the same operator.
 
-        Raises PunchesRefused for a site without terminals, a future time, an empty text, a work date that retention
-        has purged; PunchesRequested if they are only already stored and not rejected.
+        `history_start`: the first work date that is processed. `refused`: what is already wrong with requests, by
+        index; their times are not examined. Raises PunchesRefused with all that is wrong: a site without terminals, a
+        future time, an empty text, a work date before `history_start` or that retention has purged; PunchesRequested
+        if they are only already stored, and neither rejected nor withdrawn.
         """
         with self.database.write("request manual punches", f"{len(requests)} of them") as connection:
             first = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM manual_punches").fetchall()[0][0]
             ids = list(range(first, first + len(requests)))
             now = self.clock()
             zones = _zones(connection)
-            problems = _problems(requests, zones, now)
-            stored = _stored(connection, requests)
+            problems = _problems(requests, zones, now, refused or {})
+            stored = _stored(connection, requests, problems)
             if stored and not problems:
                 raise PunchesRequested(stored)
-            problems = stored | problems
-            if not problems and requests:
-                rows = [
-                    {
-                        "id": id_,
-                        "site": one.site,
-                        "user_id": one.user_id,
-                        "punched_at": _instant(one.punched_at_local, zones[one.site][1]),
-                        "punched_at_local": one.punched_at_local,
-                        "punch_state": STATES[one.state],
-                        "reason": one.reason,
-                        "requested_by": requested_by,
-                        "requested_at": now,
-                        "device": zones[one.site][0],
-                    }
-                    for id_, one in zip(ids, requests, strict=True)
-                ]
+            problems |= stored
+            rows = [
+                {
+                    "id": id_,
+                    "site": one.site,
+                    "user_id": one.user_id,
+                    "punched_at": _instant(one.punched_at_local, zones[one.site][1]),
+                    "punched_at_local": one.punched_at_local,
+                    "punch_state": STATES[one.state],
+                    "reason": one.reason,
+                    "requested_by": requested_by,
+                    "requested_at": now,
+                    "device": zones[one.site][0],
+                }
+                for id_, one in zip(ids, requests, strict=True)
+                if id_ - first not in problems
+            ]
+            if rows:
                 connection.register("requested", pa.Table.from_pylist(rows, _REQUESTED))
                 connection.execute("INSERT INTO manual_punches BY NAME SELECT * FROM requested")
                 connection.unregister("requested")
-                problems = {id_ - first: text for id_, text in _purged(connection, ids).items()}
+                inserted = [id_ for id_ in ids if id_ - first not in problems]
+                problems |= {
+                    id_ - first: text for id_, text in _closed_dates(connection, inserted, history_start).items()
+                }
             if problems:
                 raise PunchesRefused(dict(sorted(problems.items())))
             if approve:
@@ -165,19 +190,16 @@ class ManualPunchStore:
         """
         ids = list(dict.fromkeys(punch_ids))
         with self.database.write("decide on manual punches", ", ".join(map(str, ids[:10]))) as connection:
-            found = {one.id: one for one in _read(connection, "list_contains(?, id)", [ids])}
-            for id_ in ids:
-                one = found.get(id_)
-                if one is None:
-                    raise UnknownPunchRequest(f"there is no manual punch {id_}; `zk-pipeline punch list` shows them")
+            for id_, one in _found(connection, ids).items():
                 if one.decision:
-                    raise PunchRequestDecided(f"manual punch {id_} was already {one.decision} by {one.decided_by}")
+                    by = one.withdrawn_by or one.decided_by
+                    raise PunchRequestDecided(f"manual punch {id_} was already {one.decision} by {by}")
                 if not may_be_own and one.requested_by == decided_by:
                     raise OwnPunchRequest(
                         f"manual punch {id_} was requested by {decided_by}: another must decide on it"
                     )
             if decision == "approved":
-                if problems := _purged(connection, ids):
+                if problems := _closed_dates(connection, ids):
                     raise UsageError(next(iter(problems.values())))
                 _approve(connection, ids, decided_by, self.clock(), reason)
             else:
@@ -186,6 +208,30 @@ class ManualPunchStore:
                     "decision_reason = ? WHERE list_contains(?, id)",
                     [decided_by, self.clock(), reason, ids],
                 )
+            return _read(connection, "list_contains(?, id)", [ids])
+
+    def withdraw(self, punch_ids: Sequence[int], withdrawn_by: str, reason: str) -> list[ManualPunch]:
+        """Withdraw approved punches, all or none: they count no more, and their work dates become stale.
+
+        Raises UnknownPunchRequest, PunchNotApproved, and UsageError without a reason or for a work date that retention
+        has purged.
+        """
+        ids = list(dict.fromkeys(punch_ids))
+        if not reason.strip():
+            raise UsageError("a withdrawal needs a reason")
+        with self.database.write("withdraw manual punches", ", ".join(map(str, ids[:10]))) as connection:
+            for id_, one in _found(connection, ids).items():
+                if one.decision != "approved":
+                    state = f"was {one.decision}" if one.decision else "waits for a decision"
+                    raise PunchNotApproved(f"manual punch {id_} {state}: only an approved one can be withdrawn")
+            if problems := _closed_dates(connection, ids):
+                raise UsageError(next(iter(problems.values())))
+            _mark_stale(connection, ids, next_seq(connection, len(ids)))
+            connection.execute(
+                "UPDATE manual_punches SET decision = 'withdrawn', withdrawn_by = ?, withdrawn_at = ?, "
+                "withdrawal_reason = ? WHERE list_contains(?, id)",
+                [withdrawn_by, self.clock(), reason.strip(), ids],
+            )
             return _read(connection, "list_contains(?, id)", [ids])
 
 
@@ -242,37 +288,51 @@ def _zones(connection: Connection) -> dict[str, tuple[str, str]]:
     return {site: (device, zone) for site, device, zone in rows.fetchall()}
 
 
-def _problems(requests: Sequence[PunchRequest], zones: Mapping[str, tuple[str, str]], now: datetime) -> dict[int, str]:
-    problems = {}
+def _problems(
+    requests: Sequence[PunchRequest], zones: Mapping[str, tuple[str, str]], now: datetime, refused: Mapping[int, str]
+) -> dict[int, str]:
+    """`refused` and all that is wrong with the fields of each request."""
+    problems = {index: [text] for index, text in refused.items()}
     for index, one in enumerate(requests):
-        if empty := [name for name in ("user_id", "reason") if not asdict(one)[name].strip()]:
-            problems[index] = f"the {empty[0]} is empty"
-        elif one.state not in STATES:
-            problems[index] = f"the state {one.state!r} is not in or out"
-        elif one.site not in zones:
-            problems[index] = f"no site {one.site!r}; there are: {', '.join(sorted(zones)) or 'none'}"
-        elif _instant(one.punched_at_local, zones[one.site][1]) > now:
-            problems[index] = f"{_named(one)} is in the future"
-    return problems
+        found = [f"the {name} is empty" for name in ("user_id", "reason") if not asdict(one)[name].strip()]
+        if one.state not in STATES:
+            found.append(f"the state {one.state!r} is not in or out")
+        if one.site not in zones:
+            found.append(f"no site {one.site!r}; there are: {', '.join(sorted(zones)) or 'none'}")
+        elif index not in refused and _instant(one.punched_at_local, zones[one.site][1]) > now:
+            found.append(f"{_named(one)} is in the future")
+        if found:
+            problems.setdefault(index, []).extend(found)
+    return {index: "; ".join(texts) for index, texts in problems.items()}
 
 
-def _stored(connection: Connection, requests: Sequence[PunchRequest]) -> dict[int, str]:
-    """Problems of the requests that are stored and not rejected, or that repeat one before them."""
+def _stored(connection: Connection, requests: Sequence[PunchRequest], problems: Mapping[int, str]) -> dict[int, str]:
+    """Problems of the requests that are stored and neither rejected nor withdrawn, or that repeat one before them."""
     held: dict[tuple[Any, ...], str] = {
         key: f"is manual punch {id_}"
         for id_, *key_values in connection.execute(
             "SELECT id, site, user_id, punched_at_local, punch_state FROM manual_punches "
-            "WHERE decision IS DISTINCT FROM 'rejected'"
+            "WHERE decision IS NULL OR decision = 'approved'"
         ).fetchall()
         for key in [tuple(key_values)]
     }
-    problems = {}
+    stored = {}
     for index, one in enumerate(requests):
+        if index in problems:
+            continue
         key = (one.site, one.user_id, one.punched_at_local, STATES.get(one.state))
         if key in held:
-            problems[index] = f"{_named(one)} {held[key]} already"
+            stored[index] = f"{_named(one)} {held[key]} already"
         held.setdefault(key, "is requested")
-    return problems
+    return stored
+
+
+def _found(connection: Connection, ids: Sequence[int]) -> dict[int, ManualPunch]:
+    """The manual punches of these ids, in their order. Raises UnknownPunchRequest."""
+    found = {one.id: one for one in _read(connection, "list_contains(?, id)", [list(ids)])}
+    if missing := [id_ for id_ in ids if id_ not in found]:
+        raise UnknownPunchRequest(f"there is no manual punch {missing[0]}; `zk-pipeline punch list` shows them")
+    return {id_: found[id_] for id_ in ids}
 
 
 def _named(one: PunchRequest) -> str:
@@ -293,19 +353,26 @@ def _approve(
         """,
         {"by": decided_by, "now": now, "reason": reason, "first": first, "ids": list(ids)},
     )
-    dates = _work_dates(connection, ids)
+    _mark_stale(connection, ids, first)
+
+
+def _mark_stale(connection: Connection, ids: Sequence[int], first: int) -> None:
+    """Make the work dates of manual punches stale at their sites, by the sequence numbers from `first` on."""
+    dates = work_dates_of(connection, ids)
     table = pa.table(
         {
+            "id": pa.array(ids, pa.int64()),
             "work_date": pa.array([dates[id_] for id_ in ids], pa.date32()),
-            "seq": pa.array(range(first, first + len(ids)), pa.int64()),
+            "changed_seq": pa.array(range(first, first + len(ids)), pa.int64()),
         }
     )
-    connection.register("approved_dates", table)
-    mark_stale(connection, "approved_dates JOIN manual_punches USING (seq)", site="site")
-    connection.unregister("approved_dates")
+    connection.register("changed_dates", table)
+    changed = "(SELECT work_date, site, changed_seq AS seq FROM changed_dates JOIN manual_punches USING (id))"
+    mark_stale(connection, changed, site="site")
+    connection.unregister("changed_dates")
 
 
-def _work_dates(connection: Connection, ids: Sequence[int]) -> dict[int, date]:
+def work_dates_of(connection: Connection, ids: Sequence[int]) -> dict[int, date]:
     """Work date of each manual punch, by the shift of its user."""
     values = {"ids": list(ids)}
     pairs = "SELECT DISTINCT device, user_id FROM manual_punches WHERE list_contains($ids, id)"
@@ -319,15 +386,19 @@ def _work_dates(connection: Connection, ids: Sequence[int]) -> dict[int, date]:
     )
 
 
-def _purged(connection: Connection, ids: Sequence[int]) -> dict[int, str]:
-    """Problems of the manual punches on purged work dates."""
+def _closed_dates(connection: Connection, ids: Sequence[int], history_start: date = date.min) -> dict[int, str]:
+    """Problems of the manual punches on work dates that are purged, or before the first one."""
     rows = connection.execute("SELECT work_date FROM work_dates WHERE raw_purged_at IS NOT NULL").fetchall()
     purged = {row[0] for row in rows}
-    return {
-        id_: f"the punches of work date {day} are deleted by retention: its rows are final"
-        for id_, day in (_work_dates(connection, ids).items() if purged else ())
-        if day in purged
-    }
+    problems = {}
+    for id_, day in work_dates_of(connection, ids).items() if purged or history_start > date.min else ():
+        if day < history_start:
+            problems[id_] = (
+                f"work date {day} is before ZK_PIPELINE_HISTORY_START: the first possible one is {history_start}"
+            )
+        elif day in purged:
+            problems[id_] = f"the punches of work date {day} are deleted by retention: its rows are final"
+    return problems
 
 
 _REQUESTED = pa.schema(
@@ -361,13 +432,18 @@ _UNKNOWN = """
 """
 
 
+def read_withdrawn(connection: Connection, where: str, values: dict[str, object]) -> list[ManualPunch]:
+    """Withdrawn punches of a condition, in order."""
+    return _read(connection, f"decision = 'withdrawn' AND {where}", values)
+
+
 def _read(
     connection: Connection, where: str, values: list[object] | dict[str, object], *, order: str = "id"
 ) -> list[ManualPunch]:
     rows = connection.execute(
         f"""
         SELECT id, site, user_id, punched_at, punched_at_local, punch_state, reason, requested_by, requested_at,
-               decided_by, decided_at, decision, decision_reason
+               decided_by, decided_at, decision, decision_reason, withdrawn_by, withdrawn_at, withdrawal_reason
         FROM manual_punches WHERE {where} ORDER BY {order}
         """,  # noqa: S608 (constant SQL)
         values,

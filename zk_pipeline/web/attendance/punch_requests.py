@@ -32,7 +32,8 @@ router = APIRouter(include_in_schema=False)
 _MAX_LENGTH = 500
 _CHOICE = re.compile(r"punch-(\d{1,18})", re.ASCII)
 _AGAIN = "The next processing run computes their days again."
-_DONE = {"approved": f"Approved. {_AGAIN}", "rejected": "Rejected."}
+_DONE = {"approved": f"Approved. {_AGAIN}", "rejected": "Rejected.", "withdrawn": f"Withdrawn. {_AGAIN}"}
+_NEED_REASON = {"rejected": "a rejection needs a reason", "withdrawn": "a withdrawal needs a reason"}
 
 
 class RequestsQuery(PunchRequestParameters):
@@ -56,7 +57,9 @@ def show_new(request: Request, services: Given, identity: Requester) -> Response
 @router.post("/punch-requests/new")
 def add(request: Request, services: Given, form: RequesterForm) -> Response:
     try:
-        made = services.store.manual_punches.request([_request(form.fields)], form.identity.name)
+        made = services.store.manual_punches.request(
+            [_request(form.fields)], form.identity.name, history_start=services.settings.history_start
+        )
     except UsageError as error:
         return _draw_form(request, services, form.identity, form.fields, problem=error)
     return _draw_requested(request, services, form.identity, made)
@@ -69,7 +72,13 @@ def upload(request: Request, services: Given, form: RequesterUpload) -> Response
     try:
         if file is None or not file.content:
             raise UsageError("choose a file: a table (.csv)")
-        made = request_punches(services.store, file.name, file.content, form.identity.name)
+        made = request_punches(
+            services.store,
+            file.name,
+            file.content,
+            form.identity.name,
+            history_start=services.settings.history_start,
+        )
     except UsageError as error:
         return _draw_list(request, services, form.identity, problem=error)
     return _draw_requested(request, services, form.identity, made)
@@ -77,20 +86,26 @@ def upload(request: Request, services: Given, form: RequesterUpload) -> Response
 
 @router.post("/punch-requests/decide")
 def decide(request: Request, services: Given, form: ApproverForm) -> Response:
-    """Approve or reject the requests of the fields `punch-ID`; `decision` `all` approves those of the field `shown`."""
+    """Approve, reject or withdraw the requests of the fields `punch-ID`; `decision` `all` approves those of the field
+    `shown`.
+    """
     fields, decision = form.fields, form.fields.get("decision")
     chosen = fields.get("shown", "").split() if decision == "all" else list(fields)
     ids = [int(found[1]) for one in chosen if (found := _CHOICE.fullmatch(one))]
-    wanted: Decision = "rejected" if decision == "rejected" else "approved"
     try:
-        if decision not in ("approved", "rejected", "all") or not ids:
+        if decision not in ("all", *_DONE) or not ids:
             raise UsageError("choose at least one request")
         reason = _text(fields, "decision_reason")
-        if wanted == "rejected" and not reason:
-            raise UsageError("a rejection needs a reason")
+        if decision in _NEED_REASON and not reason:
+            raise UsageError(_NEED_REASON[decision])
     except UsageError as error:
         return _draw_list(request, services, form.identity, problem=error, fields=fields)
-    services.store.manual_punches.decide(ids, wanted, form.identity.name, reason=reason, may_be_own=False)
+    punches = services.store.manual_punches
+    if decision == "withdrawn":
+        punches.withdraw(ids, form.identity.name, reason or "")
+        return RedirectResponse("/punch-requests?done=withdrawn", 303)
+    wanted: Decision = "rejected" if decision == "rejected" else "approved"
+    punches.decide(ids, wanted, form.identity.name, reason=reason, may_be_own=False)
     return RedirectResponse(f"/punch-requests?done={wanted}", 303)
 
 

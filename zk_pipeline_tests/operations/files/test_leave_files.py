@@ -17,7 +17,7 @@ from zk_pipeline.operations.files.leave_file import ImportOptions, LeaveImport, 
 from zk_pipeline.store.shifts.leaves import LeaveFilter, NewLeave
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.operations.files.test_holiday_calendar import calendar
-from zk_pipeline_tests.store.store_fixtures import device, rows
+from zk_pipeline_tests.store.store_fixtures import MONDAY, device, ingest, on, rows
 
 Import = Callable[..., LeaveImport]
 HEADER = "user_id,first_date,last_date,kind,note\n"
@@ -116,6 +116,31 @@ def test_an_excel_file_has_the_same_rows(take: Import, store: Store) -> None:
             take(content, "leave.xlsx")
 
 
+def test_a_user_or_site_of_the_whole_file_does_not_replace_another_one_of_a_row(take: Import, store: Store) -> None:
+    table = "user_id,first_date,kind,site\n1001,2026-05-04,training,HQ\n,2026-05-05,training,\n"
+    for given, words in (
+        ({"user_id": "1002"}, "line 2: user_id '1001' is not the user_id given for the whole file, '1002'"),
+        ({"user_id": "1001", "site": "Port"}, "line 2: site 'HQ' is not the site given for the whole file, 'Port'"),
+    ):
+        with pytest.raises(RowsRefused) as refused:
+            take(table, **given)
+        assert str(refused.value) == f"leave.csv: no leave was imported: {words}"
+    assert active(store) == []
+    assert counts(take(table, user_id="1001", site="HQ")) == (2, 0, 0)
+
+
+def test_a_user_of_a_whole_calendar_does_not_replace_another_known_one(take: Import, store: Store) -> None:
+    ingest(store, "Gate", *on(MONDAY, "08:00", user_id="1001"))
+    event = "UID:a|SUMMARY:1001: training|DTSTART;VALUE=DATE:20260504"
+    with pytest.raises(
+        UsageError, match=r"a\.ics, line \d+: user_id '1001' is not the user_id given for the whole file"
+    ):
+        take(calendar(event), "a.ics", user_id="1002")
+    assert active(store) == []
+    kind = event.replace("1001: training", "course: Excel")
+    assert counts(take(calendar(kind), "a.ics", user_id="1002")) == (1, 0, 0), "no user of this id is known"
+
+
 def test_each_bad_row_has_a_line_of_its_own_and_none_is_imported(take: Import, store: Store) -> None:
     bad = [
         "1001,2026-02-30,,sick leave,",
@@ -142,7 +167,7 @@ def test_each_bad_row_has_a_line_of_its_own_and_none_is_imported(take: Import, s
 @pytest.mark.parametrize(
     ("content", "name", "words"),
     [
-        ("", "a.csv", "line 1: the column user_id is missing"),
+        ("", "a.csv", "line 1: the columns user_id, first_date, kind are missing; found"),
         ("user_id,first_date\n", "a.csv", "line 1: the column kind is missing"),
         ("user_id,first_date,kind,days\n", "a.csv", "line 1: unknown column 'days'"),
         ("user_id,first_date,kind,kind\n", "a.csv", "line 1: the column kind is there twice"),

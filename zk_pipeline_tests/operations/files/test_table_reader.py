@@ -74,11 +74,19 @@ def test_cells_of_excel_are_the_text_that_they_show() -> None:
 @pytest.mark.parametrize(
     ("path", "content", "words"),
     [
-        (CSV, b"a\n1\n", "t.csv, line 1: the column b is missing; possible: a, b, c"),
+        (CSV, b"a\n1\n", "t.csv, line 1: the column b is missing; found: 'a'; possible: a, b, c"),
+        (CSV, b"x|y\n1|2\n", r"line 1: the columns a, b are missing; found: 'x\|y'; possible: a, b, c"),
+        (CSV, b"a;user\n1;2\n", "line 1: the column b is missing; found: 'a', 'user'; possible"),
         (CSV, b"a,b,d\n", "line 1: unknown column 'd'"),
         (CSV, b"a,b,b\n", "line 1: the column b is there twice"),
-        (CSV, b"", "line 1: the column a is missing"),
-        (CSV, b"a,b\n1,\xff\n", "line 2: cannot be read: it is not text in UTF-8"),
+        (CSV, b"", "line 1: the columns a, b are missing; found: none"),
+        (CSV, b"a,b\n1,\xff\n", "t.csv, line 2: cannot be read: it is not text in UTF-8: save it as CSV UTF-8"),
+        (
+            CSV,
+            "a,b\n1,Müller\n".encode("cp1252"),
+            "line 2: cannot be read: it is not text in UTF-8: save it as CSV UTF-8",
+        ),
+        (CSV, "a,b\n1,2\n".encode("utf-16"), "line 1: cannot be read: it is not text in UTF-8: save it as CSV UTF-8"),
         (CSV, b'a,b\n1,"x\n', "line 2: unexpected end of data"),
         (EXCEL, b"a,b\n", "t.xlsx: cannot be read as an Excel file"),
         (EXCEL, b"PK\x05\x06" + bytes(18), "t.xlsx: cannot be read as an Excel file"),
@@ -107,6 +115,13 @@ def test_holidays_are_imported_from_excel_with_columns_of_other_programs(store: 
     content = workbook(["Date", "Name", "Days"], [date(2026, 5, 1), "Labour Day", 1])
     done = import_holidays(store, EXCEL, content, None, history_start=FEB)
     assert done.added == [Holiday(day=date(2026, 5, 1), name="Labour Day")]
+
+
+def test_a_site_for_all_holidays_does_not_replace_another_one_of_the_file(store: Store) -> None:
+    for named, site in (("Port", "HQ"), ("HQ", "Port")):
+        with pytest.raises(UsageError, match=f"t.csv, line 2: site '{named}' is not the site given for the whole file"):
+            import_holidays(store, CSV, f"date,name,site\n2026-05-01,x,{named}\n".encode(), site, history_start=FEB)
+    assert store.holidays.all() == []
 
 
 @pytest.fixture

@@ -9,8 +9,15 @@ from pathlib import Path
 import pytest
 
 from zk_pipeline.attendance.shifts import Assignment, Shift, Target
+from zk_pipeline.errors import UsageError
 from zk_pipeline.store.engine.database import Where
-from zk_pipeline.store.errors import OwnPunchRequest, PunchesRefused, PunchRequestDecided
+from zk_pipeline.store.errors import (
+    OwnPunchRequest,
+    PunchesRefused,
+    PunchNotApproved,
+    PunchRequestDecided,
+    UnknownPunchRequest,
+)
 from zk_pipeline.store.quality.doctor import Doctor
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.work_dates.manual_punches import PunchRequest
@@ -106,6 +113,68 @@ def test_a_rejected_request_counts_for_nothing_and_no_request_is_decided_twice(s
     ]
 
 
+def test_a_withdrawn_punch_counts_no_more_and_its_day_is_revised_and_due(store: Store, clock: StoppedClock) -> None:
+    approve(store, asked(), asked(MONDAY, "18:00", user="7"))
+    process(store, *stale(store))
+    before = clock.now
+    clock.go(hours=1)
+    (done,) = store.manual_punches.withdraw([1], "cli:eve", " wrong user ")
+    assert (done.decision, done.decided_by, done.decided_at) == ("withdrawn", "cli:bob", before)
+    assert (done.withdrawn_by, done.withdrawn_at, done.withdrawal_reason) == ("cli:eve", clock.now, "wrong user")
+    assert stale(store) == [TUESDAY]
+    assert rows(store, "SELECT stale_sites[1].site FROM work_dates WHERE latest_punch_seq > processed_seq") == [("HQ",)]
+    assert process(store, TUESDAY).failed == {}
+    assert stale(store) == []
+    days = {row[1:3]: row[3:] for row in rows(store, DAYS)}
+    assert days["1001", TUESDAY] == ("08:00", None, 3)
+    due = f"SELECT revision, state FROM crm_deliveries WHERE work_date = '{TUESDAY}' ORDER BY 1"
+    assert rows(store, due)[-2:] == [(2, "superseded"), (3, "pending")]
+    store.manual_punches.withdraw([2], "cli:eve", "wrong date")  # the only punch of its day
+    assert process(store, MONDAY).failed == {}
+    assert ("7", MONDAY) not in {row[1:3] for row in rows(store, DAYS)}
+    approve(store, asked())  # requested again
+    assert stale(store) == [TUESDAY]
+    assert [one.severity for one in Doctor(store.database).examine(store.clock()) if one.severity == "error"] == []
+
+
+def test_an_explanation_has_the_withdrawal_and_before_it_the_punch(store: Store, clock: StoppedClock) -> None:
+    approve(store, asked())
+    before = clock.now
+    clock.go(hours=1)
+    store.manual_punches.withdraw([1], "cli:eve", "wrong user")
+    now, then = store.explanations.explain("1001", TUESDAY), store.explanations.explain("1001", TUESDAY, as_of=before)
+    assert ([one.manual_punch_id for one in now.punches], [one.id for one in now.withdrawn]) == ([None], [1])
+    assert now.withdrawn[0].withdrawal == (
+        "manual punch 1 at 2026-03-03 17:30: terminal without power "
+        "(requested by cli:ada, approved by cli:bob, withdrawn by cli:eve: wrong user)"
+    )
+    assert ([one.manual_punch_id for one in then.punches], then.withdrawn) == ([None, 1], [])
+    assert store.explanations.explain("1001", MONDAY).withdrawn == now.at("Port").withdrawn == []
+
+
+def test_only_approved_punches_are_withdrawn_all_or_none(store: Store) -> None:
+    approve(store, asked())
+    request(store, asked(at="18:00"), asked(at="19:00"))
+    store.manual_punches.decide([3], "rejected", "cli:bob", reason="no")
+    for number, words in ((2, "waits for a decision"), (3, "was rejected")):
+        with pytest.raises(PunchNotApproved, match=f"manual punch {number} {words}"):
+            store.manual_punches.withdraw([1, number], "cli:eve", "x")
+    with pytest.raises(UnknownPunchRequest):
+        store.manual_punches.withdraw([1, 9], "cli:eve", "x")
+    with pytest.raises(UsageError, match="needs a reason"):
+        store.manual_punches.withdraw([1], "cli:eve", " ")
+    assert store.manual_punches.all()[0].decision == "approved"
+    execute(store, "UPDATE work_dates SET raw_purged_at = now() WHERE work_date = ?", [TUESDAY])
+    with pytest.raises(UsageError, match="deleted by retention"):
+        store.manual_punches.withdraw([1], "cli:eve", "x")
+    execute(store, "UPDATE work_dates SET raw_purged_at = NULL")
+    store.manual_punches.withdraw([1], "cli:eve", "x")
+    with pytest.raises(PunchNotApproved, match="manual punch 1 was withdrawn"):
+        store.manual_punches.withdraw([1], "cli:eve", "x")
+    with pytest.raises(PunchRequestDecided, match="already withdrawn by cli:eve"):
+        store.manual_punches.decide([1], "approved", "cli:bob")
+
+
 def test_another_operator_must_decide_where_that_is_asked_for(store: Store) -> None:
     request(store, asked())
     store.manual_punches.request([asked(at="18:30")], "cli:bob")
@@ -133,15 +202,19 @@ def test_bad_requests_are_named_each_and_none_is_stored(store: Store) -> None:
         asked(at="18:00"),
         asked(),
         PunchRequest("1001", "HQ", datetime(2026, 3, 2, 7), "in", " "),  # noqa: DTZ001 (wall clock)
+        PunchRequest("", "HO", datetime(2027, 3, 2, 7), "inn", "x"),  # noqa: DTZ001 (wall clock)
+        asked(day=date(2019, 12, 31)),
     ]
     with pytest.raises(PunchesRefused) as refused:
-        store.manual_punches.request(bad, "cli:ada", approve=True)
+        store.manual_punches.request(bad, "cli:ada", approve=True, history_start=date(2020, 1, 1))
     assert refused.value.problems == {
         1: "no site 'HO'; there are: HQ",
         2: "1001 out at 2027-01-01 17:30 is in the future",
         3: "1001 out at 2026-03-03 18:00 is manual punch 1 already",
         4: "1001 out at 2026-03-03 17:30 is requested already",
         5: "the reason is empty",
+        6: "the user_id is empty; the state 'inn' is not in or out; no site 'HO'; there are: HQ",
+        7: "work date 2019-12-31 is before ZK_PIPELINE_HISTORY_START: the first possible one is 2020-01-01",
     }
     assert len(store.manual_punches.all()) == 1
 
@@ -180,6 +253,24 @@ def test_manual_punches_stay_at_their_site_and_follow_its_last_terminal(store: S
     assert [one.name for one in Doctor(store.database).examine(store.clock()) if one.severity == "error"] == []
 
 
+def test_the_work_date_of_a_request_is_not_before_the_first_one(store: Store) -> None:
+    store.shifts.add(Shift(name="night", start=time(22), end=time(6)))
+    store.shifts.assign(Assignment(shift="night", target=Target(user_id="1001")))
+    early, late = asked(MONDAY, "03:00"), asked(MONDAY, "22:00")
+    with pytest.raises(PunchesRefused, match=f"work date {MONDAY - timedelta(1)} is before"):
+        store.manual_punches.request([early], "cli:ada", history_start=MONDAY)
+    assert store.manual_punches.all() == []
+    assert len(store.manual_punches.request([late], "cli:ada", history_start=MONDAY)) == 1
+
+
+def test_a_site_without_registered_terminals_keeps_the_zone_of_its_oldest_removed_one(store: Store) -> None:
+    store.devices.add(device("Dock", timezone="Europe/Istanbul", site="Port"))
+    store.devices.remove("Dock")
+    approve(store, asked(at="08:10", user="7", site="Port"))
+    process(store, *stale(store))
+    assert rows(store, "SELECT hour(clock_in) FROM daily_attendance WHERE site = 'Port'") == [(5,)]
+
+
 def test_a_day_does_not_change_when_its_manual_punch_is_lost(store: Store) -> None:
     approve(store, asked())
     process(store, TUESDAY)
@@ -206,7 +297,9 @@ def test_retention_purges_manual_punches_with_their_date_and_none_is_requested_f
 
 
 @pytest.mark.file_engine
-def test_a_restore_keeps_the_manual_punches_of_since_and_of_the_backup(store: Store, tmp_path: Path) -> None:
+def test_a_restore_keeps_the_manual_punches_of_since_and_of_the_backup(
+    store: Store, clock: StoppedClock, tmp_path: Path
+) -> None:
     approve(store, asked())
     process(store, TUESDAY)
     file = store.backups.make(tmp_path / "before.duckdb").file
@@ -222,6 +315,14 @@ def test_a_restore_keeps_the_manual_punches_of_since_and_of_the_backup(store: St
         (3, None),
     ]
     assert process(store, MONDAY, *stale(store)).failed == {}
+    assert rows(store, DAYS) == days
+    clock.go(hours=1)
+    store.manual_punches.withdraw([1], "cli:eve", "wrong user")
+    process(store, *stale(store))
+    days = rows(store, DAYS)
+    store.restore.run(file)
+    assert store.manual_punches.all()[0].withdrawal_reason == "wrong user"
+    assert process(store, *stale(store)).failed == {}
     assert rows(store, DAYS) == days
 
 

@@ -105,6 +105,28 @@ def test_a_rejection_needs_a_reason_and_an_own_request_is_not_decided(
     assert "on leave" not in deciding.get(f"{LIST}?decision=waiting").text
 
 
+def test_an_approved_punch_is_withdrawn_with_a_reason(asking: httpx.Client, deciding: httpx.Client) -> None:
+    asking.post("/punch-requests/new", data=signed(asking) | WANTED)
+    assert "Withdraw selected" not in deciding.get(LIST).text
+    (box,) = re.findall(r'name="(punch-\d+)"', deciding.get(LIST).text)
+    chosen = signed(deciding) | {box: "yes"}
+    deciding.post("/punch-requests/decide", data=chosen | {"decision": "approved"})
+    page = deciding.get(LIST).text
+    assert (f'name="{box}"' in page, "Withdraw selected" in page, "Approve selected" in page) == (True, True, False)
+    withdrawal = chosen | {"decision": "withdrawn"}
+    refused = deciding.post("/punch-requests/decide", data=withdrawal)
+    assert (refused.status_code, "a withdrawal needs a reason" in refused.text) == (400, True)
+    done = deciding.post("/punch-requests/decide", data=withdrawal | {"decision_reason": f"wrong {XSS}"})
+    assert "Withdrawn. The next processing run" in text_of(deciding.get(done.headers["location"]))
+    text = text_of(deciding.get(f"{LIST}?decision=withdrawn"))
+    assert "withdrawn approved by test approve" in text
+    assert "; withdrawn by test approve" in text
+    assert box not in deciding.get(LIST).text
+    assert f"withdrawn by test approve: wrong {XSS})." in text_of(deciding.get(DAY))
+    assert "(requested by test request, approved by test approve)" not in text_of(deciding.get(DAY))
+    assert deciding.post("/punch-requests/decide", data=withdrawal | {"decision_reason": "x"}).status_code == 409
+
+
 def test_a_table_is_requested_as_a_whole_and_approved_at_once(
     asking: httpx.Client, deciding: httpx.Client, web: Web
 ) -> None:
@@ -113,6 +135,8 @@ def test_a_table_is_requested_as_a_whole_and_approved_at_once(
             "/punch-requests/upload", data=signed(asking), files={"file": ("out.csv", HEADER + content, "text/csv")}
         )
 
+    early = upload(b"1001,Head office,2019-12-31 18:20,out,x\n")
+    assert "line 2: work date 2019-12-31 is before" in early.text
     bad = upload(b"1001,Head office,2026-03-02 18:20,out,x\n1001,Mars,2026-03-02 18:20,out,x\n")
     assert (bad.status_code, "out.csv: no punch was stored:</p><ul><li>line 3: no site" in bad.text) == (400, True)
     lines = "".join(f"1001,Head office,2026-03-02 19:{minute:02},out,x\n" for minute in range(60))
@@ -137,6 +161,8 @@ def test_a_table_is_requested_as_a_whole_and_approved_at_once(
         ({"reason": " "}, "the reason is empty"),
         ({"reason": "x" * 501}, "reason: at most 500 characters"),
         ({"date": "2999-01-01"}, "is in the future"),
+        ({"date": "2019-12-31"}, "work date 2019-12-31 is before ZK_PIPELINE_HISTORY_START"),
+        ({"time": "08:00:30"}, "is not a time such as"),
     ],
 )
 def test_a_bad_request_is_named_and_the_input_kept(asking: httpx.Client, change: dict[str, str], words: str) -> None:
