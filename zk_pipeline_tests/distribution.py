@@ -20,7 +20,6 @@ SLOW = {
     "demo/test_demo_ui.py": WHOLE,
     "cli/test_cli_secrets.py": BY_CASE,
     "store/engine/test_store_ducklake.py": WHOLE,
-    "demo/test_many_hosts.py": BY_CASE,
     "cli/test_cli_pipeline.py": BY_CASE,
     "demo/test_demo.py": WHOLE,
     "crm/matrix/test_crm_matrix_answers.py": BY_CASE,

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +94,15 @@ class Ui:
         """Stop all schedules: each run that one requests is a process."""
         found = self.ask(_REPOSITORY)["repositoryOrError"]
         for schedule in found["schedules"]:
-            stopped = self.ask(_STOP_SCHEDULE, id=schedule["scheduleState"]["id"])["stopRunningSchedule"]
-            assert stopped["__typename"] == "ScheduleStateResult", stopped
+            until(partial(self._stops, schedule["scheduleState"]["id"]), seconds=30)
         for sensor in found["sensors"] if and_sensors else ():
             stopped = self.ask(_STOP_SENSOR, id=sensor["sensorState"]["id"])["stopSensor"]
             assert stopped["__typename"] == "StopSensorMutationResult", stopped
+
+    def _stops(self, schedule: str) -> bool:
+        """Stop a schedule. False if its state was added by the scheduler at the same moment: PythonError."""
+        stopped = self.ask(_STOP_SCHEDULE, id=schedule)["stopRunningSchedule"]
+        return bool(stopped["__typename"] == "ScheduleStateResult")
 
     def start_schedule(self, name: str) -> None:
         started = self.ask(_START_SCHEDULE, name=name)["startSchedule"]

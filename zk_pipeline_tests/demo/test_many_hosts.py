@@ -146,7 +146,7 @@ def open_hosts(
                     hosts.kill_worker(queue)
 
 
-@pytest.fixture(params=["file", pytest.param("shared", marks=pytest.mark.stress)])
+@pytest.fixture(params=["file", "shared"])
 def servers(
     request: pytest.FixtureRequest, postgres: Postgres, redis: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,6 +167,7 @@ def hosts(bare_home: Path, servers: None, tmp_path: Path) -> Iterator[Hosts]:  #
         yield opened
 
 
+@pytest.mark.stress
 @pytest.mark.timeout(300)
 def test_a_worker_that_is_killed_in_the_middle_loses_nothing_doubles_nothing_and_holds_up_no_other_site(
     hosts: Hosts,
