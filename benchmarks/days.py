@@ -178,8 +178,9 @@ def _some(punches: Sequence[process_in_python.Punch], many: int) -> list[str]:
 
 
 def one_date(path: Path) -> Callable[[], int]:
-    """A run of one date without Dagster itself."""
+    """A run of one date without Dagster itself, in a store that has applied the settings before."""
     store, day = Store.at(path), YEAR.first
+    store.punches.apply_settings(RULES)
 
     def run() -> int:
         store.punches.apply_settings(RULES)
