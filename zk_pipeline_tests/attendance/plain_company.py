@@ -328,9 +328,9 @@ def core_on(shift: PlainShift, due: tuple[datetime, datetime], first: PlainPunch
     zone = ZoneInfo(first.gate.zone)
     came = due[0].astimezone(zone)
     found = []
-    for at in shift.core:
+    for at, is_end in zip(shift.core, (False, True), strict=True):
         moment = datetime.combine(came.date(), at)
-        if at < shift.start:
+        if at < shift.start or (is_end and at == shift.start):  # the end of a 24-hour duty
             moment += ONE_DAY
         found.append(moment.replace(tzinfo=zone).astimezone(UTC))
     return found[0], found[1]
