@@ -93,14 +93,9 @@ current AS (
 ),
 vanished AS (
     SELECT
-        site, device, user_id, work_date, NULL AS clock_in, NULL AS clock_out, NULL AS clock_in_local,
-        NULL AS clock_out_local, timezone, 0 AS punch_count, NULL AS worked_minutes, true AS is_incomplete,
-        false AS is_outlier, []::VARCHAR[] AS outlier_codes, '' AS outlier_reason, shift, shift_start, shift_end,
-        NULL AS day_off, NULL AS worked_minutes_source, NULL AS late_minutes, NULL AS early_leave_minutes,
-        NULL AS attendance_status, NULL AS judged_by, NULL AS break_minutes, NULL AS break_source,
-        NULL AS overtime_minutes, NULL AS overtime_class, NULL AS night_minutes,
-        NULL AS weekly_overtime_after_minutes, 'retracted' AS payload_hash,
-        true AS is_retracted, false AS is_added
+        site, device, user_id, work_date, timezone, 0 AS punch_count, true AS is_incomplete, false AS is_outlier,
+        []::VARCHAR[] AS outlier_codes, '' AS outlier_reason, shift, shift_start, shift_end,
+        'retracted' AS payload_hash, true AS is_retracted, false AS is_added
     FROM stored ANTI JOIN staged USING (site, user_id, work_date)
 ),
 changes AS (FROM current UNION ALL BY NAME FROM vanished),
@@ -377,18 +372,17 @@ JOIN (FROM daily_attendance WHERE work_date IN (SELECT work_date FROM staged_dat
 WHERE day.judged_by IS DISTINCT FROM staged.judged_by
   AND day.payload_hash = CASE WHEN day.judged_by IS NULL THEN staged.former_hash ELSE staged.payload_hash END
 """
-_JUDGE = """
-UPDATE {table} AS day SET
-    late_minutes = rejudged.late_minutes, early_leave_minutes = rejudged.early_leave_minutes,
-    attendance_status = rejudged.attendance_status, judged_by = rejudged.judged_by,
-    break_minutes = rejudged.break_minutes, break_source = rejudged.break_source,
-    overtime_minutes = rejudged.overtime_minutes, overtime_class = rejudged.overtime_class,
-    night_minutes = rejudged.night_minutes, weekly_overtime_after_minutes = rejudged.weekly_overtime_after_minutes,
-    payload_hash = rejudged.payload_hash
+# What may differ in such a row.
+_JUDGED = (
+    "late_minutes", "early_leave_minutes", "attendance_status", "judged_by", "break_minutes", "break_source",
+    "overtime_minutes", "overtime_class", "night_minutes", "weekly_overtime_after_minutes", "payload_hash",
+)  # fmt: skip
+_JUDGE = f"""
+UPDATE {{table}} AS day SET {", ".join(f"{name} = rejudged.{name}" for name in _JUDGED)}
 FROM rejudged
 WHERE day.site = rejudged.site AND day.user_id = rejudged.user_id AND day.work_date = rejudged.work_date
   AND day.revision = rejudged.revision
-"""
+"""  # noqa: S608 (constant names)
 
 
 def stage_people(connection: Connection) -> None:
