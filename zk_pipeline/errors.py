@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 
 class ZkPipelineError(Exception):
@@ -11,6 +11,11 @@ class ZkPipelineError(Exception):
 
 class UsageError(ZkPipelineError):
     """The request is invalid (a name, an address, a date, a setting). Exit code 2, HTTP 400 or 404."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """Message about an unknown name, with the known ones."""
+    return f"no {kind} {name!r}; there are: {', '.join(known) or 'none'}"
 
 
 class RowsRefused(UsageError):

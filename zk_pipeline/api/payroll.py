@@ -16,11 +16,11 @@ from zk_pipeline.http.fields import Date, as_date
 from zk_pipeline.http.file_responses import PAYROLL_MEDIA_TYPES, PAYROLL_NOTICE, payroll_file
 from zk_pipeline.http.services import Given
 from zk_pipeline.http.strict_input import StrictRoute
-from zk_pipeline.store.payroll.periods import Adjustment, PayrollPeriod
+from zk_pipeline.store.payroll.periods import NAME, Adjustment, PayrollPeriod
 
 router = APIRouter(prefix="/api/payroll-periods", tags=["payroll"], responses=FAILURES, route_class=StrictRoute)
 
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$"
+_NAME = f"^{NAME}$"
 Period = Annotated[str, Path(pattern=_NAME, description="Name of the period, such as 2026-11")]
 PeriodAnswer = catalog_model("PayrollPeriod", PayrollPeriod, "payroll_periods")
 _CONFLICT: dict[int | str, dict[str, Any]] = {
@@ -39,7 +39,7 @@ class PeriodBody(BaseModel):
 
 
 class CloseBody(BaseModel):
-    """How to close a period."""
+    """Options of closing a period."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -79,7 +79,7 @@ class AdjustmentsAnswer(BaseModel):
 
 
 class AdjustmentParameters(BaseModel):
-    """Which adjustments."""
+    """Choice between unpaid and paid adjustments."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -152,5 +152,5 @@ def adjustments(
     },
 )
 def export(services: Given, _: Reader, period: Period, query: Annotated[ExportParameters, Query()]) -> Response:
-    """What a period pays, or, while it is open, would pay now, as a file; then with the header `Payroll-Notice`."""
+    """Payroll file of a period. Figures of an open period are not final: header `Payroll-Notice`."""
     return payroll_file(services, period, query.profile)

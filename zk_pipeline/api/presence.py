@@ -79,14 +79,4 @@ def presence(
         if query.direction in (None, "", one.direction)
     ]
     page = numbered_page(request, query, len(rows), rows[query.offset : query.offset + query.size])
-    sites = [
-        {
-            "site": one.site,
-            "present": len(one.present),
-            "left": len(one.left),
-            "is_safe": one.is_safe,
-            "terminals": one.terminals,
-        }
-        for one in muster.sites
-    ]
-    return page | {"as_of": muster.as_of, "sites": sites}
+    return page | {"as_of": muster.as_of, "sites": [one.totals for one in muster.sites]}

@@ -154,7 +154,7 @@ class Overtime:
 
     @property
     def counts_days(self) -> bool:
-        """Whether days have overtime, besides weeks."""
+        """True if days have overtime; False if only weeks have, or none."""
         return self.daily_after is not None or self.before_shift or self.after_shift
 
     def __str__(self) -> str:

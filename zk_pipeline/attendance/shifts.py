@@ -83,7 +83,7 @@ class Shift:
 
     @property
     def is_off(self) -> bool:
-        """Whether it works on no weekday."""
+        """True for an off shift: it works on no weekday."""
         return not self.weekdays
 
     @property

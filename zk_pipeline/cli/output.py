@@ -22,6 +22,10 @@ from zk_pipeline.runtime.processes import in_main_thread
 from zk_pipeline.time_text import either
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from zk_pipeline.operations.files.holiday_file import HolidayImport
+    from zk_pipeline.operations.files.leave_file import LeaveImport
     from zk_pipeline.runs.launcher import RunResult
 
 ZONE = "zk_pipeline.timezone"  # key of ZK_PIPELINE_TIMEZONE in click's context
@@ -70,6 +74,20 @@ def print_pairs(values: Mapping[str, object]) -> None:
     for name, value in values.items():
         table.add_row(Text(name), Text(cell(value)))
     _print(table)
+
+
+def print_import(done: HolidayImport | LeaveImport, file: Path, *, as_json: bool) -> int:
+    """Print the changes of an import, and to stderr the skipped events; returns the exit code."""
+    if as_json:
+        print_json(done)
+    else:
+        for what, entries in asdict(done).items():
+            click.echo(f"{what}: {len(entries)}")
+    for one in done.skipped:
+        click.echo(
+            f"zk-pipeline: {file}, line {one.line}: {one.summary or 'an event'} was skipped: {one.reason}", err=True
+        )
+    return int(not done.is_complete)
 
 
 def note(message: str) -> None:

@@ -33,7 +33,7 @@ class Identity:
     session: Session | None = None
 
     def may(self, scope: Scope) -> bool:
-        """Whether the scope of the identity permits what needs `scope`."""
+        """True if the scope of the identity includes `scope`."""
         return scope in PERMITTED[self.scope]
 
 

@@ -48,7 +48,7 @@ def export_file(services: Services, what: What, scope: ExportScope, kind: str) -
 
 
 def payroll_file(services: Services, period: str, profile: str) -> Response:
-    """What a payroll period pays, by the profile. Raises UsageError; ZkPipelineError if the sums do not agree."""
+    """Payroll file of a period in a profile. Raises UsageError; ZkPipelineError if the sums do not agree."""
     from zk_pipeline.operations.payroll.pay_files import write_payroll  # noqa: PLC0415 (openpyxl: slow to import)
     from zk_pipeline.operations.payroll.profiles import find_profile  # noqa: PLC0415
 

@@ -13,6 +13,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from zk_pipeline.errors import UsageError
 from zk_pipeline.http.auth import Identity, check_csrf
 from zk_pipeline.http.middleware import MAX_BODY_BYTES
 from zk_pipeline.store.api_tokens import Scope
@@ -37,6 +38,13 @@ class SignedUpload:
     identity: Identity
     fields: Form
     files: dict[str, Upload]
+
+    def chosen(self, kinds: str) -> Upload:
+        """The file of the field `file`. Raises UsageError without one; `kinds` names what is expected."""
+        file = self.files.get("file")
+        if file is None or not file.content:
+            raise UsageError(f"choose a file: {kinds}")
+        return file
 
 
 def signed_upload(scope: Scope) -> Callable[..., Awaitable[SignedUpload]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import click
 
 from zk_pipeline.attendance.shifts import Holiday
 from zk_pipeline.cli.context import WORK_DATE, open_context
-from zk_pipeline.cli.output import as_json, print_json, print_rows
+from zk_pipeline.cli.output import as_json, print_import, print_rows
 from zk_pipeline.operations.files.holiday_file import import_holiday_file
 
 
@@ -49,16 +48,7 @@ def import_(file: Path, site: str | None, as_json: bool) -> int:
     """
     context = open_context()
     done = import_holiday_file(context.store, file, site, history_start=context.settings.history_start)
-    if as_json:
-        print_json(done)
-    else:
-        for what, entries in asdict(done).items():
-            click.echo(f"{what}: {len(entries)}")
-    for one in done.skipped:
-        click.echo(
-            f"zk-pipeline: {file}, line {one.line}: {one.summary or 'an event'} was skipped: {one.reason}", err=True
-        )
-    return int(not done.is_complete)
+    return print_import(done, file, as_json=as_json)
 
 
 @holiday.command("list")

@@ -10,7 +10,7 @@ import click
 
 from zk_pipeline.cli.attendance.operators import note_unknown_users, operator_name
 from zk_pipeline.cli.context import WORK_DATE, open_context
-from zk_pipeline.cli.output import as_json, print_json, print_rows
+from zk_pipeline.cli.output import as_json, print_import, print_json, print_rows
 from zk_pipeline.operations.files.leave_file import ImportOptions, import_leave_file
 from zk_pipeline.store.shifts.leaves import DAY_PARTS, LeaveFilter, NewLeave
 
@@ -85,16 +85,7 @@ def import_(file: Path, user_id: str | None, site: str | None, as_json: bool) ->
     options = ImportOptions(operator_name(), context.settings.history_start, user_id, site)
     done = import_leave_file(context.store, file, options)
     note_unknown_users(context.store, [one.user_id for one in done.added])
-    if as_json:
-        print_json(done)
-    else:
-        for what, entries in asdict(done).items():
-            click.echo(f"{what}: {len(entries)}")
-    for one in done.skipped:
-        click.echo(
-            f"zk-pipeline: {file}, line {one.line}: {one.summary or 'an event'} was skipped: {one.reason}", err=True
-        )
-    return int(not done.is_complete)
+    return print_import(done, file, as_json=as_json)
 
 
 @leave.command("list")

@@ -65,14 +65,5 @@ def _plain(muster: Muster) -> object:
         "as_of": muster.as_of,
         "present": sum(len(one.present) for one in muster.sites),
         "people": [person for one in muster.sites for person in one.present],
-        "sites": [
-            {
-                "site": one.site,
-                "present": len(one.present),
-                "left": len(one.left),
-                "is_safe": one.is_safe,
-                "terminals": one.terminals,
-            }
-            for one in muster.sites
-        ],
+        "sites": [one.totals for one in muster.sites],
     }

@@ -20,14 +20,7 @@ def assign_from_table(
 
     Raises UsageError naming each bad line, without any change.
     """
-    table = read_table(path, content, REQUIRED, OPTIONAL)
-    assignments: dict[int, Assignment] = {}
-    problems = dict(table.problems)
-    for line, row in table.rows.items():
-        try:
-            assignments[line] = _assignment(row)
-        except UsageError as error:
-            problems[line] = str(error)
+    assignments, problems = read_table(path, content, REQUIRED, OPTIONAL).build(_assignment)
     if not assignments and not problems:
         raise UsageError(f"{path}: the table has no assignment")
     if not problems:

@@ -6,27 +6,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from pathlib import Path, PurePath
 
 from zk_pipeline.attendance.shifts import Holiday
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.files.table_reader import one_value, parse_date, read_content, read_table
-from zk_pipeline.store.shifts.holiday_sources import HolidaysImported, Skipped
+from zk_pipeline.store.shifts.holiday_sources import HolidaysImported, Skipped, SkippedEvents
 from zk_pipeline.store.store import Store
 
 _YEARS_AHEAD = 5
 
 
 @dataclass(frozen=True)
-class HolidayImport(HolidaysImported):
+class HolidayImport(HolidaysImported, SkippedEvents):
     """Changes of an import, and the skipped events."""
 
     skipped: list[Skipped] = field(default_factory=list)
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether no skipped event could be a holiday."""
-        return not any(one.is_failure for one in self.skipped)
 
 
 def import_holiday_file(store: Store, path: Path, site: str | None, *, history_start: date) -> HolidayImport:
@@ -57,20 +53,21 @@ def import_holidays(
 
 def _table(path: PurePath, content: bytes, site: str | None) -> list[Holiday]:
     table = read_table(path, content, ("date", "name"), ("site",), ignore_others=True)
-    found: dict[tuple[date, str | None], Holiday] = {}
-    for line, problem in table.problems.items():
+    holidays, problems = table.build(partial(_holiday, site))
+    for line, problem in problems.items():
         raise UsageError(f"{path}, line {line}: {problem}")
-    for line, row in table.rows.items():
-        try:
-            day = parse_date(row["date"])
-            if day is None:
-                raise UsageError("the date is missing")
-            one = Holiday(day=day, name=row["name"], site=one_value("site", site, row["site"]))
-        except UsageError as error:
-            raise UsageError(f"{path}, line {line}: {error}") from None
+    found: dict[tuple[date, str | None], Holiday] = {}
+    for one in holidays.values():
         known = found.setdefault((one.day, one.site), one)
         if known.name != one.name:  # two holidays on one date
             found[one.day, one.site] = Holiday(day=one.day, name=f"{known.name} / {one.name}", site=one.site)
     if not found:
         raise UsageError(f"{path}: the table has no holiday")
     return list(found.values())
+
+
+def _holiday(site: str | None, row: dict[str, str]) -> Holiday:
+    day = parse_date(row["date"])
+    if day is None:
+        raise UsageError("the date is missing")
+    return Holiday(day=day, name=row["name"], site=one_value("site", site, row["site"]))

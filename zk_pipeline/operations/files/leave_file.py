@@ -8,11 +8,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path, PurePath
 
 from zk_pipeline.errors import RowsRefused, UsageError
 from zk_pipeline.operations.files.table_reader import one_value, parse_date, read_content, read_table
-from zk_pipeline.store.shifts.holiday_sources import CalendarEvent, HolidayCalendar, Skipped
+from zk_pipeline.store.shifts.holiday_sources import CalendarEvent, HolidayCalendar, Skipped, SkippedEvents
 from zk_pipeline.store.shifts.leaves import Leave, LeaveFile, LeavesImported, NewLeave
 from zk_pipeline.store.store import Store
 
@@ -23,15 +24,10 @@ _DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class LeaveImport(LeavesImported):
+class LeaveImport(LeavesImported, SkippedEvents):
     """Changes of an import, and the skipped events of a calendar."""
 
     skipped: list[Skipped] = field(default_factory=list)
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether no skipped event could be a leave."""
-        return not any(one.is_failure for one in self.skipped)
 
 
 @dataclass(frozen=True)
@@ -67,14 +63,8 @@ def import_leaves(store: Store, path: PurePath, content: bytes, options: ImportO
 
 
 def _table(path: PurePath, content: bytes, options: ImportOptions) -> LeaveFile:
-    table = read_table(path, content, REQUIRED, OPTIONAL)
-    leaves: list[NewLeave] = []
-    problems = dict(table.problems)
-    for line, row in table.rows.items():
-        try:
-            leaves.append(_leave(row, options))
-        except UsageError as error:
-            problems[line] = str(error)
+    found, problems = read_table(path, content, REQUIRED, OPTIONAL).build(partial(_leave, options))
+    leaves = list(found.values())
     if problems:
         raise RowsRefused(f"{path}: no leave was imported", problems)
     if not leaves:
@@ -83,7 +73,7 @@ def _table(path: PurePath, content: bytes, options: ImportOptions) -> LeaveFile:
     return LeaveFile(path.name, leaves, lambda one: first <= one.first_date <= last)
 
 
-def _leave(row: Mapping[str, str], options: ImportOptions) -> NewLeave:
+def _leave(options: ImportOptions, row: Mapping[str, str]) -> NewLeave:
     first = _date("first_date", row["first_date"])
     last = row["last_date"]
     return NewLeave(
@@ -174,7 +164,7 @@ def _leaves_of(event: CalendarEvent, options: ImportOptions) -> list[NewLeave]:
 
 
 class _Calendar:
-    """Which leaves of the import before are no longer in a calendar."""
+    """Comparison of a calendar with the leaves of its import before: `is_gone` of one that it no longer has."""
 
     def __init__(self, calendar: HolidayCalendar, leaves: list[NewLeave]) -> None:
         self._calendar = calendar

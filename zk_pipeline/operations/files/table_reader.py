@@ -10,11 +10,11 @@ import csv
 import io
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from zk_pipeline.errors import UsageError
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _MAX_UNPACKED_BYTES = 64 << 20
 Line = tuple[int, list[str]]
+Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,17 @@ class Table:
 
     rows: dict[int, dict[str, str]]
     problems: dict[int, str]
+
+    def build(self, of: Callable[[dict[str, str]], Entry]) -> tuple[dict[int, Entry], dict[int, str]]:
+        """`of` each row, and the problems of all rows, those that `of` raises as UsageError included."""
+        entries: dict[int, Entry] = {}
+        problems = dict(self.problems)
+        for line, row in self.rows.items():
+            try:
+                entries[line] = of(row)
+            except UsageError as error:
+                problems[line] = str(error)
+        return entries, problems
 
 
 def read_content(path: Path) -> bytes:

@@ -98,7 +98,7 @@ class DayStore:
         return [day for (day,) in rows]
 
     def judgements(self, dates: Sequence[date]) -> pd.DataFrame:
-        """What the rules of a day decide, of each day on `dates`."""
+        """Columns that the rules of a shift decide (minutes, status, outlier reason), of each day on `dates`."""
         with self.database.read("judgements of days") as connection:
             table = connection.execute(
                 """

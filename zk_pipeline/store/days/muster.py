@@ -63,6 +63,17 @@ class SiteMuster:
         """True if every terminal of the site was read within MAX_READING_AGE."""
         return bool(self.terminals) and not self.outdated
 
+    @property
+    def totals(self) -> dict[str, object]:
+        """The site with the numbers of its users and the readings, for JSON."""
+        return {
+            "site": self.site,
+            "present": len(self.present),
+            "left": len(self.left),
+            "is_safe": self.is_safe,
+            "terminals": self.terminals,
+        }
+
 
 @dataclass(frozen=True)
 class Muster:

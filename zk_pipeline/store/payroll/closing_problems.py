@@ -27,7 +27,7 @@ def unprocessed_dates(connection: Connection, spans: Collection[tuple[date, date
 
 
 def has_begun(connection: Connection, day: date, now: datetime) -> bool:
-    """Whether a work date has begun in the zones of all enabled terminals, or in UTC without one."""
+    """True if a work date has begun in the zones of all enabled terminals, or in UTC without one."""
     return _start(day, [zone for _, zone, _ in _terminals(connection)]) <= now
 
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 from zk_pipeline.attendance.pay_classes import INFORMATION, PayClass
 from zk_pipeline.attendance.punctuality import AttendanceStatus
 from zk_pipeline.counted import counted
-from zk_pipeline.errors import UsageError, ZkPipelineError
+from zk_pipeline.errors import UsageError, ZkPipelineError, unknown_name
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.errors import PayrollPeriodConflict, PayrollPeriodNotFinal, UnknownPayrollPeriod
 from zk_pipeline.store.payroll.closing_problems import closing_problems, has_begun, unprocessed_dates
@@ -29,7 +29,7 @@ from zk_pipeline.store.queries.enrolled_users import NAMES
 from zk_pipeline.store.terminals.namesakes import candidates, namesakes
 
 _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])", re.ASCII)
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", re.ASCII)
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}"
 _KINDS = (*PayClass, *INFORMATION)
 _MAX_ROUNDS = 3  # while days change at the same time
 
@@ -56,7 +56,7 @@ class PayrollPeriod:
 
     @property
     def notice(self) -> str | None:
-        """What a reader of the figures must know."""
+        """Notice that the figures of an open period are not final; None for a closed one."""
         return None if self.is_closed else f"{self.period} is open: these figures are not final, and nothing is paid"
 
 
@@ -267,7 +267,7 @@ _PAID = "SELECT $period AS period, * EXCLUDE (owner) FROM due"
 
 
 def _span(period: str, first: date | None, last: date | None) -> tuple[date, date]:
-    if not _NAME.fullmatch(period):
+    if not re.fullmatch(NAME, period):
         raise UsageError(f"period {period!r} is no month such as 2026-11 and no name of letters, digits and . _ -")
     month = _MONTH.fullmatch(period)
     if month and first is None and last is None and int(month[1]):
@@ -290,7 +290,7 @@ def _periods(connection: Connection) -> list[PayrollPeriod]:
 def _get(connection: Connection, period: str) -> PayrollPeriod:
     known = {one.period: one for one in _periods(connection)}
     if period not in known:
-        raise UnknownPayrollPeriod(f"no payroll period {period!r}; there are: {', '.join(known) or 'none'}")
+        raise UnknownPayrollPeriod(unknown_name("payroll period", period, known))
     return known[period]
 
 

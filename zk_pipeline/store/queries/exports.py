@@ -12,7 +12,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from zk_pipeline.errors import UsageError
+from zk_pipeline.errors import UsageError, unknown_name
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.queries.enrolled_users import NAMES
 
@@ -61,7 +61,7 @@ class ExportStore:
 
 def _check(what: str, wanted: str | None, known: list[str]) -> None:
     if wanted is not None and wanted not in known:
-        raise UsageError(f"no {what} {wanted!r}; there are: {', '.join(known) or 'none'}")
+        raise UsageError(unknown_name(what, wanted, known))
 
 
 def _values(scope: ExportScope) -> dict[str, object]:

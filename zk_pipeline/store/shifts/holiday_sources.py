@@ -59,6 +59,17 @@ class Skipped:
     is_failure: bool = True
 
 
+class SkippedEvents:
+    """Base of imports, of which a calendar may have events that are `skipped`."""
+
+    skipped: list[Skipped]
+
+    @property
+    def is_complete(self) -> bool:
+        """True if all skipped events are appointments."""
+        return not any(one.is_failure for one in self.skipped)
+
+
 @dataclass(frozen=True)
 class HolidaysImported:
     """Changes of an import. `removed`: moved or cancelled in the calendar since the import before."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from zk_pipeline.attendance.shifts import Holiday
-from zk_pipeline.errors import UsageError
+from zk_pipeline.errors import UsageError, unknown_name
 from zk_pipeline.store.apply_result import ApplyResult
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.shifts.holiday_sources import HolidayCalendar, HolidaysImported, forget_sources, plan_import
@@ -38,7 +38,7 @@ class HolidayStore:
         without devices.
         """
         with self.database.write("import holidays") as connection:
-            _check_sites(connection, [one for one in [site] if one is not None])
+            check_sites(connection, [site])
             held = {one.day: one for one in read_holidays(connection) if one.site == site}
             done = plan_import(connection, calendar, held, site, self.clock())
             if done.added or done.changed or done.removed:
@@ -68,7 +68,7 @@ def read_holidays(connection: Connection) -> list[Holiday]:
 def put_holidays(connection: Connection, holidays: list[Holiday], now: datetime) -> ApplyResult[Holiday]:
     """Store manual holidays, which no import removes. Raises UsageError for a site without devices."""
     for site, one in {one.site: one for one in reversed(holidays) if one.site is not None}.items():
-        _check_sites(connection, [site], what=f"holiday {one.day}: ")
+        check_sites(connection, [site], what=f"holiday {one.day}: ")
     wanted = {(one.day, one.site): one for one in holidays}
     held = {(one.day, one.site): one for one in read_holidays(connection)}
     done = ApplyResult[Holiday]()
@@ -89,11 +89,12 @@ def drop_holidays(connection: Connection, holidays: list[Holiday]) -> None:
             _delete(connection, one)
 
 
-def _check_sites(connection: Connection, sites: list[str], *, what: str = "") -> None:
+def check_sites(connection: Connection, sites: Iterable[str | None], *, what: str = "") -> None:
+    """Raise UsageError for a site without devices; None is all sites."""
     known = [row[0] for row in connection.execute("SELECT DISTINCT site FROM devices ORDER BY 1").fetchall()]
     for site in sites:
-        if site not in known:
-            raise UsageError(f"{what}no site {site!r}; there are: {', '.join(known) or 'none'}")
+        if site is not None and site not in known:
+            raise UsageError(what + unknown_name("site", site, known))
 
 
 def _insert(connection: Connection, holidays: list[Holiday], now: datetime) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Literal, get_args
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.errors import LeaveExists, UnknownLeave
+from zk_pipeline.store.shifts.holidays import check_sites
 
 DayPart = Literal["morning", "afternoon"]
 DAY_PARTS: tuple[DayPart, ...] = get_args(DayPart)
@@ -125,13 +126,7 @@ class LeaveStore:
 
     def page(self, wanted: LeaveFilter, *, limit: int | None = None, offset: int = 0) -> tuple[int, list[Leave]]:
         """Count and one page of active leaves (or the removed ones), the latest dates first."""
-        values: dict[str, object] = {
-            "user_id": wanted.user_id,
-            "site": wanted.site,
-            "first": wanted.first,
-            "last": wanted.last,
-            "removed": wanted.removed,
-        }
+        values = asdict(wanted)
         page = "" if limit is None else f" LIMIT {int(limit)} OFFSET {int(offset)}"
         with self.database.read("list leaves") as connection:
             count = connection.execute(f"SELECT count(*) FROM leaves WHERE {_WANTED}", values).fetchall()[0][0]  # noqa: S608
@@ -140,7 +135,7 @@ class LeaveStore:
     def add(self, new: NewLeave, created_by: str) -> Leave:
         """Enter a leave. Raises UsageError for a site without devices, LeaveExists for one that is stored."""
         with self.database.write("enter a leave") as connection:
-            _check_sites(connection, [new])
+            check_sites(connection, [new.site])
             held = next((one for one in _active(connection) if _content(one) == _content(new)), None)
             if held is not None:
                 raise LeaveExists(f"{new.user_id} has this leave already: it is leave {held.id}")
@@ -160,7 +155,7 @@ class LeaveStore:
         Raises UsageError for a site without devices.
         """
         with self.database.write("import leaves", file.source) as connection:
-            _check_sites(connection, file.leaves)
+            check_sites(connection, [one.site for one in file.leaves])
             active = _active(connection)
             by_content = {_content(one): one for one in active if one.source != file.source}
             own = {_content(one): one for one in active if one.source == file.source}
@@ -236,13 +231,6 @@ def _content(one: Leave | NewLeave) -> _Content:
 
 def _active(connection: Connection) -> list[Leave]:
     return read_leaves(connection, "removed_at IS NULL", [])
-
-
-def _check_sites(connection: Connection, new: Sequence[NewLeave]) -> None:
-    known = [row[0] for row in connection.execute("SELECT DISTINCT site FROM devices ORDER BY 1").fetchall()]
-    for one in new:
-        if one.site is not None and one.site not in known:
-            raise UsageError(f"no site {one.site!r}; there are: {', '.join(known) or 'none'}")
 
 
 def _insert(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from zk_pipeline.attendance.shifts import Season
-from zk_pipeline.errors import UsageError
+from zk_pipeline.errors import UsageError, unknown_name
 from zk_pipeline.store.engine.database import Connection
 from zk_pipeline.store.work_dates.roster import read_seasons, read_shifts
 from zk_pipeline.store.work_dates.shift_changes import changing_shifts
@@ -21,7 +21,7 @@ def put_seasons(connection: Connection, seasons: Sequence[Season], now: datetime
     for season in seasons:
         for name in (season.shift, season.use):
             if name not in shifts:
-                raise UsageError(f"no shift {name!r}; there are: {', '.join(shifts) or 'none'}")
+                raise UsageError(unknown_name("shift", name, shifts))
         for other in every:
             if (
                 other.shift == season.shift

@@ -15,7 +15,7 @@ from zk_pipeline.attendance.assignment_changes import (
     check_overlaps,
 )
 from zk_pipeline.attendance.shifts import SHIFT_RULES, Assignment, Season, Shift
-from zk_pipeline.errors import UsageError
+from zk_pipeline.errors import UsageError, unknown_name
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.shifts.seasons import drop_seasons, put_seasons
 from zk_pipeline.store.work_dates.roster import read_assignments, read_seasons, read_shifts
@@ -206,7 +206,7 @@ def drop_assignments(connection: Connection, assignments: Sequence[Assignment]) 
 def _known(connection: Connection, name: str) -> Shift:
     shifts = read_shifts(connection)
     if name not in shifts:
-        raise UsageError(f"no shift {name!r}; there are: {', '.join(shifts) or 'none'}")
+        raise UsageError(unknown_name("shift", name, shifts))
     return shifts[name]
 
 
@@ -221,5 +221,5 @@ def _unknown_names(connection: Connection, assignments: Sequence[Assignment]) ->
     for index, one in enumerate(assignments):
         for kind, name in (("shift", one.shift), ("device", one.target.device), ("site", one.target.site)):
             if name is not None and name not in known[kind]:
-                yield index, f"no {kind} {name!r}; there are: {', '.join(known[kind]) or 'none'}"
+                yield index, unknown_name(kind, name, known[kind])
                 break

@@ -65,6 +65,10 @@ class DeviceRegistry:
             rows = connection.execute(f"{_SELECT} ORDER BY name").fetchall()
         return [_device(row) for row in rows]
 
+    def sites(self) -> list[str]:
+        """Sites of registered devices by name."""
+        return sorted({one.site for one in self.all()})
+
     def get(self, name: str) -> Device:
         """The device with that name. Raises UnknownDevice, with similar names."""
         return self.select([name])[0]

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from zk_pipeline.attendance.zones import to_instants
-from zk_pipeline.errors import UsageError
+from zk_pipeline.errors import UsageError, unknown_name
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.errors import (
     OwnPunchRequest,
@@ -100,13 +100,7 @@ class ManualPunchStore:
 
     def page(self, wanted: PunchRequestFilter, *, limit: int, offset: int = 0) -> tuple[int, list[ManualPunch]]:
         """Count and one page of requests: those that wait for a decision first, each by id, the newest first."""
-        values: dict[str, object] = {
-            "state": wanted.state,
-            "user_id": wanted.user_id,
-            "site": wanted.site,
-            "first": wanted.first,
-            "last": wanted.last,
-        }
+        values = asdict(wanted)
         with self.database.read("list manual punches") as connection:
             count = connection.execute(f"SELECT count(*) FROM manual_punches WHERE {_WANTED}", values).fetchall()[0][0]  # noqa: S608
             order = f"decision IS NOT NULL, id DESC LIMIT {int(limit)} OFFSET {int(offset)}"
@@ -298,7 +292,7 @@ def _problems(
         if one.state not in STATES:
             found.append(f"the state {one.state!r} is not in or out")
         if one.site not in zones:
-            found.append(f"no site {one.site!r}; there are: {', '.join(sorted(zones)) or 'none'}")
+            found.append(unknown_name("site", one.site, sorted(zones)))
         elif index not in refused and _instant(one.punched_at_local, zones[one.site][1]) > now:
             found.append(f"{_named(one)} is in the future")
         if found:
@@ -441,11 +435,7 @@ def _read(
     connection: Connection, where: str, values: list[object] | dict[str, object], *, order: str = "id"
 ) -> list[ManualPunch]:
     rows = connection.execute(
-        f"""
-        SELECT id, site, user_id, punched_at, punched_at_local, punch_state, reason, requested_by, requested_at,
-               decided_by, decided_at, decision, decision_reason, withdrawn_by, withdrawn_at, withdrawal_reason
-        FROM manual_punches WHERE {where} ORDER BY {order}
-        """,  # noqa: S608 (constant SQL)
+        f"SELECT {', '.join(ManualPunch.__dataclass_fields__)} FROM manual_punches WHERE {where} ORDER BY {order}",  # noqa: S608
         values,
     ).fetchall()
     return [ManualPunch(*row) for row in rows]

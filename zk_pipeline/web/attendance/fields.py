@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import fields as dataclass_fields
 from datetime import date
+from typing import TYPE_CHECKING
 
 from zk_pipeline.attendance.shifts import Target
 from zk_pipeline.errors import UsageError
-from zk_pipeline.store.shifts.holiday_sources import Skipped
 from zk_pipeline.web.rendering import Form
+
+if TYPE_CHECKING:
+    from zk_pipeline.operations.files.holiday_file import HolidayImport
+    from zk_pipeline.operations.files.leave_file import LeaveImport
 
 _MAX_SKIPPED = 20
 
 
-def skipped_events(skipped: Sequence[Skipped]) -> str:
-    """A sentence with the skipped events of an imported calendar; empty without any."""
-    named = [f"line {one.line}, {one.summary or 'an event'}: {one.reason}" for one in skipped[:_MAX_SKIPPED]]
-    more = len(skipped) - len(named)
-    return f" Skipped: {'; '.join(named)}{f'; and {more} more' if more else ''}." if named else ""
+def import_summary(done: HolidayImport | LeaveImport) -> str:
+    """Sentences with the numbers of changes of an import, and the skipped events of a calendar."""
+    counts = ", ".join(f"{len(getattr(done, one.name))} {one.name}" for one in dataclass_fields(done))
+    named = [f"line {one.line}, {one.summary or 'an event'}: {one.reason}" for one in done.skipped[:_MAX_SKIPPED]]
+    more = len(done.skipped) - len(named)
+    skipped = f" Skipped: {'; '.join(named)}{f'; and {more} more' if more else ''}." if named else ""
+    return f"Imported: {counts}.{skipped}"
 
 
 def optional(fields: Form, name: str) -> str | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields as fields_of
-
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
@@ -11,8 +9,8 @@ from zk_pipeline.attendance.shifts import Holiday
 from zk_pipeline.errors import UsageError
 from zk_pipeline.http.auth import Identity
 from zk_pipeline.http.services import Given, Services
-from zk_pipeline.operations.files.holiday_file import HolidayImport, import_holidays
-from zk_pipeline.web.attendance.fields import optional, skipped_events, whole_date
+from zk_pipeline.operations.files.holiday_file import import_holidays
+from zk_pipeline.web.attendance.fields import import_summary, optional, whole_date
 from zk_pipeline.web.rendering import AdminForm, Form, Reader, render
 from zk_pipeline.web.uploads import AdminUpload
 
@@ -48,10 +46,8 @@ def remove(services: Given, form: AdminForm) -> Response:
 @router.post("/holidays/import")
 def import_file(request: Request, services: Given, form: AdminUpload) -> Response:
     """Import a file as `zk-pipeline holiday import` does."""
-    file = form.files.get("file")
     try:
-        if file is None or not file.content:
-            raise UsageError("choose a file: a calendar (.ics) or a table (.csv, .xlsx)")
+        file = form.chosen("a calendar (.ics) or a table (.csv, .xlsx)")
         done = import_holidays(
             services.store,
             file.name,
@@ -61,7 +57,7 @@ def import_file(request: Request, services: Given, form: AdminUpload) -> Respons
         )
     except UsageError as error:
         return _draw(request, services, form.identity, problem=error)
-    return _draw(request, services, form.identity, done=_summary(done))
+    return _draw(request, services, form.identity, done=f"{import_summary(done)} {_AGAIN}")
 
 
 def _holiday(fields: Form) -> Holiday:
@@ -69,11 +65,6 @@ def _holiday(fields: Form) -> Holiday:
     if day is None or name is None or not name.isprintable() or len(name) > _MAX_NAME_LENGTH:
         raise UsageError(f"a holiday needs a date and a name of at most {_MAX_NAME_LENGTH} characters")
     return Holiday(day=day, name=name, site=optional(fields, "site"))
-
-
-def _summary(done: HolidayImport) -> str:
-    counts = ", ".join(f"{len(getattr(done, one.name))} {one.name}" for one in fields_of(done))
-    return f"Imported: {counts}.{skipped_events(done.skipped)} {_AGAIN}"
 
 
 def _draw(
@@ -95,5 +86,5 @@ def _draw(
         fields=fields or {},
         holidays=services.store.holidays.all(),
         today=services.clock().date(),
-        sites=sorted({one.site for one in services.store.devices.all()}),
+        sites=services.store.devices.sites(),
     )

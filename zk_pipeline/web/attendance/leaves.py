@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields as fields_of
 from typing import Annotated
 
 from fastapi import APIRouter, Request
@@ -14,10 +13,10 @@ from zk_pipeline.http.auth import Identity
 from zk_pipeline.http.leaves import LeaveParameters
 from zk_pipeline.http.pagination import Text
 from zk_pipeline.http.services import Given, Services
-from zk_pipeline.operations.files.leave_file import ImportOptions, LeaveImport, import_leaves
+from zk_pipeline.operations.files.leave_file import ImportOptions, import_leaves
 from zk_pipeline.store.shifts.leaves import DAY_PARTS, Leave, NewLeave
 from zk_pipeline.store.work_dates.manual_punches import unknown_user_warning
-from zk_pipeline.web.attendance.fields import optional, skipped_events, whole_date
+from zk_pipeline.web.attendance.fields import id_of, import_summary, optional, whole_date
 from zk_pipeline.web.list_pages import ROWS_OF_A_PAGE, listed_by_number
 from zk_pipeline.web.rendering import ApproverForm, Form, Reader, render
 from zk_pipeline.web.uploads import ApproverUpload
@@ -50,20 +49,15 @@ def add(request: Request, services: Given, form: ApproverForm) -> Response:
 
 @router.post("/leaves/remove")
 def remove(services: Given, form: ApproverForm) -> Response:
-    number = form.fields.get("id", "")
-    if not (number.isascii() and number.isdigit() and len(number) < 19):
-        raise UsageError("id: the number of a leave is expected")
-    services.store.leaves.remove(int(number), form.identity.name)
+    services.store.leaves.remove(id_of(form.fields), form.identity.name)
     return RedirectResponse("/leaves?done=removed", 303)
 
 
 @router.post("/leaves/import")
 def import_file(request: Request, services: Given, form: ApproverUpload) -> Response:
     """Import a file as `zk-pipeline leave import` does."""
-    file = form.files.get("file")
     try:
-        if file is None or not file.content:
-            raise UsageError("choose a file: a table (.csv, .xlsx) or a calendar (.ics)")
+        file = form.chosen("a table (.csv, .xlsx) or a calendar (.ics)")
         options = ImportOptions(
             form.identity.name,
             services.settings.history_start,
@@ -73,7 +67,7 @@ def import_file(request: Request, services: Given, form: ApproverUpload) -> Resp
         done = import_leaves(services.store, file.name, file.content, options)
     except UsageError as error:
         return _draw(request, services, form.identity, problem=error)
-    return _draw(request, services, form.identity, done=_summary(done), added=done.added)
+    return _draw(request, services, form.identity, done=import_summary(done), added=done.added)
 
 
 def _leave(fields: Form) -> NewLeave:
@@ -89,11 +83,6 @@ def _leave(fields: Form) -> NewLeave:
         day_part=optional(fields, "day_part"),
         note=optional(fields, "note") or "",
     )
-
-
-def _summary(done: LeaveImport) -> str:
-    counts = ", ".join(f"{len(getattr(done, one.name))} {one.name}" for one in fields_of(done))
-    return f"Imported: {counts}.{skipped_events(done.skipped)}"
 
 
 def _draw(
@@ -118,7 +107,7 @@ def _draw(
         problem=problem,
         warning=unknown_user_warning(unknown),
         fields=fields or {},
-        sites=sorted({one.site for one in services.store.devices.all()}),
+        sites=services.store.devices.sites(),
         day_parts=DAY_PARTS,
         kinds=_KINDS,
     )

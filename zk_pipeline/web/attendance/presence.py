@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
 
-from zk_pipeline.errors import UsageError
+from zk_pipeline.errors import UsageError, unknown_name
 from zk_pipeline.http.pagination import DateText, Text
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.operations.files.muster_list import reading_text, unsafe_reasons
@@ -100,7 +100,7 @@ def report(request: Request, services: Given, identity: Reader) -> Response:
 def _known(services: Services, site: str | None) -> str | None:
     """Raises UsageError for a site without terminals, users and days."""
     if site is not None and site not in (sites := _sites(services)):
-        raise UsageError(f"no site {site!r}; there are: {', '.join(sites) or 'none'}")
+        raise UsageError(unknown_name("site", site, sites))
     return site
 
 

@@ -68,10 +68,8 @@ def add(request: Request, services: Given, form: RequesterForm) -> Response:
 @router.post("/punch-requests/upload")
 def upload(request: Request, services: Given, form: RequesterUpload) -> Response:
     """Store all requests of a table, or none."""
-    file = form.files.get("file")
     try:
-        if file is None or not file.content:
-            raise UsageError("choose a file: a table (.csv)")
+        file = form.chosen("a table (.csv)")
         made = request_punches(
             services.store,
             file.name,
@@ -184,5 +182,5 @@ def _draw_form(
         status=400 if problem else 200,
         fields=fields,
         problem=problem,
-        sites=sorted({one.site for one in services.store.devices.all()}),
+        sites=services.store.devices.sites(),
     )

@@ -49,9 +49,7 @@ def import_file(request: Request, services: Given, form: AdminUpload) -> Respons
     """Assign the shifts of a file as `zk-pipeline shift assign-file` does."""
 
     def assign() -> AssignmentChanges:
-        file = form.files.get("file")
-        if file is None or not file.content:
-            raise UsageError("choose a file: a table (.csv, .xlsx)")
+        file = form.chosen("a table (.csv, .xlsx)")
         return assign_from_table(services.store, file.name, file.content, replace_overlaps="replace" in form.fields)
 
     return _change(request, services, form.identity, {}, assign)

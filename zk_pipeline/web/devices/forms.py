@@ -102,5 +102,5 @@ def _draw(
         protocols=PROTOCOLS,
         directions=(NO_DIRECTION, *DIRECTIONS),
         zones=sorted(zoneinfo.available_timezones()),
-        sites=sorted({one.site for one in services.store.devices.all()}),
+        sites=services.store.devices.sites(),
     )
