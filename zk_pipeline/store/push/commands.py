@@ -84,6 +84,12 @@ def commands_of(connection: Connection, serial: str, limit: int) -> list[QueuedC
     return _read(connection, "serial_number = ? ORDER BY id DESC LIMIT ?", [serial, limit])
 
 
+def command_of(connection: Connection, number: int) -> QueuedCommand:
+    """The command with this id."""
+    (command,) = _read(connection, "id = ?", [number])
+    return command
+
+
 def record_sent(connection: Connection, ids: Collection[int], now: datetime) -> None:
     """Count that these commands were sent. One that was sent MAX_SENDS times without a confirmation expires."""
     connection.execute(

@@ -50,8 +50,14 @@ COLUMNS = (
     "updated_at",
 )
 
-_PUSHES = "name IN (SELECT device FROM push_terminals WHERE device IS NOT NULL)"
-_SELECT = f"SELECT {', '.join(COLUMNS)}, {_PUSHES} FROM devices WHERE removed_at IS NULL"  # noqa: S608 (constant SQL)
+_SELECT = f"""
+    SELECT {", ".join(COLUMNS)}, pushing.device IS NOT NULL AS pushes,
+           greatest(last_sync, pushing.last_seen_at) AS last_contact
+    FROM devices
+    LEFT JOIN (SELECT device, last_seen_at FROM push_terminals WHERE device IS NOT NULL) AS pushing
+        ON pushing.device = devices.name
+    WHERE removed_at IS NULL
+"""  # noqa: S608 (constant SQL)
 
 
 @dataclass(frozen=True)
@@ -317,7 +323,7 @@ _POLLED = pa.schema(
 
 
 def _device(row: tuple[Any, ...]) -> Device:
-    return Device(**dict(zip((*COLUMNS, "pushes"), row, strict=True)))
+    return Device(**dict(zip((*COLUMNS, "pushes", "last_contact"), row, strict=True)))
 
 
 def registered_or_none(connection: Connection, name: str) -> Device | None:
