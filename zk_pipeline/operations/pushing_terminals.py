@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import secrets
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from zk_pipeline.devices.addresses import check_fields, check_networks
 from zk_pipeline.devices.models import Device
-from zk_pipeline.devices.push.commands import CommandKind, PushCommand
+from zk_pipeline.devices.push.commands import CommandKind, PushCommand, command_text
+from zk_pipeline.devices.push.families import Family
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.date_range import check_date_range
 from zk_pipeline.store.push.commands import QueuedCommand
@@ -110,37 +112,60 @@ def request_command(
 
     `first`, `last`: dates on its wall clock, for `punches` only. Raises UsageError.
     """
-    quoted = shlex.quote(device.name)
-    serial = serial_of(store, device)
-    if not device.enabled:
-        raise UsageError(f"{device.name} is disabled and gets no commands: `zk-pipeline device enable {quoted}`")
-    command = PushCommand(kind=_KINDS[kind])
-    if kind == "punches":
-        if first is None or last is None:
-            raise UsageError("the command `punches` needs a first and a last date")
-        check_date_range(first, last)
-        command = PushCommand(
-            kind="query_punches",
-            start_local=datetime.combine(first, time.min),
-            end_local=datetime.combine(last, time(23, 59, 59)),
-        )
-    elif first is not None or last is not None:
-        raise UsageError(f"the command `{kind}` takes no dates")
-    return store.push.command(store.push.queue(serial, command, by=by))
-
-
-def requested_kind(command: PushCommand) -> str:
-    """The kind of a command, as an operator requests it; `count-punches` is requested by the receiver only."""
-    names: dict[CommandKind, str] = {kind: name for name, kind in _KINDS.items()}
-    return names.get(command.kind, command.kind.replace("_", "-"))
-
-
-def serial_of(store: Store, device: Device) -> str:
-    """Serial number of the terminal that pushes for `device`. Raises UsageError for a device that does not push."""
-    serial = next((one.serial_number for one in store.push.terminals() if one.device == device.name), None)
-    if serial is None:
+    terminal = next((one for one in store.push.terminals() if one.device == device.name), None)
+    if terminal is None:
         raise UsageError(
             f"{device.name} does not push and takes no queued commands: "
             "`zk-pipeline device pending` lists terminals to adopt"
         )
-    return serial
+    if not device.enabled:
+        enable = f"zk-pipeline device enable {shlex.quote(device.name)}"
+        raise UsageError(f"{device.name} is disabled and gets no commands: `{enable}`")
+    family = terminal.family or "A"
+    command = _command(kind, family, first, last)
+    command_text(command, family, zone=device.timezone, at=store.clock())  # refuses what the family does not have
+    return store.push.command(store.push.queue(terminal.serial_number, command, by=by))
+
+
+def _command(kind: RequestedKind, family: Family, first: date | None, last: date | None) -> PushCommand:
+    if first is not None or last is not None:
+        if kind != "punches":
+            raise UsageError(f"the command {kind} takes no dates")
+        if family == "C":
+            raise UsageError("an access terminal (family C) sends its whole log: the command punches takes no dates")
+    elif kind != "punches" or family == "C":
+        return PushCommand(kind=_KINDS[kind])
+    if first is None or last is None:
+        raise UsageError("the command punches needs a start date and an end date")
+    check_date_range(first, last)
+    begin, end = datetime.combine(first, time.min), datetime.combine(last, time(23, 59, 59))
+    return PushCommand(kind=_KINDS[kind], start_local=begin, end_local=end)
+
+
+def command_facts(queued: QueuedCommand) -> dict[str, Any]:
+    """A command by names; `kind` as an operator requests it, `count-punches` is requested by the receiver only."""
+    names: dict[CommandKind, str] = {kind: name for name, kind in _KINDS.items()}
+    command = queued.command
+    return {
+        "id": queued.id,
+        "kind": names.get(command.kind, command.kind.replace("_", "-")),
+        "start_local": command.start_local,
+        "end_local": command.end_local,
+        "requested_by": queued.requested_by,
+        "requested_at": queued.requested_at,
+        "state": queued.state,
+        "times_sent": queued.times_sent,
+        "sent_at": queued.sent_at,
+        "finished_at": queued.finished_at,
+        "return_code": queued.return_code,
+        "result": queued.result,
+    }
+
+
+def check_address_to_poll(before: Device, changes: Mapping[str, Any], *, option: str) -> None:
+    """Raise UsageError if polls shall begin to connect to the address that a terminal only connected from.
+
+    `option`: name of the address, for the message.
+    """
+    if changes.get("polled") and not before.polled and not changes.get("ip_address"):
+        raise UsageError(f"{before.name} has no address to poll yet: name it with {option}")

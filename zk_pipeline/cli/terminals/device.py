@@ -22,12 +22,13 @@ from zk_pipeline.cli.terminals.device_push import (
     pending,
     print_secret,
     push_facts,
+    push_pairs,
 )
 from zk_pipeline.devices.addresses import DIRECTIONS, NO_DIRECTION, check_fields, check_name
 from zk_pipeline.devices.models import Device
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.files.device_file import read_device_file
-from zk_pipeline.operations.pushing_terminals import change_limits
+from zk_pipeline.operations.pushing_terminals import change_limits, check_address_to_poll
 
 _SHOWN = [
     "name",
@@ -42,6 +43,7 @@ _SHOWN = [
     "serial_number",
     "last_contact",
 ]
+PENDING_AGAIN = "its terminal is pending again: `zk-pipeline device pending` lists it"
 
 
 @click.group()
@@ -133,7 +135,7 @@ def show(name: str, as_json: bool) -> None:
     print_pairs(facts)
     if pushing is not None:
         click.echo()
-        print_pairs(push_facts(pushing))
+        print_pairs(push_pairs(pushing))
 
 
 @device.command("update")
@@ -156,7 +158,8 @@ def update(
 ) -> None:
     """Change the registration of NAME; omitted options keep their values.
 
-    The options --push-… are for terminals that push. Another site, zone or direction makes the work dates of its punches stale; the next processing computes them again.
+    The options --push-… are for terminals that push. Another site, zone or direction makes the work dates of its
+    punches stale; the next processing computes them again.
 
     \b
     Example:  zk-pipeline device update "Main Office" --ip 192.0.2.11 --site headquarters
@@ -168,9 +171,7 @@ def update(
     store = open_context().store
     before = store.devices.get(name)
     check_address_to_poll(before, changes, option="--ip")
-    secret = change_limits(
-        store, name, secret=push_secret, networks=push_networks, timezone_form=push_timezone_form
-    )
+    secret = change_limits(store, name, secret=push_secret, networks=push_networks, timezone_form=push_timezone_form)
     if changes:
         store.devices.update(name, **changes)
     if accept_new_serial:

@@ -12,6 +12,7 @@ from zk_pipeline.store.push.terminals import PushTerminal, read_terminals
 
 NEWEST_COMMANDS = 20
 NEWEST_DATES = 7
+MAX_EVENTS = 1000
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from zk_pipeline.store.push.commands import (
     QueuedCommand,
     command_of,
     commands_of,
+    commands_of_device,
     expire_commands,
     open_commands,
     queue_command,
@@ -137,6 +138,11 @@ class PushStore:
         """The newest commands of a terminal, newest first."""
         with self.database.read("commands of a terminal", serial) as connection:
             return commands_of(connection, serial, limit)
+
+    def commands_of_device(self, device: str) -> list[QueuedCommand]:
+        """The newest commands of the terminal that pushes for a device, newest first; none if it does not push."""
+        with self.database.read("commands of a device", device) as connection:
+            return commands_of_device(connection, device, 50)
 
     def command(self, number: int) -> QueuedCommand:
         """The command with this id."""

@@ -167,10 +167,15 @@ class DeviceRegistry:
     def are_registered(self, devices: Sequence[Device]) -> bool:
         """Whether `apply` would change nothing. Does not write."""
         known = {device.name: device for device in self.all()} if devices else {}
-        return all(one.name in known and not _is_changed(known[one.name], one) for one in devices)
+        return all(
+            one.name in known and not _is_changed(known[one.name], _declared(one, known[one.name])) for one in devices
+        )
 
     def apply(self, devices: Iterable[Device]) -> ApplyResult[str]:
-        """Apply the declared devices, in one transaction; others stay unchanged. Idempotent."""
+        """Apply the declared devices, in one transaction; others stay unchanged. Idempotent.
+
+        A declared device without an address keeps the registered one.
+        """
         applied = ApplyResult[str]()
         with self.database.write("apply devices") as connection:
             for device in devices:
@@ -178,8 +183,8 @@ class DeviceRegistry:
                 if known is None:
                     insert_device(connection, device, self.clock())
                     applied.added.append(device.name)
-                elif _is_changed(known, device):
-                    _update(connection, device, self.clock())
+                elif _is_changed(known, _declared(device, known)):
+                    _update(connection, _declared(device, known), self.clock())
                     applied.changed.append(device.name)
                 else:
                     applied.unchanged.append(device.name)
@@ -191,6 +196,10 @@ def _release_push(connection: Connection, name: str) -> None:
     connection.execute(
         "UPDATE push_terminals SET device = NULL, adopted_at = NULL, adopted_by = NULL WHERE device = ?", [name]
     )
+
+
+def _declared(device: Device, known: Device) -> Device:
+    return device if device.ip_address else replace(device, ip_address=known.ip_address)
 
 
 def _is_changed(known: Device, device: Device) -> bool:
