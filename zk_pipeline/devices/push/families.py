@@ -1,4 +1,4 @@
-"""Protocol family of a pushing terminal, told apart by its requests."""
+"""Protocol family of a pushing terminal, recognized by its requests."""
 
 from __future__ import annotations
 
