@@ -84,7 +84,7 @@ class PipelineCollector(Collector):
         devices = self.store.devices
         yield _device_gauge(
             "zk_device_last_success_timestamp_seconds",
-            "End of the latest successful poll, as Unix time.",
+            "End of the latest successful poll, or last contact of a terminal that only pushes, as Unix time.",
             ((one.device, None if one.last_success is None else one.last_success.timestamp()) for one in devices),
         )
         yield _device_gauge(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterable
 from typing import ClassVar
 
 from zk_pipeline.devices.models import Device
-from zk_pipeline.errors import ZkPipelineError
+from zk_pipeline.errors import UsageError, ZkPipelineError
 
 
 class TerminalError(ZkPipelineError):
@@ -27,6 +29,24 @@ class TerminalError(ZkPipelineError):
         self.attempted = attempted
         self.problem = problem
         super().__init__(f"{device.name} ({self.address}): {attempted} failed: {problem}. {self.advice}")
+
+
+class OnlyPushes(UsageError):
+    """A connection was requested to a terminal that only pushes: its address is informational."""
+
+    def __init__(self, device: Device) -> None:
+        super().__init__(
+            f"{device.name} only pushes: its terminal connects to the receiver, and nothing connects to it. If it can "
+            f"be reached, `zk-pipeline device update {shlex.quote(device.name)} --ip ADDRESS --polled` makes it "
+            "polled, too"
+        )
+
+
+def check_polled(devices: Iterable[Device]) -> None:
+    """Raise OnlyPushes for the first device that polls must not connect to."""
+    for one in devices:
+        if not one.polled:
+            raise OnlyPushes(one)
 
 
 class Unreachable(TerminalError):

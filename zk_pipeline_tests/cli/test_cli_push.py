@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -128,6 +129,29 @@ def test_polls_of_a_terminal_that_only_pushed_need_an_address(zk: CommandLine, h
     assert zk("device", "update", "Gate", "--polled", "--ip", "192.0.2.10").code == 0
     gate = home_store.devices.get("Gate")
     assert (gate.connection, gate.ip_address) == ("polled, pushes", "192.0.2.10")
+
+
+def test_a_declared_device_without_polls_needs_no_address_and_keeps_the_known_one(
+    zk: CommandLine, home_store: Store, tmp_path: Path
+) -> None:
+    adopted(home_store, "SN1", "Gate")
+    file = tmp_path / "devices.yaml"
+    file.write_text("devices:\n- {name: Gate, polled: false, site: HQ}\n- {name: Files, polled: false}\n")
+    assert zk("device", "apply", str(file), "--json").json == {"added": ["Files"], "changed": ["Gate"], "unchanged": []}
+    gate = home_store.devices.get("Gate")
+    assert (gate.ip_address, gate.site, gate.connection) == ("198.51.100.7", "HQ", "pushes")
+    assert home_store.devices.get("Files").connection == "files"
+    assert zk("device", "apply", str(file), "--json").json["unchanged"] == ["Gate", "Files"]
+
+
+def test_commands_that_connect_to_a_terminal_name_the_remedy_if_it_only_pushes(
+    zk: CommandLine, home_store: Store
+) -> None:
+    adopted(home_store, "SN1", "Gate")
+    for command in (["device", "set-clock"], ["device", "users"], ["test-device"]):
+        refused = zk(*command, "Gate")
+        assert refused.is_refusal()
+        assert "Gate only pushes" in refused.err
 
 
 def test_a_replaced_terminal_is_pending_again(zk: CommandLine, home_store: Store) -> None:

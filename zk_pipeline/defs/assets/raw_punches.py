@@ -21,6 +21,8 @@ from zk_pipeline.defs.metadata import preview
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import last_work_date
 from zk_pipeline.defs.resources import StoreResource, TerminalsResource, with_resource_keys
+from zk_pipeline.devices.errors import check_polled
+from zk_pipeline.devices.models import Device
 from zk_pipeline.devices.reading import read_terminal
 from zk_pipeline.operations.files.tables import device_table
 from zk_pipeline.operations.poll import DevicePolled, poll_devices
@@ -34,7 +36,9 @@ MAX_DATES_SHOWN = 10
 class PollConfig(dg.Config):
     """Devices of the run's partitions to poll, and the kind of poll."""
 
-    devices: list[str] = Field(default_factory=list, description="Devices to poll; empty: all enabled ones")
+    devices: list[str] = Field(
+        default_factory=list, description="Devices to poll; empty: all enabled ones that are polled"
+    )
     full: bool = Field(default=False, description="Full poll: read the whole log, not only new records")
     lock_while_reading: bool = Field(default=False, description="Lock the keypad while the log is read")
 
@@ -58,7 +62,8 @@ def _raw_punches(
     named = set(config.devices)
     keys = set(context.partition_keys)
     registered = [device for device in opened.devices.all() if device.name in keys]
-    chosen = [device for device in registered if (device.name in named if named else device.enabled)]
+    chosen = [device for device in registered if (device.name in named if named else device.is_polled)]
+    check_polled(chosen)
     context.log.info("polling %d devices", len(chosen))
     failures: dict[str, str] = {}
     touched: set[date] = set()
@@ -96,8 +101,8 @@ def _raw_punches(
     yield from run_evaluations(context, names, terminal_results(opened), is_failing=bool(failures))
     if not named:  # a backfill of all partitions ends as failed if one of them has no materialization
         for device in registered:
-            if not device.enabled:
-                context.log_event(_event_of_disabled(context, device.name, upstream))
+            if not device.is_polled:
+                context.log_event(_event_without_poll(context, device, upstream))
     if failures:
         observe_failures(context, failures)
         raise partial_failure("device", failures, len(chosen))
@@ -133,16 +138,16 @@ def _observe_dates(
             context.log_event(event)
 
 
-def _event_of_disabled(
-    context: dg.AssetExecutionContext, device: str, upstream: UpstreamEvent
+def _event_without_poll(
+    context: dg.AssetExecutionContext, device: Device, upstream: UpstreamEvent
 ) -> dg.AssetMaterialization:
     """Materialization of a device without a poll: its punches are as before."""
-    wanted = dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=[device])
+    wanted = dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=[device.name])
     version = data_version(context.instance.fetch_materializations(wanted, limit=1).records)
     return dg.AssetMaterialization(
         context.asset_key,
-        partition=device,
-        description=f"{device} is disabled: not polled",
+        partition=device.name,
+        description=f"{device.name} {'only pushes' if device.enabled else 'is disabled'}: not polled",
         tags=version_tags(context, version or _NO_PUNCHES, upstream),
     )
 

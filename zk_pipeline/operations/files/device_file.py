@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from zk_pipeline.devices.addresses import check_fields
 from zk_pipeline.devices.models import Device, Protocol
@@ -20,13 +20,13 @@ class DeclaredDevice(BaseModel):
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
     name: Text
-    ip_address: Text = Field("", alias="ip")
+    polled: Flag = True
+    ip_address: Text = Field("", alias="ip", validate_default=True)
     port: WholeNumber = 4370
     protocol: Protocol = "auto"
     timezone: str = ""
     site: str = ""
     enabled: Flag = True
-    polled: Flag = True
     live: Flag = False
     trust_punch_states: Flag = False
     direction: str | None = None
@@ -37,17 +37,13 @@ class DeclaredDevice(BaseModel):
     @classmethod
     def _check(cls, value: Any, info: Any) -> Any:
         if value in ("", None):
+            if info.field_name == "ip_address" and info.data.get("polled", True):
+                raise ValueError("an address is missing; only a device with `polled: false` may have none")
             return value or cls.model_fields[info.field_name].default  # not given
         try:
             return check_fields({info.field_name: value})[info.field_name]
         except UsageError as error:
             raise ValueError(str(error)) from None
-
-    @model_validator(mode="after")
-    def _check_address(self) -> DeclaredDevice:
-        if self.polled and not self.ip_address:
-            raise ValueError("ip: an address is needed, unless `polled` is false")
-        return self
 
 
 def read_device_file(path: Path) -> list[Device]:

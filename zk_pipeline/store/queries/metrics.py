@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from zk_pipeline.store.engine.database import Connection, Database
-from zk_pipeline.store.terminals.ingest import IS_POLL
 from zk_pipeline.store.work_dates.staleness import stale_dates
+
+# Modes of `device_polls` that are polls of a terminal's log; null: a failed poll.
+IS_POLL = "coalesce(mode, 'full') IN ('full', 'incremental', 'unchanged')"
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,9 @@ class PollCounters:
 
 @dataclass(frozen=True)
 class DeviceMetrics:
-    """An enabled device after its latest successful poll; None without one."""
+    """An enabled device after its latest successful poll, or the last contact of a terminal that only pushes; None
+    without one.
+    """
 
     device: str
     last_success: datetime | None
@@ -118,10 +122,15 @@ WITH newest AS (
            max(struct_pack(id, started_at, finished_at, record_count_after, clock_drift_seconds)) AS poll
     FROM device_polls WHERE status = 'success' AND {IS_POLL} GROUP BY device
 )
-SELECT device.name, newest.poll.finished_at, newest.poll.clock_drift_seconds,
-       newest.poll.record_count_after / nullif(device.record_capacity, 0),
-       epoch(newest.poll.finished_at - newest.poll.started_at)
-FROM devices AS device LEFT JOIN newest ON newest.device = device.name
+SELECT device.name,
+       CASE WHEN device.polled THEN newest.poll.finished_at ELSE terminal.last_seen_at END,
+       CASE WHEN device.polled THEN newest.poll.clock_drift_seconds ELSE device.clock_drift_seconds END,
+       CASE WHEN device.polled THEN newest.poll.record_count_after ELSE terminal.record_count END
+           / nullif(device.record_capacity, 0),
+       CASE WHEN device.polled THEN epoch(newest.poll.finished_at - newest.poll.started_at) END
+FROM devices AS device
+LEFT JOIN newest ON newest.device = device.name
+LEFT JOIN push_terminals AS terminal ON terminal.device = device.name
 WHERE device.enabled AND device.removed_at IS NULL
 ORDER BY device.name
 """  # noqa: S608 (constant SQL)

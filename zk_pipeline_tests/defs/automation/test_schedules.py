@@ -83,7 +83,7 @@ def test_ticks_are_as_far_apart_as_the_interval_says(minutes: int) -> None:
 
 
 def test_without_an_enabled_device_no_run_is_started(launcher: Launcher, home_store: Store) -> None:
-    why = "no enabled device: add one with `zk-pipeline device add`"
+    why = "no enabled device is polled: add one with `zk-pipeline device add`"
     assert tick(launcher, "poll_devices") == why
     home_store.devices.add(device("Gate"))
     home_store.devices.update("Gate", enabled=False)
