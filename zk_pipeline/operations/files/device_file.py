@@ -21,7 +21,7 @@ class DeclaredDevice(BaseModel):
 
     name: Text
     polled: Flag = True
-    ip_address: Text = Field("", alias="ip", validate_default=True)
+    ip_address: Text | None = Field(None, alias="ip", validate_default=True)
     port: WholeNumber = 4370
     protocol: Protocol = "auto"
     timezone: str = ""
@@ -38,7 +38,7 @@ class DeclaredDevice(BaseModel):
     def _check(cls, value: Any, info: Any) -> Any:
         if value in ("", None):
             if info.field_name == "ip_address" and info.data.get("polled", True):
-                raise ValueError("an address is missing; only a device with `polled: false` may have none")
+                raise ValueError("name an address as `ip`; only a device with `polled: false` may have none")
             return value or cls.model_fields[info.field_name].default  # not given
         try:
             return check_fields({info.field_name: value})[info.field_name]
@@ -74,7 +74,8 @@ def parse_devices(entries: Sequence[object], where: Callable[..., str]) -> list[
 
 def _device(entry: object, number: int, where: Callable[..., str]) -> Device:
     try:
-        return Device(**DeclaredDevice.model_validate(entry).model_dump())
+        declared = DeclaredDevice.model_validate(entry).model_dump()
+        return Device(**declared | {"ip_address": declared["ip_address"] or ""})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "entry"
