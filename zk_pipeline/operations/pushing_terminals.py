@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime, time
 from typing import Any, Literal, get_args
 
@@ -47,6 +47,46 @@ class Adoption:
     secret: str | None
 
 
+@dataclass(frozen=True)
+class PendingTerminal:
+    """A terminal that waits for adoption. `registered_as`: the device with its serial number that polls read."""
+
+    serial_number: str
+    registered_as: str | None
+    address: str
+    family: str | None
+    push_version: str | None
+    firmware_version: str | None
+    user_count: int | None
+    record_count: int | None
+    first_seen_at: datetime
+    last_seen_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedCommand:
+    """A command and its result. `kind`: as in REQUESTED_KINDS, or `count-punches`, which only the receiver requests."""
+
+    id: int
+    kind: str
+    start_local: datetime | None
+    end_local: datetime | None
+    state: str
+    requested_by: str
+    requested_at: datetime
+    times_sent: int
+    sent_at: datetime | None
+    finished_at: datetime | None
+    return_code: int | None
+    result: str | None
+
+
+def pending_terminals(store: Store) -> list[PendingTerminal]:
+    """Terminals that wait for adoption, by serial number."""
+    names = [field.name for field in fields(PendingTerminal)]
+    return [PendingTerminal(**{name: getattr(one, name) for name in names}) for one in store.push.pending()]
+
+
 def adopt_terminal(
     store: Store,
     serial: str,
@@ -62,14 +102,14 @@ def adopt_terminal(
 
     `timezone`, `site`: None keeps those of a registered device. Raises UsageError, UnknownTerminal, TerminalAdopted.
     """
-    fields = check_fields({"name": name, "timezone": timezone, "site": site})
+    checked = check_fields({"name": name, "timezone": timezone, "site": site})
     secret = new_secret() if with_secret else None
     device = store.push.adopt(
         serial,
-        fields["name"],
-        timezone=fields.get("timezone"),
+        checked["name"],
+        timezone=checked.get("timezone"),
         default_timezone=default_timezone,
-        site=fields.get("site"),
+        site=checked.get("site"),
         secret_hash=None if secret is None else secret_digest(secret),
         by=by,
     )
@@ -107,7 +147,7 @@ def change_limits(
 
 def request_command(
     store: Store, device: Device, kind: RequestedKind, *, first: date | None = None, last: date | None = None, by: str
-) -> QueuedCommand:
+) -> ListedCommand:
     """Queue a command for the terminal of `device`; returns it, or the same command that is still open.
 
     `first`, `last`: dates on its wall clock, for `punches` only. Raises UsageError.
@@ -115,16 +155,21 @@ def request_command(
     terminal = next((one for one in store.push.terminals() if one.device == device.name), None)
     if terminal is None:
         raise UsageError(
-            f"{device.name} does not push and takes no queued commands: "
+            f"device {device.name!r} does not push and takes no queued commands: "
             "`zk-pipeline device pending` lists terminals to adopt"
         )
     if not device.enabled:
         enable = f"zk-pipeline device enable {shlex.quote(device.name)}"
-        raise UsageError(f"{device.name} is disabled and gets no commands: `{enable}`")
+        raise UsageError(f"device {device.name!r} is disabled and gets no commands: `{enable}`")
     family = terminal.family or "A"
     command = _command(kind, family, first, last)
     command_text(command, family, zone=device.timezone, at=store.clock())  # refuses what the family does not have
-    return store.push.command(store.push.queue(terminal.serial_number, command, by=by))
+    return listed_command(store.push.command(store.push.queue(terminal.serial_number, command, by=by)))
+
+
+def commands_of(store: Store, device: Device) -> list[ListedCommand]:
+    """The newest commands of a device, newest first; none if it does not push."""
+    return [listed_command(one) for one in store.push.commands_of_device(device.name)]
 
 
 def _command(kind: RequestedKind, family: Family, first: date | None, last: date | None) -> PushCommand:
@@ -142,24 +187,24 @@ def _command(kind: RequestedKind, family: Family, first: date | None, last: date
     return PushCommand(kind=_KINDS[kind], start_local=begin, end_local=end)
 
 
-def command_facts(queued: QueuedCommand) -> dict[str, Any]:
-    """A command by names; `kind` as an operator requests it, `count-punches` is requested by the receiver only."""
+def listed_command(queued: QueuedCommand) -> ListedCommand:
+    """A command with the name of its kind as an operator requests it."""
     names: dict[CommandKind, str] = {kind: name for name, kind in _KINDS.items()}
     command = queued.command
-    return {
-        "id": queued.id,
-        "kind": names.get(command.kind, command.kind.replace("_", "-")),
-        "start_local": command.start_local,
-        "end_local": command.end_local,
-        "requested_by": queued.requested_by,
-        "requested_at": queued.requested_at,
-        "state": queued.state,
-        "times_sent": queued.times_sent,
-        "sent_at": queued.sent_at,
-        "finished_at": queued.finished_at,
-        "return_code": queued.return_code,
-        "result": queued.result,
-    }
+    return ListedCommand(
+        id=queued.id,
+        kind=names.get(command.kind, command.kind.replace("_", "-")),
+        start_local=command.start_local,
+        end_local=command.end_local,
+        state=queued.state,
+        requested_by=queued.requested_by,
+        requested_at=queued.requested_at,
+        times_sent=queued.times_sent,
+        sent_at=queued.sent_at,
+        finished_at=queued.finished_at,
+        return_code=queued.return_code,
+        result=queued.result,
+    )
 
 
 def check_address_to_poll(before: Device, changes: Mapping[str, Any], *, option: str) -> None:
@@ -168,4 +213,4 @@ def check_address_to_poll(before: Device, changes: Mapping[str, Any], *, option:
     `option`: name of the address, for the message.
     """
     if changes.get("polled") and not before.polled and not changes.get("ip_address"):
-        raise UsageError(f"{before.name} has no address to poll yet: name it with {option}")
+        raise UsageError(f"device {before.name!r} has no address to poll yet: name it with {option}")

@@ -84,7 +84,7 @@ def test_a_secret_is_shown_once_and_only_its_digest_is_stored(zk: CommandLine, h
     shown = changed.out.splitlines()[1].removeprefix("secret: ").split()[0]
     assert (secret_digest(shown), shown != secret) == (new, True)
     assert zk("device", "show", "Gate", "--json").json["push"]["has_secret"] is True
-    assert new not in zk("device", "show", "Gate").out + zk("device", "show", "Gate", "--json").out
+    assert str(new) not in zk("device", "show", "Gate").out + zk("device", "show", "Gate", "--json").out
     assert zk("device", "update", "Gate", "--push-secret", "none").out == "updated Gate\n"
     assert home_store.push.terminals()[0].secret_hash is None
 
@@ -125,7 +125,7 @@ def test_polls_of_a_terminal_that_only_pushed_need_an_address(zk: CommandLine, h
     adopted(home_store, "SN1", "Gate")
     refused = zk("device", "update", "Gate", "--polled")
     assert refused.is_refusal()
-    assert "Gate has no address to poll yet: name it with --ip" in refused.err
+    assert "device 'Gate' has no address to poll yet: name it with --ip" in refused.err
     assert zk("device", "update", "Gate", "--polled", "--ip", "192.0.2.10").code == 0
     gate = home_store.devices.get("Gate")
     assert (gate.connection, gate.ip_address) == ("polled, pushes", "192.0.2.10")
@@ -229,8 +229,8 @@ def test_a_command_that_cannot_be_carried_out_is_refused(zk: CommandLine, home_s
     home_store.devices.update("Off", enabled=False)
     dates = ("--start-date", "2026-11-02", "--end-date", "2026-11-01")
     for arguments, words in {
-        ("Polled", "info"): "Polled does not push and takes no queued commands",
-        ("Off", "info"): "Off is disabled and gets no commands: `zk-pipeline device enable Off`",
+        ("Polled", "info"): "device 'Polled' does not push and takes no queued commands",
+        ("Off", "info"): "device 'Off' is disabled and gets no commands: `zk-pipeline device enable Off`",
         ("Gate", "punches"): "the command punches needs a start date and an end date",
         ("Gate", "punches", *dates): "is before",
         ("Gate", "info", *dates): "the command info takes no dates",

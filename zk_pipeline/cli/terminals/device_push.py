@@ -21,7 +21,9 @@ from zk_pipeline.operations.pushing_terminals import (
     Adoption,
     RequestedKind,
     adopt_terminal,
-    command_facts,
+    commands_of,
+    listed_command,
+    pending_terminals,
     request_command,
 )
 from zk_pipeline.store.push.details import MAX_EVENTS, PushDetails
@@ -125,7 +127,7 @@ def pending(as_json: bool) -> None:
     \b
     Example:  zk-pipeline device pending
     """
-    rows = [{name: getattr(one, name) for name in _PENDING} for one in open_context().store.push.pending()]
+    rows = [asdict(one) for one in pending_terminals(open_context().store)]
     print_rows(rows, _PENDING, as_json=as_json, none="no terminal waits for adoption")
 
 
@@ -147,7 +149,7 @@ def command(name: str, *, kind: RequestedKind, first: date | None, last: date | 
     device = store.devices.get(name)
     queued = request_command(store, device, kind, first=first, last=last, by=operator_name())
     if as_json:
-        print_json(command_facts(queued))
+        print_json(queued)
         return
     click.echo(f"queued command {queued.id} for {name}: {kind}")
     click.echo(f"`zk-pipeline device commands {shlex.quote(name)}` shows its result.")
@@ -163,7 +165,7 @@ def commands(name: str, as_json: bool) -> None:
     Example:  zk-pipeline device commands "Main Office"
     """
     store = open_context().store
-    rows = [command_facts(one) for one in store.push.commands_of_device(store.devices.get(name).name)]
+    rows = [asdict(one) for one in commands_of(store, store.devices.get(name))]
     print_rows(rows, _COMMANDS, as_json=as_json, none=f"no command was requested for {name}")
 
 
@@ -182,8 +184,9 @@ def events(name: str, *, first: date | None, last: date | None, as_json: bool) -
     check_date_range(first, last, word=option_name)
     store = open_context().store
     found = store.push.events(store.devices.get(name).name, first, last, limit=MAX_EVENTS)
-    rows = [asdict(one) | {"description": one.description} for one in found]
-    print_rows(rows, _EVENTS, as_json=as_json, none=f"no event of {name} is stored for these dates")
+    print_rows(
+        [asdict(one) for one in found], _EVENTS, as_json=as_json, none=f"no event of {name} is stored for these dates"
+    )
 
 
 def push_facts(details: PushDetails) -> dict[str, object]:
@@ -208,12 +211,12 @@ def push_facts(details: PushDetails) -> dict[str, object]:
         "networks": one.networks,
         "timezone_form": one.timezone_form,
         "stamps": {stamp.table_name: stamp.stamp for stamp in details.stamps},
-        "open_commands": [command_facts(queued) for queued in details.open_commands],
+        "open_commands": [asdict(listed_command(queued)) for queued in details.open_commands],
     }
 
 
 def push_pairs(details: PushDetails) -> dict[str, object]:
     """The same as texts."""
     stamps = [f"{one.table_name} {one.stamp}" for one in details.stamps]
-    queued = [f"{one['id']} {one['kind']} ({one['state']})" for one in map(command_facts, details.open_commands)]
+    queued = [f"{one.id} {one.kind} ({one.state})" for one in map(listed_command, details.open_commands)]
     return push_facts(details) | {"stamps": ", ".join(stamps) or None, "open_commands": ", ".join(queued) or None}

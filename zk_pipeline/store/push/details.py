@@ -62,10 +62,7 @@ class TerminalEvent:
     user_id: str
     detail: str
     received_at: datetime
-
-    @property
-    def description(self) -> str:
-        return event_text(self.code, is_operation=self.is_operation)
+    description: str
 
 
 def read_details(connection: Connection, device: str, timezone: str) -> PushDetails | None:
@@ -99,7 +96,7 @@ def read_events(
         """,
         {"device": device, "first": first, "last": last, "limit": limit},
     ).fetchall()
-    return [TerminalEvent(*row) for row in rows]
+    return [TerminalEvent(*(*row, event_text(row[1], is_operation=row[2]))) for row in rows]
 
 
 _UPLOADS = """
