@@ -9,6 +9,7 @@ from datetime import datetime
 from jinja2 import Environment
 
 from zk_pipeline import time_text
+from zk_pipeline.operations.pushing_terminals import listed_command
 from zk_pipeline.store.queries.explanations import PUNCH_STATES
 from zk_pipeline.web.list_pages import address, day_address
 
@@ -31,6 +32,8 @@ def add_template_filters(environment: Environment) -> None:
         delivery_label=delivery_label,
         outcome_kind=outcome_kind,
         pairs=pairs,
+        offset=offset,
+        listed_command=listed_command,
     )
     environment.tests["run"] = is_run
     environment.globals.update(address=address, day_address=day_address)
@@ -51,6 +54,14 @@ def wall_time(local: datetime | None, day: object = None) -> str:
 def moment(value: datetime | None, zone: str) -> str:
     """An instant to the second on the wall clock of `zone`, which the table header names."""
     return "–" if value is None else time_text.wall_clock(time_text.in_zone(value, zone))
+
+
+def offset(seconds: int | None) -> str:
+    """A UTC offset as `+03:00`."""
+    if seconds is None:
+        return "–"
+    hours, minutes = divmod(abs(seconds) // 60, 60)
+    return f"{'-' if seconds < 0 else '+'}{hours:02}:{minutes:02}"
 
 
 def punch_state(number: int) -> str:
