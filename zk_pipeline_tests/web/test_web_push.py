@@ -34,11 +34,11 @@ def test_a_pending_terminal_is_adopted_and_gets_a_command(web: Web, open_page: O
     page = open_page("/", script=script, width=390).page
     page.get_by_role("link", name="1 terminal", exact=True).click()
     page.get_by_role("link", name=f"Adopt {serial}").click()
-    page.get_by_label("Name").fill(name)
+    page.get_by_label("Name").first.fill(name)
     page.get_by_label("Time zone").fill("Europe/Istambul")
     press(page, "Adopt")
     page.get_by_role("alert").filter(has_text="did you mean Europe/Istanbul?").wait_for()
-    assert page.get_by_label("Name").input_value() == name  # the input is kept
+    assert page.get_by_label("Name").first.input_value() == name  # the input is kept
     page.get_by_label("Time zone").fill("Europe/Istanbul")
     press(page, "Adopt")
     page.get_by_role("heading", name=name).wait_for()

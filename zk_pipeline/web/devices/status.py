@@ -48,21 +48,18 @@ def label_of(status: DeviceStatus, connection: str, now: datetime, polled_every:
     """CSS class and label: locked, disabled, or the result and age of the latest poll or contact. `connection`: as of
     its Device.
     """
-    if status.keypad_locked_at is not None:
-        return "bad", "locked"
-    if not status.enabled:
-        return "", "disabled"
-    if connection == "files":
-        return "", "files only"
-    if connection == "pushes" and status.last_success is None:
-        return "", "adopted"  # has not connected since
-    if status.last_poll is None:
-        return "warn", "never polled"
-    if status.last_poll_status == "failed":
-        return "bad", "not read"
-    if status.last_success is None or now - status.last_success > max(DEVICE_SILENT, 3 * polled_every):
-        return "warn", "silent"
-    return "ok", "read" if status.polled else "connected"
+    is_silent = status.last_success is None or now - status.last_success > max(DEVICE_SILENT, 3 * polled_every)
+    labels = (
+        (status.keypad_locked_at is not None, "bad", "locked"),
+        (not status.enabled, "", "disabled"),
+        (connection == "files", "", "files only"),
+        (connection == "pushes" and status.last_success is None, "", "adopted"),  # has not connected since
+        (status.last_poll is None, "warn", "never polled"),
+        (status.last_poll_status == "failed", "bad", "not read"),
+        (is_silent, "warn", "silent"),
+        (True, "ok", "read" if status.polled else "connected"),
+    )
+    return next((kind, label) for applies, kind, label in labels if applies)
 
 
 def status_of(services: Services) -> StoreStatus:
