@@ -46,8 +46,8 @@ def read_attlog_line(text: str) -> PushedPunch | DeviceEvent:
         raise LineError(f"{count} fields, at most {MAX_FIELDS} are known")
     user_id = read_user_id(fields[0])
     local = read_time(fields[1])
-    state = read_state(fields[2].strip()) if count > 2 else UNKNOWN
-    verify_type = read_verify_type(fields[3].strip()) if count > 3 else UNKNOWN
+    state = read_state(fields[2]) if count > 2 else UNKNOWN
+    verify_type = read_verify_type(fields[3]) if count > 3 else UNKNOWN
     if count == ID_CARD_FIELDS and fields[8].strip() == "1":
         # A check of an identity card against its holder: the state is the result (0 ok, 1 failed, 2 on the black list).
         # The number of the card is not kept.
