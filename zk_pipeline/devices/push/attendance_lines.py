@@ -38,7 +38,7 @@ def read_attlog_line(text: str) -> PushedPunch | DeviceEvent:
     """
     fields = text.split("\t") if "\t" in text else _blank_separated(text, 1)
     if "=" in fields[0]:
-        return _punch_of_pairs(read_pairs("\t".join(fields)))
+        return _punch_of_pairs(read_pairs(text))
     count = len(fields)
     if count < 2:
         raise LineError("1 field, at least a user id and a time are expected")

@@ -19,9 +19,7 @@ _CODES = {str(code): code for code in range(256)} | {"": UNKNOWN}
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d", re.ASCII)
 _HEX_CARD = re.compile(r"\[([0-9a-fA-F]{8})[0-9a-fA-F]*\]")
 # Keys of passwords, templates and photos in lines of `key=value` fields.
-_SECRET = re.compile(
-    rb"\b(passwd|password|pwd|tmp|\w*template\w*|content|\w*photo|idnum)[ ]*=[^\t\r\n]*", re.IGNORECASE
-)
+_SECRET = re.compile(rb"\b(\w*(?:passw|pwd|tmp|template|photo|content|idnum)\w*)\s*=[^\t\r\n]*", re.IGNORECASE)
 _USER_LINE = re.compile(rb"\s*USER\b", re.IGNORECASE)
 _PUBLIC_USER_FIELD = re.compile(rb"\s*(USER\s+)?(PIN|Name|Pri|Card|Grp)\s*=", re.IGNORECASE)
 _PRINTABLE = bytes(range(32, 127)) + b"\t\r\n\0"
@@ -91,6 +89,8 @@ def read_user_id(text: str) -> str:
         raise LineError(f"the user id has {len(user_id)} characters, at most {MAX_USER_ID_LENGTH} are possible")
     if not user_id.isprintable() or "\ufffd" in user_id:
         raise LineError("the user id is no text")
+    if "=" in user_id:
+        raise LineError("the user id contains further fields")
     return user_id
 
 
@@ -164,11 +164,13 @@ def detail_text(fields: list[str]) -> str:
 
 
 def quarantined_raw(raw: bytes) -> bytes:
-    """The bytes of a rejected line, at most MAX_RAW_BYTES, without passwords, templates and photos."""
+    """The first MAX_RAW_BYTES of a rejected line, without passwords, templates, photos and numbers of identity cards.
+
+    Of a line of a user only the fields that are stored remain.
+    """
+    raw = raw[:MAX_RAW_BYTES]
     cleaned = raw.replace(b"\0", b"")
     if _USER_LINE.match(cleaned):
-        cleaned = b"\t".join(field for field in cleaned.split(b"\t") if _PUBLIC_USER_FIELD.match(field)) or b"USER"
-        return cleaned[:MAX_RAW_BYTES]
-    if _SECRET.search(cleaned):
-        return _SECRET.sub(rb"\1=", cleaned)[:MAX_RAW_BYTES]
-    return raw[:MAX_RAW_BYTES]
+        fields = [field for field in cleaned.split(b"\t") if _PUBLIC_USER_FIELD.match(field)]
+        return _SECRET.sub(rb"\1=", b"\t".join(fields)) or b"USER"
+    return _SECRET.sub(rb"\1=", cleaned) if _SECRET.search(cleaned) else raw
