@@ -38,7 +38,7 @@ def unpack(body: bytes) -> bytes:
 
 def _files(data: bytes) -> bytes:
     try:
-        archive = tarfile.open(fileobj=io.BytesIO(data), mode="r:")
+        archive = tarfile.TarFile(fileobj=io.BytesIO(data))
     except tarfile.ReadError:
         return data  # lines without a tar archive around them
     with archive:
