@@ -23,10 +23,10 @@ def gate(store: Store) -> Store:
     return store
 
 
-def differ(store: Store, first: str, last: str, terminal: int, stored: int, *, state: str = "differs") -> None:
+def differ(store: Store, first: str, last: str, terminal: int, stored: int, *, resent: int = 0) -> None:
     execute(
         store,
-        f"INSERT INTO push_checks VALUES ('{SERIAL}', '{first}', '{last}', '{state}', {terminal}, {stored}, 0, NULL, "
+        f"INSERT INTO push_checks VALUES ('{SERIAL}', '{first}', '{last}', 'x', {terminal}, {stored}, {resent}, NULL, "
         f"'{store.clock().isoformat()}')",
     )
 
@@ -52,7 +52,7 @@ def test_punches_that_a_terminal_counted_and_did_not_send_are_missing(gate: Stor
     contact(gate, record_count=9, info_at=gate.clock())
     differ(gate, "2026-03-02", "2026-03-02", 7, 5)
     differ(gate, "2026-03-03", "2026-03-04", 8, 7)
-    differ(gate, "2026-03-05", "2026-03-05", 8, 7, state="resent")
+    differ(gate, "2026-03-05", "2026-03-05", 8, 7, resent=8)
     (health,) = terminal_health(gate.database)
     assert (health.reported, health.missing) == (9, 3)
     assert gate.quality.freshness(**ALL).pushing == [
