@@ -30,15 +30,19 @@ def unpack(body: bytes) -> bytes:
         raise UnreadableBody(f"the archive unpacks to more than {MAX_UNPACKED_BYTES >> 20} MB")
     if not decompressor.eof:
         raise UnreadableBody(f"the archive ends after {len(body)} bytes, before its data")
-    return _files(data) if data[257:262] == b"ustar" else data
+    try:
+        return _files(data)
+    except (tarfile.TarError, ValueError, EOFError, OverflowError, RecursionError) as error:
+        raise UnreadableBody(f"damaged archive: {error}") from error
 
 
 def _files(data: bytes) -> bytes:
     try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
-            return b"\n".join(_content(archive, member) for member in archive)
-    except (tarfile.TarError, ValueError, EOFError, OverflowError, RecursionError) as error:
-        raise UnreadableBody(f"damaged archive: {error}") from error
+        archive = tarfile.open(fileobj=io.BytesIO(data), mode="r:")
+    except tarfile.ReadError:
+        return data  # lines without a tar archive around them
+    with archive:
+        return b"\n".join(_content(archive, member) for member in archive)
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

@@ -73,7 +73,7 @@ def upload(state: TerminalState) -> Step[int]:
             return 0
         state.operations_sent()
     acknowledged = 0
-    while state.transfers("AttLog") and state.log.pending_count:
+    while state.must_upload:
         entries = state.log.pending(state.batch_size())
         if not (yield from send_punches(state, entries, state.log.stamp(entries[-1]))):
             state.mark_backlog()

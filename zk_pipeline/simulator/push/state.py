@@ -89,6 +89,11 @@ class TerminalState:
         """Wait after a failure, from the option block."""
         return _seconds(self.options, "ErrorDelay", _ERROR_DELAY_SECONDS)
 
+    @property
+    def must_upload(self) -> bool:
+        """True while punches are pending that the receiver wants."""
+        return self.log.pending_count > 0 and self.transfers("AttLog")
+
     def punch(
         self,
         user_id: str,

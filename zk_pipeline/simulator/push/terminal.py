@@ -16,7 +16,7 @@ from zk_pipeline.simulator.push.commands import Command
 from zk_pipeline.simulator.push.faults import PushFaults
 from zk_pipeline.simulator.push.profiles import PUSH_2_2, PushProfile
 from zk_pipeline.simulator.push.state import BATCH_LINES, TerminalState
-from zk_pipeline.simulator.push.wire import Answer, ReceiverAddress, Step, run
+from zk_pipeline.simulator.push.wire import Answer, ReceiverAddress, Step, run, run_async
 from zk_pipeline.simulator.terminal.definition import TerminalDefinition
 from zk_pipeline.simulator.terminal.terminal import utc_now
 
@@ -71,14 +71,14 @@ class PushingTerminal(TerminalState):
 
     def ask(self) -> list[Command]:
         """Ask for commands, execute them and report their results."""
-        return self.run(commands.ask(self))
+        return self.run(self.ask_step())
 
     def cycle(self) -> bool:
         """Connect unless connected, upload, ask for commands; True if everything was acknowledged."""
         if not self.is_connected and not self.connect():
             return False
         self.upload()
-        if self.log.pending_count:
+        if self.must_upload:
             return False
         self.ask()
         return self.last_answer.is_success
@@ -102,13 +102,20 @@ class PushingTerminal(TerminalState):
         """Perform a step of the protocol with this terminal's receiver."""
         return run(step, self.receiver, self.timeout_seconds)
 
+    async def run_async(self, step: Step[T]) -> T:
+        """The same in an event loop."""
+        return await run_async(step, self.receiver, self.timeout_seconds)
+
     def connect_step(self) -> Step[bool]:
+        """The step of `connect`, for `run` or `run_async`."""
         return (security if self._is_security else attendance).connect(self)
 
     def upload_step(self) -> Step[int]:
+        """The step of `upload`."""
         return (security if self._is_security else attendance).upload(self)
 
     def ask_step(self) -> Step[list[Command]]:
+        """The step of `ask`."""
         return commands.ask(self)
 
     @property

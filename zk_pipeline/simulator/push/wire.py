@@ -240,7 +240,7 @@ def _chunks(rest: bytes) -> bytes | None:
             return None
         size = int(size_line.split(b";")[0], 16)
         if size == 0:
-            return body
+            return body if rest.startswith(b"\r\n") else None
         if len(rest) < size + 2:
             return None
         body += rest[:size]

@@ -39,7 +39,7 @@ def pushing_terminal(
         definition,
         url,
         profile=profile,
-        log=punches_frame(rows),
+        log=punches_frame(rows) if rows else None,
         clock=clock,
         follows_date=follows_date,
         batch_lines=batch_lines,

@@ -46,7 +46,7 @@ class RecordingReceiver:
         self.options = OPTIONS
         self.date = ""
         self.answer: Callable[[Received], tuple[int, str] | None] = lambda _: None
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         self._thread.start()
 
@@ -86,6 +86,10 @@ class RecordingReceiver:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 256
 
 
 def _handler(receiver: RecordingReceiver) -> type[http.server.BaseHTTPRequestHandler]:

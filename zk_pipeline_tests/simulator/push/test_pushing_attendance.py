@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -11,12 +10,6 @@ from zk_pipeline.errors import UsageError
 from zk_pipeline.simulator.push.profiles import LEGACY_4, LEGACY_5, PUSH_2_2, PUSH_2_4, PUSH_2_4_2, TFT_3, PushProfile
 from zk_pipeline_tests.simulator.push.push_fixtures import FIRST_PUNCH, pushing_terminal
 from zk_pipeline_tests.simulator.push.recording_receiver import RecordingReceiver
-
-
-@pytest.fixture
-def receiver() -> Iterator[RecordingReceiver]:
-    with RecordingReceiver() as running:
-        yield running
 
 
 def test_the_hello_comes_first_and_names_serial_number_and_version(receiver: RecordingReceiver) -> None:
