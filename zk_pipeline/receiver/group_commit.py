@@ -160,5 +160,5 @@ def _quarantined(received: Received, reason: str) -> PushUpload:
     rejected = [*(RejectedLine(line, reason) for line in raw)]
     if upload.table_name not in PUNCH_TABLES:
         rejected += parsed.rejected
-    quarantined = ParsedUpload([], rejected, [], [], parsed.lines, parsed.acknowledged, parsed.dropped)
+    quarantined = ParsedUpload([], rejected, [], [], parsed.lines, parsed.acknowledged)
     return replace(upload, parsed=quarantined, drift_seconds=None)

@@ -47,9 +47,7 @@ class Served:
         """One request of the terminal SERIAL, on a connection of its own."""
         headers: dict[str, Any] = {"Connection": "close", "User-Agent": "iClock Proxy/1.09"}
         with httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False) as client:
-            return client.request(
-                method, f"{prefix}/iclock/{path}", params={"SN": SERIAL, **parameters}, content=body
-            )
+            return client.request(method, f"{prefix}/iclock/{path}", params={"SN": SERIAL, **parameters}, content=body)
 
 
 @contextmanager
@@ -94,3 +92,9 @@ def punches(store: Store) -> list[tuple[str, str, str]]:
         return connection.execute(
             "SELECT user_id, strftime(punched_at_local, '%Y-%m-%d %H:%M:%S'), device FROM raw_punches ORDER BY ALL"
         ).fetchall()
+
+
+def quarantined(store: Store) -> list[tuple[str, bytes, str]]:
+    """Format, bytes and reason of all quarantined records, in order."""
+    with store.database.read("test") as connection:
+        return connection.execute("SELECT record_format, raw, reason FROM quarantined_records ORDER BY ALL").fetchall()
