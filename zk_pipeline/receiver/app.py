@@ -88,7 +88,9 @@ class ReceiverApp:
 
     def _log_bad_request(self, address: str, error: RequestError) -> None:
         if self.receiver.complaints.allows(f"{address} {error.status}"):
-            _log.info("request from %s refused with status %d: %s", address, error.status, error)
+            # The path of an unknown request may contain a secret.
+            reason = "its path is none that terminals request" if error.status == 404 else str(error)
+            _log.info("request from %s refused with status %d: %s", address, error.status, reason)
 
     def _health(self, path: str) -> Answer:
         if path.rstrip("/") == "/health/live":

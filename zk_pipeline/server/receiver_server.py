@@ -26,16 +26,18 @@ class ReceiverProtocol(HeaderTimeoutProtocol):
     """HTTP protocol with limits for many terminals."""
 
     max_connections = MAX_CONNECTIONS
+    max_per_address = MAX_CONNECTIONS_PER_ADDRESS
+    unlimited = ("127.0.0.1", "::1")
     _per_address: ClassVar[Counter[str]] = Counter()
     _address: str | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         peer = transport.get_extra_info("peername")
-        if peer and peer[0] not in ("127.0.0.1", "::1"):
+        if peer and peer[0] not in self.unlimited:
             self._address = str(peer[0])
             self._per_address[self._address] += 1
-            if self._per_address[self._address] > MAX_CONNECTIONS_PER_ADDRESS:
+            if self._per_address[self._address] > self.max_per_address:
                 transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:

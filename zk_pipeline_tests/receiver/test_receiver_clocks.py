@@ -116,22 +116,23 @@ def test_a_receiver_with_a_wrong_clock_refuses_everything_and_sends_no_date(
 
 
 @pytest.mark.parametrize(
-    ("zone", "before", "after", "values"),
+    ("zone", "times", "values"),
     [
-        ("Europe/Berlin", "2026-10-25 00:59", "2026-10-25 01:01", ("2", "1")),
-        ("Europe/Berlin", "2026-03-29 00:59", "2026-03-29 01:01", ("1", "2")),
-        ("Australia/Lord_Howe", "2026-10-03 15:29", "2026-10-03 15:31", ("630", "11")),
+        ("Europe/Berlin", ("2026-10-25 00:59", "2026-10-25 01:01"), ("2", "1")),
+        ("Europe/Berlin", ("2026-03-29 00:59", "2026-03-29 01:01"), ("1", "2")),
+        ("Australia/Lord_Howe", ("2026-10-03 15:29", "2026-10-03 15:31"), ("630", "11")),
     ],
 )
 def test_a_daylight_saving_change_makes_the_terminal_say_hello_again(
-    zone: str, before: str, after: str, values: tuple[str, str], store: Store, clock: StoppedClock
+    zone: str, times: tuple[str, str], values: tuple[str, str], store: Store, clock: StoppedClock
 ) -> None:
-    clock.now = datetime.fromisoformat(before).replace(tzinfo=UTC)
+    before, after = (datetime.fromisoformat(one).replace(tzinfo=UTC) for one in times)
+    clock.now = before
     adopt(store, zone=zone)
     with serve(receiver_of(store)) as served:
         assert _time_zone(served) == values[0]
         assert served.get("getrequest").text == "OK"
-        clock.now = datetime.fromisoformat(after).replace(tzinfo=UTC)
+        clock.now = after
         until(lambda: store.push.commands(SERIAL))
         until(lambda: served.get("getrequest").text == "C:1:CHECK\n")
         served.post("devicecmd", b"ID=1&Return=0&CMD=CHECK")
