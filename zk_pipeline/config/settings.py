@@ -114,9 +114,10 @@ def _event_codes(value: Any) -> Any:
     codes: set[int] = set()
     for part in value.split(","):
         match = re.fullmatch(r"\s*(\d{1,5})(?:-(\d{1,5}))?\s*", part)
-        if match is None:
+        span = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
+        if not span:
             raise ValueError(f"{part.strip()!r} is neither an event code nor a range such as 14-19")
-        codes.update(range(int(match[1]), int(match[2] or match[1]) + 1))
+        codes.update(span)
     return tuple(sorted(codes))
 
 
