@@ -17,8 +17,8 @@ from zk_pipeline.store.quality.integrity import (
     inconsistent_dates,
     schema_faults,
 )
+from zk_pipeline.store.queries.metrics import IS_POLL
 from zk_pipeline.store.schema.migrations_runner import tables_as_shipped
-from zk_pipeline.store.terminals.ingest import IS_POLL
 from zk_pipeline.store.terminals.namesakes import Names, candidates, namesakes
 from zk_pipeline.store.work_dates.assignment import assign_work_dates
 

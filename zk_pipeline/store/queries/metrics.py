@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from zk_pipeline.store.engine.database import Connection, Database
-from zk_pipeline.store.terminals.ingest import IS_POLL
 from zk_pipeline.store.work_dates.staleness import stale_dates
+
+# Modes of `device_polls` that are polls of a terminal's log; null: a failed poll.
+IS_POLL = "coalesce(mode, 'full') IN ('full', 'incremental', 'unchanged')"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from datetime import date, datetime
 
 from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.store.engine.database import Database
-from zk_pipeline.store.terminals.ingest import IS_POLL
+from zk_pipeline.store.queries.metrics import IS_POLL
 from zk_pipeline.store.work_dates.settings_changes import is_applied, preview_settings
 from zk_pipeline.store.work_dates.staleness import dates_outside, stale_dates
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from zk_pipeline.store.engine.database import Database
-from zk_pipeline.store.terminals.ingest import IS_POLL
+from zk_pipeline.store.queries.metrics import IS_POLL
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,6 @@ from zk_pipeline.store.work_dates.sequence import mark_stale, next_seq
 # stored, but their time is unknown.
 CLOCK_WAS_RESET_BEFORE = datetime(2001, 1, 1)  # noqa: DTZ001 (a wall-clock reading)
 AHEAD = timedelta(days=1)
-# Modes of `device_polls` that are polls of a terminal's log; null: a failed poll.
-IS_POLL = "coalesce(mode, 'full') IN ('full', 'incremental', 'unchanged')"
 Source = Literal["poll", "live", "push", "file"]
 
 # Periods in which known punches are searched are merged if they are closer than this.

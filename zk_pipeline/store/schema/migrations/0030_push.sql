@@ -3,7 +3,8 @@
 ALTER TABLE raw_punches ADD COLUMN source VARCHAR DEFAULT 'poll';
 UPDATE raw_punches SET source = 'live' WHERE first_poll_id IN (SELECT id FROM device_polls WHERE mode = 'live');
 ALTER TABLE quarantined_records ADD COLUMN record_format VARCHAR;
-ALTER TABLE devices ADD COLUMN polled BOOLEAN DEFAULT true;
+ALTER TABLE devices ADD COLUMN polled BOOLEAN;
+UPDATE devices SET polled = true;
 
 CREATE TABLE push_terminals (
     serial_number VARCHAR NOT NULL,
