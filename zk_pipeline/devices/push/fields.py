@@ -21,7 +21,7 @@ _HEX_CARD = re.compile(r"\[([0-9a-fA-F]{8})[0-9a-fA-F]*\]")
 # Keys of passwords, templates and photos in lines of `key=value` fields.
 _SECRET = re.compile(rb"\b(\w*(?:passw|pwd|tmp|template|photo|content|idnum)\w*)\s*=[^\t\r\n]*", re.IGNORECASE)
 _USER_LINE = re.compile(rb"\s*USER\b", re.IGNORECASE)
-_PUBLIC_USER_FIELD = re.compile(rb"\s*(USER\s+)?(PIN|Name|Pri|Card|Grp)\s*=", re.IGNORECASE)
+_PUBLIC_USER_FIELD = re.compile(rb"\s*(USER\s+)?(PIN|Name|Pri|Privilege|Card|CardNo|Grp|UID)\s*=", re.IGNORECASE)
 _PRINTABLE = bytes(range(32, 127)) + b"\t\r\n\0"
 _CONTROLS = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _PLAIN_SHARE = 0.6  # of the bytes of any text line; 0.39 of random bytes

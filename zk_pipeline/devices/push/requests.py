@@ -158,7 +158,7 @@ def _table(kind: RequestKind, parameters: Mapping[str, str]) -> str | None:
     if kind == "photo":
         return "ATTPHOTO"
     if kind == "querydata":
-        table = parameters.get("type", "")
+        table = parameters.get("type") or "tabledata"
     elif kind in ("upload", "options"):
         table = parameters["table"]
     else:
