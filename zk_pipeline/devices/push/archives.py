@@ -46,8 +46,8 @@ def _files(data: bytes) -> bytes:
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    """The bytes of a plain file. A sparse one could be larger than the archive."""
-    if not member.isreg() or member.issparse():
-        return b""
-    file = archive.extractfile(member)
+    """The bytes of a file; none of a folder or link."""
+    if member.issparse():
+        raise UnreadableBody(f"the archive has a sparse file of {member.size} bytes, which may exceed any limit")
+    file = archive.extractfile(member) if member.isreg() else None
     return b"" if file is None else file.read()

@@ -156,8 +156,12 @@ def test_several_results_in_one_body_are_read() -> None:
 
 
 def test_the_lines_after_an_info_result_are_its_values() -> None:
-    body = b"ID=1&Return=0&CMD=INFO\n~SerialNumber=A1\nTransactionCount=1234\nFWVersion=Ver 6.60\nID=2&Return=0&CMD=LOG"
+    body = (
+        b"ID=1&Return=0&CMD=INFO\n~SerialNumber=A1\nTransactionCount=1234\nFWVersion=Ver 6.60\nReturn=9\n"
+        b"ID=2&Return=0&CMD=LOG"
+    )
     info, log = parse_results(body)
+    assert info.return_code == 0
     assert info.values == {"serialnumber": "A1", "transactioncount": "1234", "fwversion": "Ver 6.60"}
     assert (log.command_id, dict(log.values)) == ("2", {})
 

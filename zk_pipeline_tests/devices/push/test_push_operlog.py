@@ -48,6 +48,11 @@ def test_an_operation_is_an_event(line: str, event: DeviceEvent) -> None:
     assert (upload.events, upload.punches, upload.acknowledged) == ([event], [], "OK: 1")
 
 
+def test_the_detail_of_an_event_has_a_limit() -> None:
+    (event,) = parsed("OPERLOG", f"OPLOG 4\t0\t{TIME}\t{'9' * 5000}").events
+    assert event.detail == "9" * 400
+
+
 @pytest.mark.parametrize(
     ("line", "user"),
     [
@@ -112,6 +117,7 @@ def test_a_template_or_photo_is_dropped_and_counted(line: str) -> None:
         ("USER PIN=\tPa\0sswd=4711", b"USER PIN="),
         ("USERINFO PIN=104\tPasswd=4711\tPri=1", b"USERINFO PIN=104\tPasswd=\tPri=1"),
         ("FINGERTMP PIN=104\tTMP=4711", b"FINGERTMP PIN=104\tTMP="),
+        ("FINGERTMP PIN=104\tT\0MP=4711", b"FINGERTMP PIN=104\tTMP="),
         ("TEMPLATE PIN=1\tfptemplate1=4711\tvalid=1", b"TEMPLATE PIN=1\tfptemplate1=\tvalid=1"),
         ("PICTURE PIN=1\tContent=4711", b"PICTURE PIN=1\tContent="),
     ],
@@ -158,15 +164,23 @@ def test_an_archive_that_unpacks_to_too_much_is_not_acknowledged() -> None:
         parsed_bytes("OPERLOG", bomb, contenttype="tgz")
 
 
-def test_a_sparse_file_of_an_archive_is_not_expanded() -> None:
+def test_a_sparse_file_in_an_archive_is_not_expanded() -> None:
     member = tarfile.TarInfo("data")
     member.type, member.size = tarfile.GNUTYPE_SPARSE, 0
     header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
-    header[483:495] = b"77777777777\0"  # 8 GB
+    header[483:495] = b"00400000000\0"  # 64 MB
     header[148:156] = b" " * 8
     header[148:156] = b"%06o\0 " % sum(header)
-    upload = parsed_bytes("OPERLOG", gzip.compress(bytes(header) + bytes(1024)), contenttype="tgz")
-    assert upload.lines == 0
+    with pytest.raises(UnreadableBody, match="a sparse file of 67108864 bytes"):
+        parsed_bytes("OPERLOG", gzip.compress(bytes(header) + bytes(1024)), contenttype="tgz")
+
+
+@pytest.mark.parametrize("kind", [tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE])
+def test_folders_and_links_in_an_archive_have_no_lines(kind: bytes) -> None:
+    member = tarfile.TarInfo("data")
+    member.type, member.linkname = kind, "missing"
+    upload = parsed_bytes("OPERLOG", gzip.compress(member.tobuf() + bytes(1024)), contenttype="tgz")
+    assert (upload.lines, upload.acknowledged) == (0, "OK: 0")
 
 
 @pytest.mark.parametrize("cut", [0, 1, 5, 30, -1])
