@@ -286,7 +286,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "first_date": "First date on the terminal's wall clock",
             "last_date": "Last date on the terminal's wall clock, included",
             "state": "asked (count requested), queried (upload requested), split (its halves have rows), equal (or "
-            "more in the store), resent (all lines uploaded again: no punch is missing), differs (not all lines uploaded "
+            "more in the store), resent (all lines uploaded again: none is missing), differs (not all lines uploaded "
             "again), unsupported (it cannot count), unanswered",
             "terminal_punches": "Punches of these dates that the terminal counted last; null before its answer",
             "stored_punches": "Punches of these dates in the store, at that time",
