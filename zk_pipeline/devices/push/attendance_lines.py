@@ -38,7 +38,7 @@ def read_attlog_line(text: str) -> PushedPunch | DeviceEvent:
     """
     fields = text.split("\t") if "\t" in text else _blank_separated(text, 1)
     if "=" in fields[0]:
-        return _punch_of_pairs(read_pairs("\t".join(fields)))
+        return _punch_of_pairs(read_pairs(text))
     count = len(fields)
     if count < 2:
         raise LineError("1 field, at least a user id and a time are expected")
@@ -46,8 +46,8 @@ def read_attlog_line(text: str) -> PushedPunch | DeviceEvent:
         raise LineError(f"{count} fields, at most {MAX_FIELDS} are known")
     user_id = read_user_id(fields[0])
     local = read_time(fields[1])
-    state = read_state(fields[2].strip()) if count > 2 else UNKNOWN
-    verify_type = read_verify_type(fields[3].strip()) if count > 3 else UNKNOWN
+    state = read_state(fields[2]) if count > 2 else UNKNOWN
+    verify_type = read_verify_type(fields[3]) if count > 3 else UNKNOWN
     if count == ID_CARD_FIELDS and fields[8].strip() == "1":
         # A check of an identity card against its holder: the state is the result (0 ok, 1 failed, 2 on the black list).
         # The number of the card is not kept.

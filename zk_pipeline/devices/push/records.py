@@ -66,11 +66,7 @@ Record = PushedPunch | PushedUser | DeviceEvent
 
 @dataclass(frozen=True)
 class ParsedUpload:
-    """Content of one body. Each of its `lines` is a punch, a rejected line, a user, an event, or dropped by design.
-
-    `acknowledged`: body of the answer after the content is stored. `dropped`: number of lines with templates, photos,
-    identity cards, door states and error messages, which the pipeline does not store.
-    """
+    """Content of one body. `acknowledged`: body of the answer after the content is stored."""
 
     punches: list[PushedPunch]
     rejected: list[RejectedLine]
@@ -78,4 +74,8 @@ class ParsedUpload:
     events: list[DeviceEvent]
     lines: int
     acknowledged: str
-    dropped: int = 0
+
+    @property
+    def dropped(self) -> int:
+        """Number of lines that are not stored by design: templates, photos, identity cards, door states, errors."""
+        return self.lines - len(self.punches) - len(self.rejected) - len(self.users) - len(self.events)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote
 
 from zk_pipeline.errors import ZkPipelineError
 
@@ -103,14 +103,12 @@ def _split_path(path: str) -> tuple[str, str | None]:
 def _parameters(query: bytes) -> dict[str, str]:
     """Values by lower-case name; the first one of a repeated name. `+` is no blank: terminals send no web forms."""
     parameters: dict[str, str] = {}
-    for part in query.split(b"&"):
-        name, _, value = part.partition(b"=")
-        parameters.setdefault(_decoded(name).lower(), _decoded(value))
+    for part in query.decode("utf-8", "replace").split("&"):
+        name, _, value = part.partition("=")
+        if "%" in part:
+            name, value = unquote(name), unquote(value)
+        parameters.setdefault(name.lower(), value)
     return parameters
-
-
-def _decoded(raw: bytes) -> str:
-    return (unquote_to_bytes(raw) if b"%" in raw else raw).decode("utf-8", "replace")
 
 
 def _kind(method: str, endpoint: str, parameters: Mapping[str, str]) -> RequestKind:
@@ -160,7 +158,7 @@ def _table(kind: RequestKind, parameters: Mapping[str, str]) -> str | None:
     if kind == "photo":
         return "ATTPHOTO"
     if kind == "querydata":
-        table = parameters.get("type", "")
+        table = parameters.get("type") or "tabledata"
     elif kind in ("upload", "options"):
         table = parameters["table"]
     else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from functools import partial
 
 from zk_pipeline.devices.push.access_lines import DEFAULT_PUNCH_EVENTS, read_access_line, read_user_line
@@ -70,17 +69,30 @@ def parse_upload(
     if table == "OPERLOG" and (parameters.get("contenttype", "").lower() == "tgz" or is_archive(body)):
         body = unpack(body)
     candidates = encodings(encoding)
-    upload = _read_body(table, body, _reader(table, punch_events), candidates)
-    tablename = parameters.get("tablename") or table.partition(":")[2]
-    return replace(upload, acknowledged=_acknowledgement(table, tablename, upload.lines))
+    read = _reader(table, punch_events)
+    if read is None and not is_text(body, candidates):
+        lines = [body]
+        rejected = [RejectedLine(body[:MAX_BINARY_BYTES], f"unknown table {table}: {len(body)} bytes that are no text")]
+    else:
+        lines, rejected = _lines(body), []
+    upload = ParsedUpload([], rejected, [], [], len(lines), _acknowledgement(table, parameters, len(lines)))
+    if not rejected:
+        _read_lines(lines, read or partial(_refuse, table), candidates, upload)
+    if read and upload.lines == len(upload.rejected) > 0 and not is_text(body, candidates):
+        raise EncryptedBody(
+            f"{len(body)} bytes of table {table} are no text: the terminal encrypts its uploads, which cannot be read"
+        )
+    return upload
 
 
 def parse_quarantined(
     record_format: str, raw: bytes, *, encoding: str, punch_events: Collection[int]
 ) -> list[PushedPunch]:
     """Punches of a quarantined line; empty if it is still unreadable. `record_format`: its canonical table name."""
-    read = _reader(record_format, punch_events)
-    return [] if read is None else _read_lines(raw, read, encodings(encoding)).punches
+    upload = ParsedUpload([], [], [], [], 1, "")
+    if read := _reader(record_format, punch_events):
+        _read_lines(_lines(raw), read, encodings(encoding), upload)
+    return upload.punches
 
 
 def parse_options(body: bytes) -> dict[str, str]:
@@ -111,22 +123,15 @@ def _drop(_: str) -> None:
     """A line that is not stored."""
 
 
+def _refuse(table: str, _: str) -> None:
+    raise LineError(f"unknown table {table}")
+
+
 _READERS: dict[str, LineReader] = {
     "ATTLOG": read_attlog_line,
     "OPERLOG": read_operlog_line,
     "TABLEDATA:user": read_user_line,
 }
-
-
-def _read_body(table: str, body: bytes, read: LineReader | None, candidates: tuple[str, ...]) -> ParsedUpload:
-    if read is None:
-        return _quarantine(table, body, candidates)
-    upload = _read_lines(body, read, candidates)
-    if upload.lines == len(upload.rejected) > 0 and not is_text(body, candidates):
-        raise EncryptedBody(
-            f"{len(body)} bytes of table {table} are not text: the terminal encrypts its uploads, which cannot be read"
-        )
-    return upload
 
 
 def _lines(body: bytes) -> list[bytes]:
@@ -136,12 +141,11 @@ def _lines(body: bytes) -> list[bytes]:
     return [line for line in body.split(b"\n") if line.strip(_BLANK)]
 
 
-def _read_lines(body: bytes, read: LineReader, candidates: tuple[str, ...]) -> ParsedUpload:
-    lines = _lines(body)
-    upload = ParsedUpload([], [], [], [], len(lines), "")
+def _read_lines(lines: list[bytes], read: LineReader, candidates: tuple[str, ...], upload: ParsedUpload) -> None:
+    """Add the content of lines to the lists of an upload."""
     for raw in lines:
         try:
-            record = read(line_text(raw, candidates))
+            record = read(raw.decode() if raw.isascii() and b"\0" not in raw else line_text(raw, candidates))
         except LineError as error:
             upload.rejected.append(RejectedLine(quarantined_raw(raw), str(error)))
             continue
@@ -151,26 +155,14 @@ def _read_lines(body: bytes, read: LineReader, candidates: tuple[str, ...]) -> P
             upload.events.append(record)
         elif record is not None:
             upload.users.append(record)
-    kept = len(upload.punches) + len(upload.rejected) + len(upload.users) + len(upload.events)
-    return replace(upload, dropped=len(lines) - kept)
 
 
-def _quarantine(table: str, body: bytes, candidates: tuple[str, ...]) -> ParsedUpload:
-    """Each line of an unknown table as a rejected one, or the beginning of a body that is not text."""
-    if is_text(body, candidates):
-        rejected = [RejectedLine(quarantined_raw(raw), f"unknown table {table}") for raw in _lines(body)]
-    else:
-        reason = f"unknown table {table}: {len(body)} bytes that are not text, the first {MAX_BINARY_BYTES} are kept"
-        rejected = [RejectedLine(body[:MAX_BINARY_BYTES], reason)]
-    return ParsedUpload([], rejected, [], [], len(rejected), "")
-
-
-def _acknowledgement(table: str, tablename: str, lines: int) -> str:
+def _acknowledgement(table: str, parameters: Mapping[str, str], lines: int) -> str:
     """The answer by which the terminal forgets its lines.
 
     A plain `OK` for attendance tables made a terminal send one batch 220 times; table data is repeated likewise without
     the name of its table.
     """
     if table.startswith("TABLEDATA:"):
-        return f"{tablename}={lines}"
+        return f"{parameters.get('tablename') or table.removeprefix('TABLEDATA:')}={lines}"
     return "OK" if table in _PLAIN_ANSWERS else f"OK: {lines}"

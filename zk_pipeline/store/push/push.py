@@ -10,6 +10,8 @@ from zk_pipeline.devices.models import Device
 from zk_pipeline.devices.push.commands import PushCommand
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.push.check_plan import PushCheck
+from zk_pipeline.store.push.checks import Step, apply_steps, plan_steps, read_checks
 from zk_pipeline.store.push.commands import (
     Confirmation,
     QueuedCommand,
@@ -105,12 +107,14 @@ class PushStore:
         assert changes.keys() <= {"secret_hash", "networks", "timezone_form"}
         assignments = ", ".join(f"{name} = ${name}" for name in changes)
         with self.database.write("change a terminal that pushes", device) as connection:
-            changed = connection.execute(
-                f"UPDATE push_terminals SET {assignments} WHERE device = $device RETURNING device",  # noqa: S608
+            if all(one.device != device for one in read_terminals(connection)):
+                raise UsageError(
+                    f"device {device!r} does not push: `zk-pipeline device pending` lists terminals to adopt"
+                )
+            connection.execute(
+                f"UPDATE push_terminals SET {assignments} WHERE device = $device",  # noqa: S608 (constant names)
                 {**changes, "device": device},
-            ).fetchall()
-        if not changed:
-            raise UsageError(f"device {device!r} does not push: `zk-pipeline device pending` lists terminals to adopt")
+            )
 
     def record_contacts(self, contacts: Sequence[Contact]) -> None:
         """Record contacts, at most one per serial number."""
@@ -164,3 +168,24 @@ class PushStore:
         """End the commands of a terminal that it confirmed; returns them."""
         with self.database.write("confirm commands", serial) as connection:
             return record_confirmations(connection, serial, confirmations, self.clock())
+
+    def reconcile(self, *, begin: bool) -> list[Step]:
+        """Compare the punches of pushing terminals with the store, one step further; returns the changes.
+
+        Continues checks whose commands have ended, and with `begin` begins those that are due. Only a read if nothing
+        changes.
+        """
+        now = self.clock()
+        with self.database.read("checks of pushed punches") as connection:
+            if not plan_steps(connection, now, begin=begin):
+                return []
+        with self.database.write("check pushed punches") as connection:
+            steps = plan_steps(connection, now, begin=begin)
+            if steps:
+                apply_steps(connection, steps, now)
+        return steps
+
+    def checks(self, serial: str, limit: int = 50) -> list[PushCheck]:
+        """The checks of a terminal, those that changed last first."""
+        with self.database.read("checks of a terminal", serial) as connection:
+            return read_checks(connection, serial, limit)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 
 from zk_pipeline.store.engine.database import Connection, Database
+from zk_pipeline.store.push.checks import IS_MISSING
 from zk_pipeline.store.quality.integrity import (
     block_inconsistent_dates,
     blocked_dates,
@@ -255,7 +256,7 @@ WHERE device.enabled AND device.polled AND device.removed_at IS NULL
 ORDER BY device.name
 """  # noqa: S608 (constant SQL)
 
-_PUSHING = """
+_PUSHING = f"""
 SELECT
     device.name,
     greatest(terminal.last_seen_at, terminal.adopted_at, device.updated_at),
@@ -267,11 +268,11 @@ LEFT JOIN push_terminals AS terminal ON terminal.device = device.name
 LEFT JOIN (
     SELECT serial_number, sum(terminal_punches - stored_punches)::BIGINT AS missing,
            min(first_date) AS first_date, max(last_date) AS last_date
-    FROM push_checks WHERE state = 'differs' GROUP BY serial_number
+    FROM push_checks WHERE {IS_MISSING} GROUP BY serial_number
 ) AS differing ON differing.serial_number = terminal.serial_number
 WHERE device.enabled AND device.removed_at IS NULL AND (terminal.device IS NOT NULL OR NOT device.polled)
 ORDER BY device.name
-"""
+"""  # noqa: S608 (constant SQL)
 
 # A date that became stale without new punches (a changed rule, a moved device) is requested by the sensor at once; its
 # delay is unknown, and it does not count as late.

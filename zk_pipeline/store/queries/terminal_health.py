@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.push.checks import IS_MISSING
 from zk_pipeline.store.queries.metrics import IS_POLL
 
 
@@ -70,7 +71,7 @@ def terminal_health(database: Database) -> list[TerminalHealth]:
             ),
             missing AS (
                 SELECT serial_number, sum(terminal_punches - stored_punches)::BIGINT AS punches
-                FROM push_checks WHERE state = 'differs' GROUP BY serial_number
+                FROM push_checks WHERE {IS_MISSING} GROUP BY serial_number
             ),
             pushing AS (
                 SELECT

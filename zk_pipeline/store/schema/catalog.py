@@ -285,11 +285,12 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "serial_number": "Serial number of the terminal",
             "first_date": "First date on the terminal's wall clock",
             "last_date": "Last date on the terminal's wall clock, included",
-            "state": "asked (count requested), equal, differs, resent (uploaded again, no punch is missing), "
-            "unsupported (it cannot count)",
-            "terminal_punches": "Punches of these dates that the terminal counts; null before its answer",
+            "state": "asked (count requested), queried (upload requested), split (its halves have rows), equal (or "
+            "more in the store), resent (all lines uploaded again: none is missing), differs (not all lines uploaded "
+            "again), unsupported (it cannot count), unanswered",
+            "terminal_punches": "Punches of these dates that the terminal counted last; null before its answer",
             "stored_punches": "Punches of these dates in the store, at that time",
-            "resent_punches": "Punches received when the dates were uploaded again; null: they were not",
+            "resent_punches": "Lines received when the dates were uploaded again; null: they were not",
             "command_id": "Command that is waited for (push_commands.id); null: none",
             "checked_at": "Last change (instant, UTC)",
         },
