@@ -56,9 +56,6 @@ class PendingTerminal:
     address: str
     family: str | None
     push_version: str | None
-    firmware_version: str | None
-    user_count: int | None
-    record_count: int | None
     first_seen_at: datetime
     last_seen_at: datetime
 

@@ -13,7 +13,7 @@ from zk_pipeline.http.services import Parts
 from zk_pipeline.store.push.terminals import secret_digest
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.api.api_fixtures import NothingToDo, Served, serve
-from zk_pipeline_tests.pushing import adopted, contact, event, upload
+from zk_pipeline_tests.store.push.push_fixtures import adopt, contact, event, push
 
 PENDING = "/api/pending-devices/"
 
@@ -29,7 +29,7 @@ def own(filled: Store) -> Iterator[Served]:
 def pushing(own: Served) -> Store:
     """Its store: SN1 pushes for the device Yard."""
     store = own.services.store
-    adopted(store, "SN1", "Yard")
+    adopt(store, "Yard", "SN1")
     return store
 
 
@@ -48,7 +48,7 @@ def number(store: Store, name: str) -> int:
 def test_a_pending_terminal_is_listed_and_adopted_with_a_secret_that_is_shown_once(
     client: httpx.Client, pushing: Store
 ) -> None:
-    contact(pushing, "SN2", family="C", firmware_version="Ver 8.0")
+    contact(pushing, "SN2", family="C")
     (waiting,) = client.get(PENDING).json()
     assert (waiting["serial_number"], waiting["family"], waiting["registered_as"]) == ("SN2", "C", None)
     body = {"name": "Dock", "timezone": "Asia/Kolkata", "site": "HQ", "secret": True}
@@ -141,9 +141,10 @@ def test_polls_begin_with_an_address_and_a_replacement_without_the_field_keeps_t
 
 
 def test_events_have_descriptions_and_dates_of_the_terminals_clock(client: httpx.Client, pushing: Store) -> None:
-    upload(
+    push(
         pushing,
-        "SN1",
+        name="Yard",
+        serial="SN1",
         events=[event(21, "2026-11-01T23:59:59"), event(23, "2026-11-02T08:00", user_id="7", is_operation=False)],
         table="OPERLOG",
     )
@@ -157,7 +158,7 @@ def test_events_have_descriptions_and_dates_of_the_terminals_clock(client: httpx
 
 
 def test_punches_name_their_source(client: httpx.Client, pushing: Store) -> None:
-    upload(pushing, "SN1", ("1001", "2026-11-02T08:00"))
+    push(pushing, ("1001", "2026-11-02T08:00"), name="Yard", serial="SN1")
     device = number(pushing, "Yard")
     (punch,) = client.get("/api/raw-attendance/", params={"device": device}).json()["results"]
     assert punch["source"] == "push"

@@ -14,15 +14,15 @@ from zk_pipeline.store.push.commands import Confirmation
 from zk_pipeline.store.push.terminals import secret_digest
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
-from zk_pipeline_tests.pushing import adopted, contact, event, upload
+from zk_pipeline_tests.store.push.push_fixtures import adopt, contact, event, push
 
 
 def test_a_pending_terminal_is_listed_until_it_is_adopted(zk: CommandLine, home_store: Store) -> None:
     assert zk("device", "pending").out == "no terminal waits for adoption\n"
-    contact(home_store, "SN1", firmware_version="Ver 8.0", record_count=12)
+    contact(home_store, "SN1", family="C", push_version="3.1.2")
     (waiting,) = zk("device", "pending", "--json").json
-    assert (waiting["serial_number"], waiting["address"], waiting["record_count"]) == ("SN1", "198.51.100.7", 12)
-    assert waiting["registered_as"] is None
+    assert (waiting["serial_number"], waiting["address"], waiting["family"]) == ("SN1", "192.0.2.10", "C")
+    assert (waiting["push_version"], waiting["registered_as"]) == ("3.1.2", None)
     assert "SN1" in zk("device", "pending").out
     done = zk("device", "adopt", "SN1", "--name", "Gate", "--timezone", "Europe/Istanbul", "--site", "HQ")
     assert done.code == 0
@@ -59,7 +59,7 @@ def test_a_polled_terminal_is_adopted_under_its_name_and_stays_one_device(zk: Co
 
 
 def test_an_adoption_that_cannot_be_is_refused_with_one_line(zk: CommandLine, home_store: Store) -> None:
-    adopted(home_store, "SN1", "Gate")
+    adopt(home_store, "Gate", "SN1")
     contact(home_store, "SN2")
     for arguments, words in {
         ("SN9", "--name", "Door"): "no terminal with serial number 'SN9' has connected",
@@ -101,7 +101,7 @@ def test_an_adoption_ends_the_limits_of_the_one_before(zk: CommandLine, home_sto
 
 
 def test_networks_and_the_form_of_the_zone_are_changed_and_cleared(zk: CommandLine, home_store: Store) -> None:
-    adopted(home_store, "SN1", "Gate")
+    adopt(home_store, "Gate", "SN1")
     options = ("--push-networks", "192.0.2.0/24, 2001:DB8::/32", "--push-timezone-form", "minutes")
     assert zk("device", "update", "Gate", *options).code == 0
     terminal = home_store.push.terminals()[0]
@@ -122,7 +122,7 @@ def test_limits_of_a_device_that_does_not_push_are_refused(zk: CommandLine, home
 
 
 def test_polls_of_a_terminal_that_only_pushed_need_an_address(zk: CommandLine, home_store: Store) -> None:
-    adopted(home_store, "SN1", "Gate")
+    adopt(home_store, "Gate", "SN1")
     refused = zk("device", "update", "Gate", "--polled")
     assert refused.is_refusal()
     assert "device 'Gate' has no address to poll yet: name it with --ip" in refused.err
@@ -134,12 +134,12 @@ def test_polls_of_a_terminal_that_only_pushed_need_an_address(zk: CommandLine, h
 def test_a_declared_device_without_polls_needs_no_address_and_keeps_the_known_one(
     zk: CommandLine, home_store: Store, tmp_path: Path
 ) -> None:
-    adopted(home_store, "SN1", "Gate")
+    adopt(home_store, "Gate", "SN1")
     file = tmp_path / "devices.yaml"
     file.write_text("devices:\n- {name: Gate, polled: false, site: HQ}\n- {name: Files, polled: false}\n")
     assert zk("device", "apply", str(file), "--json").json == {"added": ["Files"], "changed": ["Gate"], "unchanged": []}
     gate = home_store.devices.get("Gate")
-    assert (gate.ip_address, gate.site, gate.connection) == ("198.51.100.7", "HQ", "pushes")
+    assert (gate.ip_address, gate.site, gate.connection) == ("192.0.2.10", "HQ", "pushes")
     assert home_store.devices.get("Files").connection == "files"
     assert zk("device", "apply", str(file), "--json").json["unchanged"] == ["Gate", "Files"]
 
@@ -147,7 +147,7 @@ def test_a_declared_device_without_polls_needs_no_address_and_keeps_the_known_on
 def test_commands_that_connect_to_a_terminal_name_the_remedy_if_it_only_pushes(
     zk: CommandLine, home_store: Store
 ) -> None:
-    adopted(home_store, "SN1", "Gate")
+    adopt(home_store, "Gate", "SN1")
     for command in (["device", "set-clock"], ["device", "users"], ["test-device"]):
         refused = zk(*command, "Gate")
         assert refused.is_refusal()
@@ -155,25 +155,25 @@ def test_commands_that_connect_to_a_terminal_name_the_remedy_if_it_only_pushes(
 
 
 def test_a_replaced_terminal_is_pending_again(zk: CommandLine, home_store: Store) -> None:
-    adopted(home_store, "SN1", "Gate")
+    adopt(home_store, "Gate", "SN1")
     assert "is pending again" in zk("device", "update", "Gate", "--accept-new-serial").out
     assert [one.serial_number for one in home_store.push.pending()] == ["SN1"]
 
 
 def test_a_device_shows_how_its_terminal_pushes(zk: CommandLine, home_store: Store) -> None:
     hello = datetime(2026, 11, 2, 8, tzinfo=UTC)
-    adopted(
-        home_store, "SN1", "Gate", family="A", hello_at=hello, hello_offset_seconds=10800, record_count=7, user_count=3
+    adopt(
+        home_store, "Gate", "SN1", family="A", hello_at=hello, hello_offset_seconds=10800, record_count=7, user_count=3
     )
-    upload(home_store, "SN1", ("1001", "2026-11-02T08:00"), stamp="82983982")
+    push(home_store, ("1001", "2026-11-02T08:00"), name="Gate", serial="SN1", stamp="82983982")
     zk("device", "command", "Gate", "info")
     shown = zk("device", "show", "Gate", "--json").json
     assert (shown["connection"], shown["polled"], shown["pushes"]) == ("pushes", False, True)
     assert shown["last_contact"] is not None
-    push = shown["push"]
-    assert (push["family"], push["record_count"], push["hello_offset_seconds"]) == ("A", 7, 10800)
-    assert push["stamps"] == {"ATTLOG": "82983982"}
-    assert [(one["kind"], one["state"]) for one in push["open_commands"]] == [("info", "queued")]
+    pushing = shown["push"]
+    assert (pushing["family"], pushing["record_count"], pushing["hello_offset_seconds"]) == ("A", 7, 10800)
+    assert pushing["stamps"] == {"ATTLOG": "82983982"}
+    assert [(one["kind"], one["state"]) for one in pushing["open_commands"]] == [("info", "queued")]
     lines = {line.split(maxsplit=1)[0]: line for line in zk("device", "show", "Gate").out.splitlines() if line}
     assert lines["stamps"].endswith("ATTLOG 82983982")
     assert lines["open_commands"].endswith("1 info (queued)")
@@ -182,7 +182,7 @@ def test_a_device_shows_how_its_terminal_pushes(zk: CommandLine, home_store: Sto
 
 
 def test_a_command_is_queued_once_and_its_result_is_listed(zk: CommandLine, home_store: Store) -> None:
-    adopted(home_store, "SN1", "Gate")
+    adopt(home_store, "Gate", "SN1")
     assert zk("device", "commands", "Gate").out == "no command was requested for Gate\n"
     span = ("--start-date", "2026-11-01", "--end-date", "2026-11-30")
     queued = zk("device", "command", "Gate", "punches", *span, "--json").json
@@ -216,16 +216,16 @@ KINDS: dict[str, CommandKind] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_command_without_dates_is_queued(zk: CommandLine, home_store: Store, kind: str) -> None:
-    adopted(home_store, "SN1", "Gate")
+    adopt(home_store, "Gate", "SN1")
     assert zk("device", "command", "Gate", kind, "--json").json["kind"] == kind
     assert [one.command.kind for one in home_store.push.commands("SN1")] == [KINDS[kind]]
 
 
 def test_a_command_that_cannot_be_carried_out_is_refused(zk: CommandLine, home_store: Store) -> None:
     home_store.devices.add(Device(name="Polled", ip_address="192.0.2.10"))
-    adopted(home_store, "SN1", "Gate")
-    adopted(home_store, "SN2", "Door", family="C")
-    adopted(home_store, "SN3", "Off")
+    adopt(home_store, "Gate", "SN1")
+    adopt(home_store, "Door", "SN2", family="C")
+    adopt(home_store, "Off", "SN3")
     home_store.devices.update("Off", enabled=False)
     dates = ("--start-date", "2026-11-02", "--end-date", "2026-11-01")
     for arguments, words in {
@@ -243,11 +243,12 @@ def test_a_command_that_cannot_be_carried_out_is_refused(zk: CommandLine, home_s
 
 
 def test_events_are_listed_with_descriptions(zk: CommandLine, home_store: Store) -> None:
-    adopted(home_store, "SN1", "Gate")
+    adopt(home_store, "Gate", "SN1")
     assert zk("device", "events", "Gate").out == "no event of Gate is stored for these dates\n"
-    upload(
+    push(
         home_store,
-        "SN1",
+        name="Gate",
+        serial="SN1",
         events=[
             event(21, "2026-11-01T08:00", detail="2026\t11"),
             event(77, "2026-11-02T08:00"),

@@ -12,7 +12,7 @@ from zk_pipeline.attendance.shifts import Assignment, Holiday, Season, Shift, Ta
 from zk_pipeline.operations.pushing_terminals import REQUESTED_KINDS, request_command
 from zk_pipeline.store.quality.alerts import Decision, Problem
 from zk_pipeline.web.routers import ROUTERS
-from zk_pipeline_tests.pushing import adopted, contact, event, upload
+from zk_pipeline_tests.store.push.push_fixtures import adopt, contact, event, push
 from zk_pipeline_tests.store.store_fixtures import device, ingest, process
 from zk_pipeline_tests.web.web_fixtures import LOOKS, Visit, Web, screenshot
 
@@ -44,13 +44,13 @@ def furnished(web: Web) -> Web:
     ingest(store, "Main office", *punches, users=users, rejected=[b"\0" * 40])
     ingest(store, "Back gate", ("1001", f"{yesterday} 18:04"))
     process(store, yesterday)
-    adopted(store, "CJ0V1", "Yard", family="A", hello_at=store.clock(), hello_offset_seconds=10800, record_count=9)
+    adopt(store, "Yard", "CJ0V1", family="A", hello_at=store.clock(), hello_offset_seconds=10800, record_count=9)
     events = [event(21, f"{today} 00:00"), event(27, f"{today} 00:01", user_id="1001", is_operation=False)]
-    upload(store, "CJ0V1", ("1001", f"{today} 00:02"), events=events, stamp="9" * 30)
+    push(store, ("1001", f"{today} 00:02"), name="Yard", serial="CJ0V1", events=events, stamp="9" * 30)
     for kind in REQUESTED_KINDS:
         dates = (yesterday, today) if kind == "punches" else (None, None)
         request_command(store, store.devices.get("Yard"), kind, first=dates[0], last=dates[1], by="cli:admin")
-    contact(store, "CJ0V2", firmware_version="Ver 8.0.4.7-20230615", record_count=100_000)
+    contact(store, "CJ0V2", family="A", push_version="2.4.1")
     store.shifts.add(Shift(name="night", start=time(22), end=time(6)))
     store.shifts.add(Shift.of("off", {"weekdays": ()}))
     store.shifts.add_season(Season(shift="night", use="off", valid_from=today, valid_to=today))

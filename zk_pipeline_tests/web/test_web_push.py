@@ -9,7 +9,7 @@ import pytest
 from zk_pipeline.devices.models import Device
 from zk_pipeline.store.push.commands import Confirmation
 from zk_pipeline.store.push.terminals import PushTerminal, secret_digest
-from zk_pipeline_tests.pushing import adopted, contact, event, upload
+from zk_pipeline_tests.store.push.push_fixtures import adopt, contact, event, push
 from zk_pipeline_tests.web.test_web_forms import ATTACK, csrf_of, press
 from zk_pipeline_tests.web.web_fixtures import Visit, Web
 
@@ -79,7 +79,7 @@ def test_a_secret_is_shown_once(web: Web) -> None:
 
 
 def test_limits_are_changed_checked_and_cleared(web: Web) -> None:
-    adopted(web.store, "LIMITS1", "Side")
+    adopt(web.store, "Side", "LIMITS1")
     number = id_of(web, "Side")
     with web.client() as admin:
         kept = {"csrf_token": csrf_of(admin), "enabled": "on"}
@@ -96,17 +96,17 @@ def test_limits_are_changed_checked_and_cleared(web: Web) -> None:
         assert 'value="192.0.2.0/24"' in form
         assert '<option value="offset" selected>' in form
         assert terminal_of(web, "LIMITS1").secret_hash is None
-        assert web.store.devices.get("Side").ip_address == "198.51.100.7"  # an empty field keeps it
+        assert web.store.devices.get("Side").ip_address == "192.0.2.10"  # an empty field keeps it
         assert admin.post(f"/devices/{number}/edit", data=kept).status_code == 303
         assert (terminal_of(web, "LIMITS1").networks, terminal_of(web, "LIMITS1").timezone_form) == (None, None)
 
 
 def test_a_device_page_shows_uploads_stamps_results_and_events(web: Web) -> None:
     hello = web.store.clock()
-    adopted(web.store, "STORY1", "Story", hello_at=hello, hello_offset_seconds=-12600, firmware_version=ATTACK)
+    adopt(web.store, "Story", "STORY1", hello_at=hello, hello_offset_seconds=-12600, firmware_version=ATTACK)
     events = [event(21, "2026-11-02T08:00", detail="a\tb"), event(4711, "2026-11-02T09:00", is_operation=False)]
-    upload(web.store, "STORY1", ("1001", "2026-11-02T08:00"), events=events, stamp="82983982")
-    upload(web.store, "STORY1", ("1001", "2026-11-02T08:00"), stamp="82983982")
+    push(web.store, ("1001", "2026-11-02T08:00"), name="Story", serial="STORY1", events=events, stamp="82983982")
+    push(web.store, ("1001", "2026-11-02T08:00"), name="Story", serial="STORY1", stamp="82983982")
     with web.client("operate") as operator:
         path = f"/devices/{id_of(web, 'Story')}"
         signed = {"csrf_token": csrf_of(operator)}
@@ -127,7 +127,7 @@ def test_a_device_page_shows_uploads_stamps_results_and_events(web: Web) -> None
 
 
 def test_only_admins_adopt_restart_and_set_clocks(web: Web) -> None:
-    adopted(web.store, "SCOPES1", "Scopes")
+    adopt(web.store, "Scopes", "SCOPES1")
     contact(web.store, "SCOPES2")
     path = f"/devices/{id_of(web, 'Scopes')}"
     with web.client("read") as reader, web.client("operate") as operator:
@@ -149,7 +149,7 @@ def test_only_admins_adopt_restart_and_set_clocks(web: Web) -> None:
 
 
 def test_a_serial_that_is_not_pending_has_no_form(web: Web) -> None:
-    adopted(web.store, "TAKEN1", "Taken")
+    adopt(web.store, "Taken", "TAKEN1")
     with web.client() as admin:
         assert admin.get("/devices/adopt/NOBODY").status_code == 404
         assert admin.get("/devices/adopt/TAKEN1").status_code == 404

@@ -28,10 +28,7 @@ from zk_pipeline.operations.pushing_terminals import (
 )
 from zk_pipeline.store.push.details import MAX_EVENTS, PushDetails
 
-_PENDING = [
-    "serial_number", "registered_as", "address", "family", "firmware_version", "record_count", "first_seen_at",
-    "last_seen_at",
-]  # fmt: skip
+_PENDING = ["serial_number", "registered_as", "address", "family", "push_version", "first_seen_at", "last_seen_at"]
 _COMMANDS = [
     "id",
     "kind",
