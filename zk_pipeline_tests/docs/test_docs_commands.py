@@ -22,6 +22,7 @@ from zk_pipeline_tests.channel import listening
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
 from zk_pipeline_tests.docs.pages import PAGES, code_in_text, files_of, lines_of
 from zk_pipeline_tests.gates import MONDAY, gate, present
+from zk_pipeline_tests.store.push.push_fixtures import contact
 from zk_pipeline_tests.store.store_fixtures import ingest, process
 
 NOT_RUN = {
@@ -75,7 +76,7 @@ def ports() -> Iterator[dict[str, int]]:
 
 @pytest.fixture(scope="module")
 def monday_home(empty_home: Path, ports: dict[str, int], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with both terminals, processed punches of a Monday and a daemon heartbeat, to be copied."""
+    """A home with both terminals, a pending one, processed punches of a Monday and a daemon heartbeat, to be copied."""
     home = tmp_path_factory.mktemp("monday") / "home"
     shutil.copytree(empty_home, home)
     store = Store.at(home / "data" / "attendance.duckdb")
@@ -83,6 +84,7 @@ def monday_home(empty_home: Path, ports: dict[str, int], tmp_path_factory: pytes
         store.devices.add(Device(name=name, ip_address="127.0.0.1", port=ports[address], site="headquarters"))
     ingest(store, "Main Office", *present(MONDAY))
     process(store, MONDAY)
+    contact(store, "CJ0V212560123")  # pushes, and waits for adoption
     with dg.DagsterInstance.from_config(str(home)) as instance:
         for kind in instance.get_required_daemon_types():
             instance.add_daemon_heartbeat(DaemonHeartbeat(time.time(), kind, "id", []))
