@@ -149,9 +149,15 @@ def _event_without_poll(
     return dg.AssetMaterialization(
         context.asset_key,
         partition=device.name,
-        description=f"{device.name} {'only pushes' if device.enabled else 'is disabled'}: not polled",
+        description=f"{device.name} {_why_not_polled(device)}: not polled",
         tags=version_tags(context, version or NO_PUNCHES, upstream),
     )
+
+
+def _why_not_polled(device: Device) -> str:
+    if not device.enabled:
+        return "is disabled"
+    return "only pushes" if device.pushes else "gets its punches from files"
 
 
 def _poll_metadata(polled: DevicePolled) -> dict[str, dg.MetadataValue]:

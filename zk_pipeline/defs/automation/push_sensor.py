@@ -13,13 +13,13 @@ from zk_pipeline.config.settings import Settings
 from zk_pipeline.counted import counted
 from zk_pipeline.defs.assets.admin_links import AdminLinks
 from zk_pipeline.defs.assets.data_versions import (
-    CODE_VERSION_TAG,
     DATA_VERSION_TAG,
     UpstreamEvent,
     data_version,
     event_tags,
 )
 from zk_pipeline.defs.assets.raw_punches import NO_PUNCHES, registry_metadata
+from zk_pipeline.defs.dagster_internals import CODE_VERSION_TAG
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.resources import StoreResource, with_resource_keys
 from zk_pipeline.devices.models import Device
