@@ -49,7 +49,8 @@ _ENDPOINTS: dict[str, tuple[RequestKind, frozenset[str]]] = {
     "querydata": ("querydata", _POST),
     "fdata": ("photo", _POST),
 }
-_OWN_STAMPS = {"OPERLOG": "opstamp", "ATTPHOTO": "photostamp"}
+# Old firmware has OpStamp for all other tables.
+_OWN_STAMPS = {"ATTLOG": "stamp", "ATTPHOTO": "photostamp"}
 
 
 class RequestError(ZkPipelineError):
@@ -179,7 +180,7 @@ def _stamp(table: str | None, parameters: Mapping[str, str]) -> str | None:
     """The stamp under its names of old and new firmware. Control characters would be lines of the next option block."""
     if table is None:
         return None
-    stamp = parameters.get(_OWN_STAMPS.get(table, "")) or parameters.get("stamp")
+    stamp = parameters.get(_OWN_STAMPS.get(table, "opstamp")) or parameters.get("stamp")
     if stamp and (len(stamp) > MAX_STAMP_LENGTH or not stamp.isprintable()):
         raise RequestError(400, f"{stamp[:40]!r} is no stamp: at most {MAX_STAMP_LENGTH} printable characters expected")
     return stamp or None

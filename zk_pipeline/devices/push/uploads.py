@@ -45,7 +45,7 @@ MAX_BINARY_BYTES = 1024  # of a body in quarantine that is not text
 # Tables that the pipeline does not store: templates, photos, identity cards, door states, errors, options.
 _DROPPED_TABLES = frozenset(
     {
-        *("ATTPHOTO", "BIODATA", "BIOPHOTO", "USERPIC", "FACE", "FVEIN", "IDCARD", "ERRORLOG", "RTSTATE"),
+        *("ATTPHOTO", "BIODATA", "BIOPHOTO", "USERPIC", "FINGERTMP", "FACE", "FVEIN", "IDCARD", "ERRORLOG", "RTSTATE"),
         *("OPTIONS", "COUNT"),
         *("TABLEDATA:templatev10", "TABLEDATA:biodata", "TABLEDATA:biophoto", "TABLEDATA:userpic"),
         *("TABLEDATA:identitycard", "TABLEDATA:errorlog"),
@@ -130,6 +130,7 @@ def _refuse(table: str, _: str) -> None:
 _READERS: dict[str, LineReader] = {
     "ATTLOG": read_attlog_line,
     "OPERLOG": read_operlog_line,
+    "USERINFO": read_operlog_line,  # answers of old firmware to DATA QUERY USERINFO
     "TABLEDATA:user": read_user_line,
 }
 

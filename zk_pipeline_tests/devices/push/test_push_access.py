@@ -160,7 +160,17 @@ def test_the_answer_names_a_table_as_the_terminal_does() -> None:
 
 @pytest.mark.parametrize(
     "table",
-    ["BIODATA", "IDCARD", "ERRORLOG", "RTSTATE", "OPTIONS", "TABLEDATA:templatev10", "TABLEDATA:biophoto", "ATTPHOTO"],
+    [
+        "BIODATA",
+        "FINGERTMP",
+        "IDCARD",
+        "ERRORLOG",
+        "RTSTATE",
+        "OPTIONS",
+        "TABLEDATA:templatev10",
+        "TABLEDATA:biophoto",
+        "ATTPHOTO",
+    ],
 )
 def test_a_table_that_is_not_stored_is_counted_only(table: str) -> None:
     for body in (b"X PIN=1\tTmp=AAAA\nX PIN=2\tTmp=BBBB", b"PIN=1.jpg\nCMD=uploadphoto\0\xff\xd8\xff\xe0\x00\x10JFIF"):

@@ -65,9 +65,10 @@ def test_the_detail_of_an_event_has_a_limit() -> None:
     ],
 )
 def test_a_user_is_read_without_the_password(line: str, user: PushedUser) -> None:
-    upload = parsed("OPERLOG", line)
-    assert upload.users == [user]
-    assert "4711" not in repr(upload)
+    for table in ("OPERLOG", "USERINFO"):
+        upload = parsed(table, line)
+        assert (upload.users, upload.acknowledged) == ([user], "OK: 1")
+        assert "4711" not in repr(upload)
 
 
 @pytest.mark.parametrize(

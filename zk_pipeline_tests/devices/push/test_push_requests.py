@@ -98,6 +98,7 @@ def test_the_segments_before_iclock_are_the_secret(path: str, secret: str | None
         ("table=ATTLOG", None),
         ("table=OPERLOG&OpStamp=7", "7"),
         ("table=OPERLOG&Stamp=7", "7"),
+        ("table=USERINFO&OpStamp=7", "7"),
         ("table=OPERLOG&Stamp=7&OpStamp=8", "8"),
         ("table=ATTPHOTO&PhotoStamp=9", "9"),
         ("table=ATTLOG&OpStamp=7", None),
