@@ -1,7 +1,8 @@
 """Requests of pushing terminals: paths and query parameters.
 
-Sources: the maker's "PUSH SDK" 2.2 and 3.2 (attendance) and "Security PUSH" 3.1.2 (access control); `.aspx` paths and
-parameter names in other case are those of eSSL firmware and of public receivers.
+Sources: the maker's "PUSH SDK" 2.2 and 3.2 (attendance), "Security PUSH" 3.1.2 (access control), and a published source
+of the push client in firmware of 2013; `.aspx` paths and parameter names in other case are those of eSSL firmware and
+of public receivers.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ _ENDPOINTS: dict[str, tuple[RequestKind, frozenset[str]]] = {
     "devicecmd": ("devicecmd", _POST),
     "querydata": ("querydata", _POST),
     "fdata": ("photo", _POST),
+    "event": ("upload", _POST),  # door states of the push client of 2013
 }
 # Old firmware has OpStamp for all other tables.
 _OWN_STAMPS = {"ATTLOG": "stamp", "ATTPHOTO": "photostamp"}
@@ -88,7 +90,7 @@ def parse_request(method: str, path: str, query: bytes) -> PushRequest:
     endpoint, secret = _split_path(path)
     parameters = _parameters(query)
     kind = _kind(method, endpoint, parameters)
-    table = _table(kind, parameters)
+    table = _table(endpoint, kind, parameters)
     return PushRequest(kind, endpoint, _serial(parameters), secret, table, _stamp(table, parameters), parameters)
 
 
@@ -154,10 +156,12 @@ def _serial(parameters: Mapping[str, str]) -> str:
     return serial
 
 
-def _table(kind: RequestKind, parameters: Mapping[str, str]) -> str | None:
+def _table(endpoint: str, kind: RequestKind, parameters: Mapping[str, str]) -> str | None:
     """The canonical table, such as ATTLOG or TABLEDATA:user."""
     if kind == "photo":
         return "ATTPHOTO"
+    if endpoint == "event":
+        return "EVENT"
     if kind == "querydata":
         table = parameters.get("type") or "tabledata"
     elif kind in ("upload", "options"):

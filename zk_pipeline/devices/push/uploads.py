@@ -46,13 +46,13 @@ MAX_BINARY_BYTES = 1024  # of a body in quarantine that is not text
 _DROPPED_TABLES = frozenset(
     {
         *("ATTPHOTO", "BIODATA", "BIOPHOTO", "USERPIC", "FINGERTMP", "FACE", "FVEIN", "IDCARD", "ERRORLOG", "RTSTATE"),
-        *("OPTIONS", "COUNT"),
+        *("EVENT", "OPTIONS", "COUNT"),
         *("TABLEDATA:templatev10", "TABLEDATA:biodata", "TABLEDATA:biophoto", "TABLEDATA:userpic"),
         *("TABLEDATA:identitycard", "TABLEDATA:errorlog"),
     }
 )
 # Tables whose answer has no number of lines.
-_PLAIN_ANSWERS = frozenset({"ATTPHOTO", "RTLOG", "RTSTATE", "OPTIONS", "COUNT"})
+_PLAIN_ANSWERS = frozenset({"ATTPHOTO", "RTLOG", "RTSTATE", "EVENT", "OPTIONS", "COUNT"})
 _BLANK = b" \t\r\0"
 _SEPARATORS = re.compile(r"[,\r\n]")
 

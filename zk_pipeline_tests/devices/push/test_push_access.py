@@ -141,6 +141,7 @@ def test_a_row_of_a_user_is_read_without_the_password() -> None:
         ("NEW_TABLE", "OK: 2"),
         ("RTLOG", "OK"),
         ("RTSTATE", "OK"),
+        ("EVENT", "OK"),
         ("OPTIONS", "OK"),
         ("COUNT", "OK"),
         ("ATTPHOTO", "OK"),

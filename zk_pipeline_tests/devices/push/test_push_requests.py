@@ -38,6 +38,7 @@ def request(method: str, target: str) -> PushRequest:
         ("POST", "/iclock/cdata?SN=A1&table=new_table", "upload", "NEW_TABLE"),
         ("POST", "/iclock/cdata?SN=A1&table=options", "options", "OPTIONS"),
         ("POST", "/iclock/cdata?SN=A1&table=ATTPHOTO&PhotoStamp=1", "photo", "ATTPHOTO"),
+        ("POST", "/iclock/event?SN=A1", "upload", "EVENT"),
         ("POST", "/iclock/fdata?SN=A1&PIN=1.jpg&PhotoStamp=1", "photo", "ATTPHOTO"),
         ("GET", "/iclock/cdata?SN=A1&table=RemoteAtt&PIN=1", "remote_att", None),
         ("POST", "/iclock/cdata?SN=A1&AuthType=CARD", "online_decision", None),
