@@ -8,7 +8,7 @@ from functools import partial
 
 from zk_pipeline.devices.push.access_lines import DEFAULT_PUNCH_EVENTS, read_access_line, read_user_line
 from zk_pipeline.devices.push.archives import is_archive, unpack
-from zk_pipeline.devices.push.attendance_lines import read_attlog_line, read_operlog_line
+from zk_pipeline.devices.push.attendance_lines import read_attlog_line, read_operlog_line, read_template_line
 from zk_pipeline.devices.push.fields import encodings, is_text, line_text, quarantined_raw
 from zk_pipeline.devices.push.records import (
     UNKNOWN,
@@ -45,7 +45,7 @@ MAX_BINARY_BYTES = 1024  # of a body in quarantine that is not text
 # Tables that the pipeline does not store: templates, photos, identity cards, door states, errors, options.
 _DROPPED_TABLES = frozenset(
     {
-        *("ATTPHOTO", "BIODATA", "BIOPHOTO", "USERPIC", "FINGERTMP", "FACE", "FVEIN", "IDCARD", "ERRORLOG", "RTSTATE"),
+        *("ATTPHOTO", "BIOPHOTO", "USERPIC", "FACE", "FVEIN", "IDCARD", "ERRORLOG", "RTSTATE"),
         *("EVENT", "OPTIONS", "COUNT"),
         *("TABLEDATA:templatev10", "TABLEDATA:biodata", "TABLEDATA:biophoto", "TABLEDATA:userpic"),
         *("TABLEDATA:identitycard", "TABLEDATA:errorlog"),
@@ -130,6 +130,8 @@ def _refuse(table: str, _: str) -> None:
 _READERS: dict[str, LineReader] = {
     "ATTLOG": read_attlog_line,
     "OPERLOG": read_operlog_line,
+    "BIODATA": read_template_line,
+    "FINGERTMP": read_template_line,
     "USERINFO": read_operlog_line,  # answers of old firmware to DATA QUERY USERINFO
     "TABLEDATA:user": read_user_line,
 }
