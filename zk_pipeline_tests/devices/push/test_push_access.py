@@ -207,7 +207,7 @@ def test_options_are_read_between_commas_or_lines() -> None:
 
 
 def test_counts_of_tables_are_read() -> None:
-    assert parse_counts(b"transaction=1234\nuser=-1,face=x\n") == {"transaction": 1234}
+    assert parse_counts(b"transaction=1234\nuser=-1,face=x,fp=" + b"9" * 5000) == {"transaction": 1234}
 
 
 def test_a_door_event_is_a_device_event() -> None:
