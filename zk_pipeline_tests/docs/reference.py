@@ -200,10 +200,8 @@ def _values(name: str) -> str:
         return "IANA time zone"
     if "_web_address" in validators:
         return "http or https address"
-    if "_event_codes" in validators:
-        return "numbers and ranges, separated by commas"
-    if int not in kinds and float not in kinds:
-        return "text"
+    if (int not in kinds and float not in kinds) or "_event_codes" in validators:
+        return "numbers and ranges, separated by commas" if "_event_codes" in validators else "text"
     what = "whole number" if int in kinds else "number"
     low = f"above {bounds['gt']:g}" if "gt" in bounds else f"{bounds.get('ge', 0):g}"
     return f"{what}, {low} to {bounds['le']:g}" + (", divides a day" if "_divides_a_day" in validators else "")
