@@ -200,6 +200,8 @@ def _values(name: str) -> str:
         return "IANA time zone"
     if "_web_address" in validators:
         return "http or https address"
+    if "_event_codes" in validators:
+        return "numbers and ranges, separated by commas"
     if int not in kinds and float not in kinds:
         return "text"
     what = "whole number" if int in kinds else "number"
