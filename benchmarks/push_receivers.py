@@ -64,7 +64,7 @@ class Independent:
 class Own:
     """`command` with a store on a file; `{port}` is replaced. By default `zk-pipeline receive`."""
 
-    command: str = f"{shlex.quote(sys.executable)} -m zk_pipeline receive --port {{port}}"
+    command: str = f"{shlex.quote(sys.executable)} -m zk_pipeline receive --port {{port}} --trust-clock"
     name: str = "zk_pipeline"
 
     @contextmanager
