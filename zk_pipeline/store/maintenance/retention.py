@@ -4,7 +4,7 @@ Attendance days and their revisions always stay.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -63,13 +63,13 @@ class Retention:
         if dry_run:
             with self.database.read("clean up (dry run)") as connection:
                 punches = _expired(connection, before)
-                counts = [_count(connection, table, values) for table in _OLD]
-            return CleanupResult(dry_run, before, *punches, *counts, size_before, size_before, tidy.plan())
+                counts = {table: _count(connection, table, values) for table in _OLD}
+            return _result(before, punches, counts, (size_before, size_before), tidy.plan(), dry_run=True)
         with self.database.write("clean up") as connection:
             punches = _expired(connection, before)
             if before and punches[0]:
                 _delete(connection, before, now)
-            counts = [_count(connection, table, values) for table in _OLD]
+            counts = {table: _count(connection, table, values) for table in _OLD}
             for table, condition in _OLD.items():
                 if table == "device_polls":
                     add_to_totals(connection, condition, dict(_used(condition, values)))
@@ -77,10 +77,38 @@ class Retention:
                     add_upload_totals(connection, condition, dict(_used(condition, values)))
                 connection.execute(f"DELETE FROM {table} AS old WHERE {condition}", _used(condition, values))  # noqa: S608
         space = tidy.run()
-        return CleanupResult(dry_run, before, *punches, *counts, size_before, self._size(), space)
+        return _result(before, punches, counts, (size_before, self._size()), space)
 
     def _size(self) -> int:
         return self.database.engine.size()
+
+
+def _result(
+    before: date | None,
+    punches: tuple[int, int, int],
+    counts: Mapping[str, int],
+    sizes: tuple[int, int],
+    space: str,
+    *,
+    dry_run: bool = False,
+) -> CleanupResult:
+    """`counts`: by table of _OLD; `sizes`: in bytes, before and after."""
+    return CleanupResult(
+        dry_run=dry_run,
+        before=before,
+        punches=punches[0],
+        work_dates=punches[1],
+        kept_unprocessed=punches[2],
+        quarantined=counts["quarantined_records"],
+        polls=counts["device_polls"],
+        uploads=counts["push_batches"],
+        device_events=counts["device_events"],
+        push_commands=counts["push_commands"],
+        push_checks=counts["push_checks"],
+        bytes_before=sizes[0],
+        bytes_after=sizes[1],
+        space=space,
+    )
 
 
 # A record that is still in the terminal's log is quarantined again by the next full reading. Records of 8 bytes stay:

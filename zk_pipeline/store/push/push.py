@@ -172,5 +172,5 @@ class PushStore:
         with self.database.read("new uploads") as connection:
             newest, contacts = newest_upload(connection), read_contacts(connection)
             summaries = summarize_uploads(connection, after, until=newest, after_by_device=after_by_device)
-            names = list(dict.fromkeys([one.device for one in (*summaries, *contacts)]))
+            names = sorted({one.device for one in summaries} | {one.device for one in contacts})
             return NewUploads(newest, summaries, contacts, punch_versions(connection, names))

@@ -15,7 +15,7 @@ def punch_versions(
 
     Retention keeps the rows of these polls and uploads.
     """
-    polls = _newest_polls(connection, devices) | (new_polls or {})
+    polls = {**_newest_polls(connection, devices), **(new_polls or {})}
     uploads = _newest_uploads(connection, devices)
     found = {}
     for name in devices:
