@@ -32,13 +32,13 @@ class TerminalError(ZkPipelineError):
 
 
 class OnlyPushes(UsageError):
-    """A connection was requested to a terminal that only pushes: its address is informational."""
+    """A connection was requested to a device that is not polled: its terminal only pushes, or its punches are files."""
 
     def __init__(self, device: Device) -> None:
+        way = "only pushes: its terminal connects to the receiver, and" if device.pushes else "is not polled:"
         super().__init__(
-            f"{device.name} only pushes: its terminal connects to the receiver, and nothing connects to it. If it can "
-            f"be reached, `zk-pipeline device update {shlex.quote(device.name)} --ip ADDRESS --polled` makes it "
-            "polled, too"
+            f"{device.name} {way} nothing connects to it. If it can be reached, `zk-pipeline device update "
+            f"{shlex.quote(device.name)} --ip ADDRESS --polled` makes it polled"
         )
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 
 from zk_pipeline.config.ducklake_address import LakeAddress
 from zk_pipeline.devices.push.commands import PushCommand
@@ -18,6 +19,7 @@ from zk_pipeline.store.push.terminals import PushTerminal
 
 UNCONFIRMED_FOR = timedelta(minutes=10)  # after the last sending, before a command expires
 OFFSET_RETRY_SECONDS = 3600.0
+MAX_OFFSET_REQUESTS = 100  # at once: each is a transaction, and uploads wait for it
 REQUESTED_BY = "receiver"
 
 _log = logging.getLogger("zk_pipeline.receiver")
@@ -100,7 +102,7 @@ class Background:
         if self._is_time("expiry", intervals.expiry):
             await self._tried("expired commands", self._expire)
         if self._is_time("tick", intervals.tick):
-            await self._tried("comparison", self.receiver.on_tick)
+            await self._tried("comparison", self._tick)
 
     @property
     def _refresh_seconds(self) -> float:
@@ -114,26 +116,25 @@ class Background:
         self._last[task] = now
         return True
 
-    async def _tried(self, what: str, work: Callable[[], None]) -> None:
-        """Run `work` in the thread of the store; a busy store is tried again."""
+    async def _tried(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work`; a busy store is tried again."""
         try:
-            await self.receiver.in_store_thread(work)
+            await work()
         except Exception as error:
             if not is_store_failure(error):
                 raise
             self._store_problem = type(error).__name__
-            if self.receiver.complaints.allows(what):
-                _log.warning("%s: %s", what, error)
+            self.receiver.complain("the store", f"cannot be used ({what})", error)
 
     def _check_clock(self) -> None:
         clock = self.receiver.host_clock
         problem = clock.problem()
-        if problem is not None and self.receiver.complaints.allows("clock"):
-            _log.error(
-                "the clock of this host is not plausible: %s. All requests are refused, because terminals set their "
-                "clocks by the answers. Let a time service (NTP) set it, or check it and start the receiver once with "
-                "`zk-pipeline receive --trust-clock`",
-                problem,
+        if problem is not None:
+            self.receiver.complain(
+                "the clock of this host",
+                "is not plausible",
+                f"{problem}. All requests are refused, because terminals set their clocks by the answers. Let a time "
+                "service (NTP) set it, or check it and start once with `zk-pipeline receive --trust-clock`",
             )
         self.clock_problem = problem
 
@@ -154,38 +155,39 @@ class Background:
             found.append((status.st_mtime_ns, status.st_size, status.st_ino))
         return found
 
-    def _refresh(self) -> None:
+    async def _refresh(self) -> None:
         signature = self._signature()  # before the read: a later change is noticed
-        state = self.receiver.store.state()
+        state = await self.receiver.in_store_thread(self.receiver.store.state)
         self.receiver.host_clock.note_contacts(one.last_seen_at for one in state.terminals.values())
         self.receiver.registry.replace(state)
         open_ids = {one.id for commands in state.commands.values() for one in commands}
         self.receiver.command_log.keep_only(open_ids)
         self._seen, self._store_problem = signature, None
 
-    def _record_contacts(self) -> None:
+    async def _record_contacts(self) -> None:
         contacts = self.receiver.registry.contacts.take()
+        if not contacts:
+            return
         try:
-            self.receiver.store.record_contacts(contacts)
+            await self.receiver.in_store_thread(lambda: self.receiver.store.record_contacts(contacts))
         except Exception:
             self.receiver.registry.contacts.put_back(contacts)
             raise
 
-    def _record_sent(self) -> None:
+    async def _record_sent(self) -> None:
         """Record sent and refused commands."""
-        ids = self.receiver.command_log.take_unrecorded()
-        try:
-            if ids:
-                self.receiver.store.record_sent(ids)
-        except Exception:
-            self.receiver.command_log.put_back(ids)
-            raise
+        if ids := self.receiver.command_log.take_unrecorded():
+            try:
+                await self.receiver.in_store_thread(lambda: self.receiver.store.record_sent(ids))
+            except Exception:
+                self.receiver.command_log.put_back(ids)
+                raise
         while self.receiver.refused_commands:
             serial, refused = self.receiver.refused_commands[0]
-            self.receiver.store.confirm(serial, [refused])
+            await self.receiver.in_store_thread(partial(self.receiver.store.confirm, serial, [refused]))
             self.receiver.refused_commands.pop(0)
 
-    def _request_hellos(self) -> None:
+    async def _request_hellos(self) -> None:
         """Queue a command to each terminal whose clock was set by another UTC offset than its zone has now.
 
         So at daylight saving changes, and after a change of the device's zone.
@@ -194,21 +196,25 @@ class Background:
         self._offset_requests = {
             key: at for key, at in self._offset_requests.items() if monotonic - at < OFFSET_RETRY_SECONDS
         }
-        for terminal in self.receiver.registry.adopted():
-            offset = int(utc_offset(terminal.timezone or "UTC", now).total_seconds())
-            answered = self._answered_offset(terminal)
-            key = (terminal.serial_number, offset)
-            if answered is not None and answered != offset and key not in self._offset_requests:
-                session = self.receiver.registry.known_session(terminal.serial_number)
-                family = session.family if session else terminal.family
-                command = PushCommand(kind="set_clock" if family == "C" else "hello")
-                self.receiver.store.queue(terminal.serial_number, command, by=REQUESTED_BY)
-                self._offset_requests[key] = monotonic
+        due = [key for one in self.receiver.registry.adopted() if (key := self._changed_offset(one, now)) is not None]
+        for serial, offset in [key for key in due if key not in self._offset_requests][:MAX_OFFSET_REQUESTS]:
+            session = self.receiver.registry.sessions.get(serial)
+            is_access_control = session is not None and session.family == "C"
+            command = PushCommand(kind="set_clock" if is_access_control else "hello")
+            await self.receiver.in_store_thread(partial(self.receiver.store.queue, serial, command, by=REQUESTED_BY))
+            self._offset_requests[serial, offset] = monotonic
 
-    def _answered_offset(self, terminal: PushTerminal) -> int | None:
-        session = self.receiver.registry.known_session(terminal.serial_number)
-        return terminal.hello_offset_seconds if session is None else session.offset_seconds
+    def _changed_offset(self, terminal: PushTerminal, now: datetime) -> tuple[str, int] | None:
+        """Serial number and current UTC offset in seconds of a terminal whose clock has another one."""
+        session = self.receiver.registry.sessions.get(terminal.serial_number)
+        answered = terminal.hello_offset_seconds if session is None else session.offset_seconds
+        offset = int(utc_offset(terminal.timezone or "UTC", now).total_seconds())
+        return None if answered in (None, offset) else (terminal.serial_number, offset)
 
-    def _expire(self) -> None:
-        for one in self.receiver.store.expire_commands(UNCONFIRMED_FOR):
+    async def _expire(self) -> None:
+        expired = await self.receiver.in_store_thread(lambda: self.receiver.store.expire_commands(UNCONFIRMED_FOR))
+        for one in expired:
             _log.warning("command %s to terminal %s was never confirmed", one.command.kind, one.serial_number)
+
+    async def _tick(self) -> None:
+        await self.receiver.in_store_thread(self.receiver.on_tick)

@@ -14,6 +14,7 @@ from zk_pipeline.simulator.terminal.terminal import EmulatedTerminal
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
 from zk_pipeline_tests.gates import MONDAY, NASTY, PEOPLE, gate, present, switch_on
+from zk_pipeline_tests.store.push.push_fixtures import adopt
 
 DEVICES = """
 devices:
@@ -219,7 +220,7 @@ def test_terminals_are_tested_in_parallel_with_their_device_information(
 def test_a_command_that_would_connect_to_a_terminal_that_only_pushes_says_so_in_one_line(
     zk: CommandLine, home_store: Store, command: list[str]
 ) -> None:
-    home_store.devices.add(Device(name="Gate", ip_address="127.0.0.1", port=1, polled=False))
+    adopt(home_store)
     result = zk(*command, "Gate")
     assert (result.code, result.out) == (2, "")
     assert result.err.startswith("zk-pipeline: Gate only pushes: its terminal connects to the receiver")

@@ -29,7 +29,7 @@ from zk_pipeline.operations.poll import DevicePolled, poll_devices
 from zk_pipeline.operations.process import stale_dates
 from zk_pipeline.store.store import Store
 
-_NO_PUNCHES = "no punches"  # data version
+NO_PUNCHES = "no punches"  # data version
 MAX_DATES_SHOWN = 10
 
 
@@ -43,16 +43,18 @@ class PollConfig(dg.Config):
     lock_while_reading: bool = Field(default=False, description="Lock the keypad while the log is read")
 
 
+def registry_metadata(devices: Sequence[Device]) -> dict[str, dg.MetadataValue]:
+    """Metadata of the asset `devices`."""
+    return {
+        "dagster/row_count": dg.MetadataValue.int(len(devices)),
+        "enabled": dg.MetadataValue.int(sum(device.enabled for device in devices)),
+        "sites": dg.MetadataValue.int(len({device.site for device in devices})),
+        "preview": preview(device_table(devices[:50])),
+    }
+
+
 def _devices(store: StoreResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    devices = store.open().devices.all()
-    return dg.MaterializeResult(
-        metadata={
-            "dagster/row_count": len(devices),
-            "enabled": sum(device.enabled for device in devices),
-            "sites": len({device.site for device in devices}),
-            "preview": preview(device_table(devices[:50])),
-        }
-    )
+    return dg.MaterializeResult(metadata=registry_metadata(store.open().devices.all()))
 
 
 def _raw_punches(
@@ -117,13 +119,13 @@ def _event(
     ingested = polled.ingested
     if ingested is not None and ingested.new:
         event_metadata["preview"] = preview(store.punches.preview(polled.device.name, ingested.poll_id))
-    newest = ingested and ingested.newest_punches_poll_id
+    version = ingested and ingested.punch_version
     return dg.AssetMaterialization(
         context.asset_key,
         partition=polled.device.name,
         description=polled.summary,
         metadata=event_metadata,
-        tags=version_tags(context, f"poll {newest}" if newest else _NO_PUNCHES, upstream),
+        tags=version_tags(context, version or NO_PUNCHES, upstream),
     )
 
 
@@ -147,9 +149,15 @@ def _event_without_poll(
     return dg.AssetMaterialization(
         context.asset_key,
         partition=device.name,
-        description=f"{device.name} {'only pushes' if device.enabled else 'is disabled'}: not polled",
-        tags=version_tags(context, version or _NO_PUNCHES, upstream),
+        description=f"{device.name} {_why_not_polled(device)}: not polled",
+        tags=version_tags(context, version or NO_PUNCHES, upstream),
     )
+
+
+def _why_not_polled(device: Device) -> str:
+    if not device.enabled:
+        return "is disabled"
+    return "only pushes" if device.pushes else "gets its punches from files"
 
 
 def _poll_metadata(polled: DevicePolled) -> dict[str, dg.MetadataValue]:
@@ -168,6 +176,7 @@ def _poll_metadata(polled: DevicePolled) -> dict[str, dg.MetadataValue]:
         "clock_drift_seconds": None if drift is None else round(drift, 1),
     }
     metadata: dict[str, dg.MetadataValue] = {
+        "source": dg.MetadataValue.text("poll"),
         "new_punches": dg.MetadataValue.int(ingested.new),
         "reported": dg.MetadataValue.int(reading.info.record_count),
         "fill_percent": dg.MetadataValue.float(
@@ -205,9 +214,9 @@ def terminal_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
     raw_punches = dg.asset(
         key=names.asset("raw_punches"),
         group_name="terminals",
-        description="All punches as read from the terminals, append-only. One partition per terminal, red if its "
-        "latest poll failed: its page has the error. *Materialize* polls it now, with all punches since "
-        "its last successful poll.",
+        description="All punches as read from the terminals or pushed by them, append-only. One partition per "
+        "terminal, red if its latest poll failed: its page has the error. *Materialize* polls it now, with all punches "
+        "since its last successful poll.",
         partitions_def=names.device_partitions,
         # With queues a backfill from the UI is one run per device, each in its own queue with a limit of one run.
         backfill_policy=dg.BackfillPolicy.single_run() if is_one_run else dg.BackfillPolicy.multi_run(1),

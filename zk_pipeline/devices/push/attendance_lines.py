@@ -25,6 +25,7 @@ MAX_UTC_OFFSET = 14 * 3600
 
 # Lines of OPERLOG with templates and photos, which the pipeline does not store.
 _DROPPED = frozenset({"FP", "FACE", "FVEIN", "BIOPHOTO", "USERPIC", "BIODATA", "IDCARD", "ERRORLOG"})
+_USER_OR_OPERATION = re.compile(r"\s*(USER|OPLOG)\s", re.IGNORECASE)
 _LINE_TYPE = re.compile(r"\s*([A-Za-z]+)(?:\s+(.*))?", re.DOTALL)
 
 
@@ -75,6 +76,14 @@ def read_operlog_line(text: str) -> Record | None:
     if line_type in _DROPPED:
         return None
     raise LineError(f"unknown type of line {line_type[:20]!r}")
+
+
+def read_template_line(text: str) -> Record | None:
+    """A line of a table of templates: the operation or user that some firmware sends with a template; None for others.
+
+    Raises LineError.
+    """
+    return read_operlog_line(text) if _USER_OR_OPERATION.match(text) else None
 
 
 def _blank_separated(text: str, time_at: int) -> list[str]:

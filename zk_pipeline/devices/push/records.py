@@ -66,7 +66,11 @@ Record = PushedPunch | PushedUser | DeviceEvent
 
 @dataclass(frozen=True)
 class ParsedUpload:
-    """Content of one body. `acknowledged`: body of the answer after the content is stored."""
+    """Content of one body. Each of its `lines` is a punch, a rejected line, a user, an event, or dropped by design.
+
+    `acknowledged`: body of the answer after the content is stored. `dropped`: number of lines with templates, photos,
+    identity cards, door states and error messages, which the pipeline does not store.
+    """
 
     punches: list[PushedPunch]
     rejected: list[RejectedLine]
@@ -74,8 +78,4 @@ class ParsedUpload:
     events: list[DeviceEvent]
     lines: int
     acknowledged: str
-
-    @property
-    def dropped(self) -> int:
-        """Number of lines that are not stored by design: templates, photos, identity cards, door states, errors."""
-        return self.lines - len(self.punches) - len(self.rejected) - len(self.users) - len(self.events)
+    dropped: int = 0

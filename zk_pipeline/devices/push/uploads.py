@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
+from typing import NamedTuple
 
 from zk_pipeline.devices.push.access_lines import DEFAULT_PUNCH_EVENTS, read_access_line, read_user_line
 from zk_pipeline.devices.push.archives import is_archive, unpack
-from zk_pipeline.devices.push.attendance_lines import read_attlog_line, read_operlog_line
-from zk_pipeline.devices.push.fields import encodings, is_text, line_text, quarantined_raw
+from zk_pipeline.devices.push.attendance_lines import read_attlog_line, read_operlog_line, read_template_line
+from zk_pipeline.devices.push.fields import encodings, is_text, line_text, quarantined_raw, read_number
 from zk_pipeline.devices.push.records import (
     UNKNOWN,
     DeviceEvent,
@@ -45,16 +46,25 @@ MAX_BINARY_BYTES = 1024  # of a body in quarantine that is not text
 # Tables that the pipeline does not store: templates, photos, identity cards, door states, errors, options.
 _DROPPED_TABLES = frozenset(
     {
-        *("ATTPHOTO", "BIODATA", "BIOPHOTO", "USERPIC", "FACE", "FVEIN", "IDCARD", "ERRORLOG", "RTSTATE"),
-        *("OPTIONS", "COUNT"),
+        *("ATTPHOTO", "BIOPHOTO", "USERPIC", "FACE", "FVEIN", "IDCARD", "ERRORLOG", "RTSTATE"),
+        *("EVENT", "OPTIONS", "COUNT"),
         *("TABLEDATA:templatev10", "TABLEDATA:biodata", "TABLEDATA:biophoto", "TABLEDATA:userpic"),
         *("TABLEDATA:identitycard", "TABLEDATA:errorlog"),
     }
 )
 # Tables whose answer has no number of lines.
-_PLAIN_ANSWERS = frozenset({"ATTPHOTO", "RTLOG", "RTSTATE", "OPTIONS", "COUNT"})
+_PLAIN_ANSWERS = frozenset({"ATTPHOTO", "RTLOG", "RTSTATE", "EVENT", "OPTIONS", "COUNT"})
 _BLANK = b" \t\r\0"
 _SEPARATORS = re.compile(r"[,\r\n]")
+
+
+class _Found(NamedTuple):
+    """Lists of a ParsedUpload."""
+
+    punches: list[PushedPunch]
+    rejected: list[RejectedLine]
+    users: list[PushedUser]
+    events: list[DeviceEvent]
 
 
 def parse_upload(
@@ -70,29 +80,29 @@ def parse_upload(
         body = unpack(body)
     candidates = encodings(encoding)
     read = _reader(table, punch_events)
+    lines, found = _lines(body), _Found([], [], [], [])
     if read is None and not is_text(body, candidates):
         lines = [body]
-        rejected = [RejectedLine(body[:MAX_BINARY_BYTES], f"unknown table {table}: {len(body)} bytes that are no text")]
+        reason = f"unknown table {table}: {len(body)} bytes that are no text"
+        found.rejected.append(RejectedLine(body[:MAX_BINARY_BYTES], reason))
     else:
-        lines, rejected = _lines(body), []
-    upload = ParsedUpload([], rejected, [], [], len(lines), _acknowledgement(table, parameters, len(lines)))
-    if not rejected:
-        _read_lines(lines, read or partial(_refuse, table), candidates, upload)
-    if read and upload.lines == len(upload.rejected) > 0 and not is_text(body, candidates):
+        _read_lines(lines, read or partial(_refuse, table), candidates, found)
+    if read and len(lines) == len(found.rejected) > 0 and not is_text(body, candidates):
         raise EncryptedBody(
             f"{len(body)} bytes of table {table} are no text: the terminal encrypts its uploads, which cannot be read"
         )
-    return upload
+    dropped = len(lines) - sum(len(records) for records in (found.punches, found.rejected, found.users, found.events))
+    return ParsedUpload(*found, len(lines), _acknowledgement(table, parameters, len(lines)), dropped)
 
 
 def parse_quarantined(
     record_format: str, raw: bytes, *, encoding: str, punch_events: Collection[int]
 ) -> list[PushedPunch]:
     """Punches of a quarantined line; empty if it is still unreadable. `record_format`: its canonical table name."""
-    upload = ParsedUpload([], [], [], [], 1, "")
+    found = _Found([], [], [], [])
     if read := _reader(record_format, punch_events):
-        _read_lines(_lines(raw), read, encodings(encoding), upload)
-    return upload.punches
+        _read_lines(_lines(raw), read, encodings(encoding), found)
+    return found.punches
 
 
 def parse_options(body: bytes) -> dict[str, str]:
@@ -107,7 +117,8 @@ def parse_options(body: bytes) -> dict[str, str]:
 
 def parse_counts(body: bytes) -> dict[str, int]:
     """Rows by table in an answer to DATA COUNT, `transaction=1234`."""
-    return {table: int(rows) for table, rows in parse_options(body).items() if rows.isascii() and rows.isdecimal()}
+    counts = {table: read_number(rows, -1) for table, rows in parse_options(body).items()}
+    return {table: rows for table, rows in counts.items() if rows >= 0}
 
 
 def _reader(table: str, punch_events: Collection[int]) -> LineReader | None:
@@ -130,6 +141,9 @@ def _refuse(table: str, _: str) -> None:
 _READERS: dict[str, LineReader] = {
     "ATTLOG": read_attlog_line,
     "OPERLOG": read_operlog_line,
+    "BIODATA": read_template_line,
+    "FINGERTMP": read_template_line,
+    "USERINFO": read_operlog_line,  # answers of old firmware to DATA QUERY USERINFO
     "TABLEDATA:user": read_user_line,
 }
 
@@ -141,20 +155,20 @@ def _lines(body: bytes) -> list[bytes]:
     return [line for line in body.split(b"\n") if line.strip(_BLANK)]
 
 
-def _read_lines(lines: list[bytes], read: LineReader, candidates: tuple[str, ...], upload: ParsedUpload) -> None:
-    """Add the content of lines to the lists of an upload."""
+def _read_lines(lines: list[bytes], read: LineReader, candidates: tuple[str, ...], found: _Found) -> None:
+    """Add the content of lines to the lists."""
     for raw in lines:
         try:
             record = read(raw.decode() if raw.isascii() and b"\0" not in raw else line_text(raw, candidates))
         except LineError as error:
-            upload.rejected.append(RejectedLine(quarantined_raw(raw), str(error)))
+            found.rejected.append(RejectedLine(quarantined_raw(raw), str(error)))
             continue
         if isinstance(record, PushedPunch):
-            upload.punches.append(record)
+            found.punches.append(record)
         elif isinstance(record, DeviceEvent):
-            upload.events.append(record)
+            found.events.append(record)
         elif record is not None:
-            upload.users.append(record)
+            found.users.append(record)
 
 
 def _acknowledgement(table: str, parameters: Mapping[str, str], lines: int) -> str:

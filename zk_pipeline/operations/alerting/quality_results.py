@@ -121,8 +121,6 @@ def evaluate_terminals(health: Sequence[TerminalHealth]) -> list[CheckResult]:
 
 
 def _incomplete(one: TerminalHealth) -> str | None:
-    if one.read_at is None and one.only_pushes:
-        return "its terminal has not connected to the receiver"
     if one.read_at is None:
         return f"never polled successfully: {one.error}" if one.error else "never polled"
     if one.missing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from email.utils import mktime_tz, parsedate_tz
 from zoneinfo import ZoneInfo
 
 from zk_pipeline.simulator.push.profiles import Family
@@ -35,11 +35,10 @@ class DeviceClock:
         self._error = wall_clock_local - self._true_utc() - self.utc_offset
 
     def follow_date(self, date: str) -> None:
-        """Take the time of a `Date` header (RFC 9110); a difference below one second changes nothing.
-
-        Raises ValueError for a header that is no date.
-        """
-        error = parsedate_to_datetime(date).astimezone(UTC).replace(tzinfo=None) - self._true_utc()
+        """Take the time of a `Date` header (RFC 9110); a difference below one second changes nothing."""
+        if (parsed := parsedate_tz(date)) is None:
+            return
+        error = datetime.fromtimestamp(mktime_tz(parsed), UTC).replace(tzinfo=None) - self._true_utc()
         if abs(error - self._error) >= timedelta(seconds=1):
             self._error = error
 

@@ -27,6 +27,7 @@ class PushFaults:
     - `stamp`: constant stamp of every upload, such as `9999` or `None`.
     - `line_end`, `separator`: of punch lines; "pairs" writes `PIN=…\\tDateTime=…`.
     - `broken_lines`: further lines at the end of each batch of punches.
+    - `has_empty_offset`: the UTC offset of a punch line is an empty field, of firmware that has the field.
     - `has_nul`: each punch line ends with a NUL.
     - `confirms_commands`: False for firmware that reports no result of a command.
     - `registers_late`: security terminals send events before they register.
@@ -46,6 +47,7 @@ class PushFaults:
     line_end: bytes = b"\n"
     separator: Separator = "tab"
     broken_lines: tuple[bytes, ...] = ()
+    has_empty_offset: bool = False
     has_nul: bool = False
     confirms_commands: bool = True
     registers_late: bool = False

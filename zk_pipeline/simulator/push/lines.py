@@ -21,7 +21,7 @@ DOOR = 1
 
 def punch_line(entry: LogEntry, profile: PushProfile, faults: PushFaults) -> bytes:
     """One line of ATTLOG without its end."""
-    fields = _punch_fields(entry, profile)
+    fields = _punch_fields(entry, profile, faults)
     if faults.separator == "pairs":
         line = "\t".join(f"{key}={value}" for key, value in zip(_PUNCH_KEYS, fields, strict=False))
     else:
@@ -107,13 +107,14 @@ def from_zk_seconds(seconds: int) -> datetime:
     return datetime(2000 + months // 12, months % 12 + 1, day + 1, second // 3_600, second // 60 % 60, second % 60)  # noqa: DTZ001
 
 
-def _punch_fields(entry: LogEntry, profile: PushProfile) -> list[str]:
+def _punch_fields(entry: LogEntry, profile: PushProfile, faults: PushFaults) -> list[str]:
     punch = entry.punch
     first = [*_first_fields(punch), "0", "0"]
     if profile.attlog_fields == _TFT_FIELDS:
         return [*first, *["0"] * (_TFT_FIELDS - len(first))]
+    offset = "" if faults.has_empty_offset else f"{entry.utc_offset_seconds:+d}"
     # MaskFlag, Temperature, ConvTemperature, TimeOffset, ExtendData
-    return [*first, "0", "36.5", "0", f"{entry.utc_offset_seconds:+d}", ""][: profile.attlog_fields]
+    return [*first, "0", "36.5", "0", offset, ""][: profile.attlog_fields]
 
 
 def _first_fields(punch: Punch) -> list[str]:

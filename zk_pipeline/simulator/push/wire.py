@@ -6,6 +6,7 @@ Written with sockets because the faults need control over each byte: no client l
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import time
 from collections.abc import Generator, Mapping
@@ -18,6 +19,7 @@ from zk_pipeline.errors import UsageError
 T = TypeVar("T")
 
 _BLOCK_BYTES = 65_536
+_STATUS_LINE = re.compile(r"HTTP/\d\.\d (\d{3})(?: |$)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,11 +116,13 @@ def parse_answer(data: bytes, *, at_end: bool) -> Answer | None:
             raise ValueError("connection closed before the end of the headers")
         return None
     first, *lines = head.decode("latin-1").split("\r\n")
-    status = int(first.split(" ", 2)[1])
+    status = _STATUS_LINE.match(first)
+    if status is None:
+        raise ValueError(f"{first[:40]!r} is no status line")
     pairs = (line.partition(":") for line in lines)
     headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
     body = _body(rest, headers, at_end=at_end)
-    return None if body is None else Answer(status, headers, body)
+    return None if body is None else Answer(int(status[1]), headers, body)
 
 
 def exchange(request: Request, address: ReceiverAddress, timeout_seconds: float) -> Answer:

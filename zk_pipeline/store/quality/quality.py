@@ -44,8 +44,8 @@ class DeviceReach:
 
 @dataclass(frozen=True)
 class PushReach:
-    """An enabled device whose terminal pushes, or that is not polled. `silent_since`: its last contact with the
-    receiver, adoption or change of registration. `missing`: punches of the terminal, from `differs_from` to
+    """An enabled device whose terminal pushes. `silent_since`: its last contact with the receiver, adoption or change
+    of registration. `missing`: punches of the terminal, from `differs_from` to
     `differs_until`, that it was asked for and that are not in the store.
     """
 
@@ -264,13 +264,13 @@ SELECT
     differing.first_date,
     differing.last_date
 FROM devices AS device
-LEFT JOIN push_terminals AS terminal ON terminal.device = device.name
+JOIN push_terminals AS terminal ON terminal.device = device.name
 LEFT JOIN (
     SELECT serial_number, sum(terminal_punches - stored_punches)::BIGINT AS missing,
            min(first_date) AS first_date, max(last_date) AS last_date
     FROM push_checks WHERE {IS_MISSING} GROUP BY serial_number
 ) AS differing ON differing.serial_number = terminal.serial_number
-WHERE device.enabled AND device.removed_at IS NULL AND (terminal.device IS NOT NULL OR NOT device.polled)
+WHERE device.enabled AND device.removed_at IS NULL
 ORDER BY device.name
 """  # noqa: S608 (constant SQL)
 

@@ -81,7 +81,7 @@ def terminal_health(database: Database) -> list[TerminalHealth]:
                     device.clock_drift_seconds, terminal.record_count / nullif(device.record_capacity, 0),
                     NULL, true
                 FROM devices AS device
-                LEFT JOIN push_terminals AS terminal ON terminal.device = device.name
+                JOIN push_terminals AS terminal ON terminal.device = device.name
                 LEFT JOIN missing ON missing.serial_number = terminal.serial_number
                 WHERE device.enabled AND NOT device.polled AND device.removed_at IS NULL
             )

@@ -97,7 +97,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "live": "Whether `zk-pipeline live` captures its punches",
             "trust_punch_states": "Whether minutes worked are taken from its in, out and break states",
             "direction": "in (entry gate) or out (exit gate): counts for each of its punches; null: no direction",
-            "last_sync": "Last successful poll (instant, UTC)",
+            "last_sync": "Last successful poll, or contact of a terminal that only pushes (instant, UTC)",
             "user_lists": "Number of user lists read from it; device_slots refers to these numbers",
             "user_lists_at_reading": "user_lists when its log was last read",
             "users_listed_at": "Last reading of its user list (instant, UTC)",
@@ -249,6 +249,17 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "quarantined": "Lines that could not be read; see quarantined_records",
             "other": "Users, events, and templates, which are dropped",
             "lag_seconds": "Seconds from its last punch to its arrival; null without a punch",
+        },
+    ),
+    "push_totals": (
+        "Counts of uploads whose rows retention deleted from push_batches, per device",
+        {
+            "device": "Name of the device",
+            "uploads": "Deleted uploads",
+            "stored": "New punches of these uploads",
+            "duplicates": "Punches that were stored before",
+            "quarantined": "Lines that could not be read",
+            "other": "Users, events, and templates",
         },
     ),
     "push_stamps": (

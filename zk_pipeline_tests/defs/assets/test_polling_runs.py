@@ -118,14 +118,14 @@ def test_only_the_named_terminals_are_read_and_a_disabled_one_too_if_named(
     assert sorted(poll_all(launcher, home_store).partitions) == ["North", "South"]
 
 
-def test_a_run_over_all_partitions_does_not_connect_to_a_terminal_that_only_pushes(
+def test_a_run_over_all_partitions_does_not_connect_to_a_terminal_that_is_not_polled(
     launcher: Launcher, fleet: Fleet, home_store: Store
 ) -> None:
     three_gates(fleet, home_store)
     home_store.devices.update("South", polled=False)
     names = Names()
     (run,) = launcher.poll(GATES, GATES)
-    assert "South only pushes" in str(run.failure)
+    assert "South is not polled" in str(run.failure)
     launcher.instance.add_dynamic_partitions(names.device_partitions_name, GATES)
     result = (
         build_definitions(launcher.settings)
@@ -134,7 +134,7 @@ def test_a_run_over_all_partitions_does_not_connect_to_a_terminal_that_only_push
     )
     assert result.success
     events = {one.partition: one.description for one in result.asset_materializations_for_node("raw_punches")}
-    assert events["South"] == "South only pushes: not polled"
+    assert events["South"] == "South gets its punches from files: not polled"
     assert (events["North"], events["Yard"]) == ("North: 2 new of 2 (full)", "Yard: 2 new of 2 (full)")
 
 

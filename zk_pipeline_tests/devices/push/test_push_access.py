@@ -141,6 +141,7 @@ def test_a_row_of_a_user_is_read_without_the_password() -> None:
         ("NEW_TABLE", "OK: 2"),
         ("RTLOG", "OK"),
         ("RTSTATE", "OK"),
+        ("EVENT", "OK"),
         ("OPTIONS", "OK"),
         ("COUNT", "OK"),
         ("ATTPHOTO", "OK"),
@@ -160,7 +161,17 @@ def test_the_answer_names_a_table_as_the_terminal_does() -> None:
 
 @pytest.mark.parametrize(
     "table",
-    ["BIODATA", "IDCARD", "ERRORLOG", "RTSTATE", "OPTIONS", "TABLEDATA:templatev10", "TABLEDATA:biophoto", "ATTPHOTO"],
+    [
+        "BIODATA",
+        "FINGERTMP",
+        "IDCARD",
+        "ERRORLOG",
+        "RTSTATE",
+        "OPTIONS",
+        "TABLEDATA:templatev10",
+        "TABLEDATA:biophoto",
+        "ATTPHOTO",
+    ],
 )
 def test_a_table_that_is_not_stored_is_counted_only(table: str) -> None:
     for body in (b"X PIN=1\tTmp=AAAA\nX PIN=2\tTmp=BBBB", b"PIN=1.jpg\nCMD=uploadphoto\0\xff\xd8\xff\xe0\x00\x10JFIF"):
@@ -196,7 +207,7 @@ def test_options_are_read_between_commas_or_lines() -> None:
 
 
 def test_counts_of_tables_are_read() -> None:
-    assert parse_counts(b"transaction=1234\nuser=-1,face=x\n") == {"transaction": 1234}
+    assert parse_counts(b"transaction=1234\nuser=-1,face=x,fp=" + b"9" * 5000) == {"transaction": 1234}
 
 
 def test_a_door_event_is_a_device_event() -> None:

@@ -45,8 +45,10 @@ def test_networks_are_stored_in_canonical_form(text: str, networks: str) -> None
     assert check_networks(text) == networks
 
 
-@pytest.mark.parametrize("text", ["", ",", "192.0.2.0/24,", "192.0.2.1/24", "192.0.2.0/33", "gate.example", "10.0.0.0/8;"])
+@pytest.mark.parametrize(
+    "text", ["", ",", "192.0.2.0/24,", "192.0.2.1/24", "192.0.2.0/33", "gate.example", "10.0.0.0/8;"]
+)
 def test_other_texts_are_refused_in_one_line(text: str) -> None:
-    with pytest.raises(UsageError, match="^networks .* are not valid: ") as raised:
+    with pytest.raises(UsageError, match=r"^networks .* are not valid: ") as raised:
         check_networks(text)
     assert "\n" not in str(raised.value)

@@ -37,6 +37,7 @@ HELLO = ("GET", "/iclock/cdata?SN=A1&options=all&pushver=2.4.1")
         ("GET", "/iclock/push?SN=A1", "C"),
         ("POST", "/iclock/exchange?SN=A1&type=publickey", "A"),
         ("GET", "/iclock/ping?SN=A1", "A"),
+        ("POST", "/iclock/event?SN=A1", "A"),
     ],
 )
 def test_one_request_shows_the_family(method: str, target: str, family: Family) -> None:

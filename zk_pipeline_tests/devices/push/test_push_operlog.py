@@ -65,9 +65,10 @@ def test_the_detail_of_an_event_has_a_limit() -> None:
     ],
 )
 def test_a_user_is_read_without_the_password(line: str, user: PushedUser) -> None:
-    upload = parsed("OPERLOG", line)
-    assert upload.users == [user]
-    assert "4711" not in repr(upload)
+    for table in ("OPERLOG", "USERINFO"):
+        upload = parsed(table, line)
+        assert (upload.users, upload.acknowledged) == ([user], "OK: 1")
+        assert "4711" not in repr(upload)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +105,15 @@ def test_a_template_or_photo_is_dropped_and_counted(line: str) -> None:
     upload = parsed("OPERLOG", line, USER_LINE)
     assert (upload.users, upload.dropped, upload.acknowledged) == ([USER], 1, "OK: 2")
     assert "VEVNUExBVEU" not in repr(upload)
+
+
+def test_a_user_and_an_operation_among_templates_are_read() -> None:
+    template = "BIODATA Pin=104\tNo=6\tIndex=0\tValid=1\tType=1\tTmp=VEVNUExBVEU="
+    for table in ("BIODATA", "FINGERTMP"):
+        upload = parsed(table, f"OPLOG 6\t0\t{TIME}\t104\t6\t0\t0", USER_LINE, template, "Tmp=VEVNUExBVEU=")
+        assert (upload.users, len(upload.events), upload.dropped) == ([USER], 1, 2)
+        assert upload.acknowledged == "OK: 4"
+        assert "VEVNUExBVEU" not in repr(upload)
 
 
 @pytest.mark.parametrize(

@@ -60,5 +60,3 @@ def test_a_terminal_that_only_pushes_is_complete_unless_it_counts_more_and_its_c
     assert problems(TerminalHealth("Gate", NOW, 900, 898, 61.0, None, None, True)) == [
         "Gate: 2 of 900 records are not in the store", "Gate: off by 61 s",
     ]  # fmt: skip
-    never = TerminalHealth("Gate", None, None, None, None, None, None, True)
-    assert problems(never) == ["Gate: its terminal has not connected to the receiver"]

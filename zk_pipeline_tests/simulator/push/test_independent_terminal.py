@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -10,7 +11,10 @@ import pytest
 import requests
 from fingerprint_attendance.testing import FIRMWARE, ADMSDeviceSimulator
 
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.receiver.receiver_fixtures import adopt, punches, receiver_of, serve
 from zk_pipeline_tests.simulator.push.independent_receiver import independent_receiver
+from zk_pipeline_tests.waiting import until
 
 EIGHT = datetime.fromisoformat("2026-01-05T08:00:00")
 
@@ -18,13 +22,31 @@ EIGHT = datetime.fromisoformat("2026-01-05T08:00:00")
 class Receiver(Protocol):
     """A running receiver."""
 
-    url: str
+    @property
+    def url(self) -> str: ...
 
     def approve(self, serial_number: str) -> None:
         """Adopt a terminal that has said hello."""
 
     def punches(self, serial_number: str) -> list[tuple[str, str]]:
         """User id and local time (`YYYY-MM-DD HH:MM:SS`) of each stored punch, in the order of time and user."""
+
+
+@dataclass(frozen=True)
+class OwnReceiver:
+    """`zk-pipeline receive` in this process."""
+
+    url: str
+    store: Store
+
+    def approve(self, serial_number: str) -> None:
+        adopt(self.store, serial_number, f"Gate {serial_number}")
+        terminal = ADMSDeviceSimulator(Client(self.url), serial=serial_number)
+        until(lambda: terminal.get("cdata", options="all").status == 200)
+
+    def punches(self, serial_number: str) -> list[tuple[str, str]]:
+        found = [(user_id, at) for user_id, at, device in punches(self.store) if device == f"Gate {serial_number}"]
+        return sorted(found, key=lambda row: (row[1], row[0]))
 
 
 class Client:
@@ -43,11 +65,13 @@ class Client:
 
 @pytest.fixture(scope="module", params=["independent", "own"])
 def receiver(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
+    folder = tmp_path_factory.mktemp("receiver")
     if request.param == "own":
-        pytest.importorskip("zk_pipeline.receiver.app")
-        yield request.getfixturevalue("own_receiver")
+        store = Store.at(folder / "store.duckdb")
+        with serve(receiver_of(store)) as served:
+            yield OwnReceiver(served.url, store)
     else:
-        with independent_receiver(tmp_path_factory.mktemp("receiver"), needs_approval=True) as running:
+        with independent_receiver(folder, needs_approval=True) as running:
             yield running
 
 

@@ -80,6 +80,15 @@ def test_a_backlog_goes_in_batches_and_new_punches_one_by_one(receiver: Recordin
     assert [len(one.lines) for one in receiver.uploads()] == [128, 128, 44, 1, 1]
 
 
+def test_punches_from_before_a_hello_are_a_backlog(receiver: RecordingReceiver) -> None:
+    terminal = pushing_terminal(receiver.url)
+    for n in range(3):
+        terminal.punch("1002", FIRST_PUNCH + timedelta(seconds=n))
+    terminal.hello()
+    terminal.upload()
+    assert [len(one.lines) for one in receiver.uploads()] == [3]
+
+
 def test_a_refused_upload_stays_in_the_log_and_is_sent_again_as_a_batch(receiver: RecordingReceiver) -> None:
     terminal = pushing_terminal(receiver.url)
     terminal.hello()
@@ -157,6 +166,16 @@ def test_users_and_operations_are_uploaded_without_passwords(receiver: Recording
     assert len(upload.lines) == 7
     terminal.upload()
     assert len(receiver.uploads("OPERLOG")) == 1
+
+
+def test_a_stamp_of_0_makes_the_terminal_upload_its_operations_again(receiver: RecordingReceiver) -> None:
+    terminal = pushing_terminal(receiver.url)
+    for stamp in ("9999", "0"):
+        receiver.options = f"OPERLOGStamp={stamp}\n"
+        terminal.hello()
+        terminal.upload()
+    first, again = receiver.uploads("OPERLOG")
+    assert first.body == again.body
 
 
 @pytest.mark.parametrize(

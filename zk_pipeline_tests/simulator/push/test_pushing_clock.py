@@ -45,6 +45,13 @@ def test_a_terminal_that_does_not_follow_the_date_keeps_its_clock(receiver: Reco
     assert terminal.clock.now_local() == datetime.fromisoformat("2026-03-02T15:00:00")
 
 
+def test_a_date_that_is_none_leaves_the_clock_alone(receiver: RecordingReceiver) -> None:
+    receiver.date = "today"
+    terminal = pushing_terminal(receiver.url, follows_date=True)
+    assert terminal.ping().is_success
+    assert terminal.clock.now_local() == datetime.fromisoformat("2026-03-02T15:00:00")
+
+
 def test_a_difference_below_a_second_leaves_the_clock_alone(receiver: RecordingReceiver) -> None:
     receiver.date = "Mon, 02 Mar 2026 11:59:59 GMT"
     terminal = pushing_terminal(

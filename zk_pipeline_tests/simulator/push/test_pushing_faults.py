@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from zk_pipeline.simulator.push.faults import PushFaults, Separator
-from zk_pipeline.simulator.push.profiles import PUSH_2_4
+from zk_pipeline.simulator.push.profiles import PUSH_2_4, PUSH_2_4_2
 from zk_pipeline.simulator.push.wire import ReceiverAddress, parse_answer
 from zk_pipeline_tests.simulator.push.push_fixtures import pushing_terminal
 from zk_pipeline_tests.simulator.push.recording_receiver import RecordingReceiver
@@ -126,6 +126,15 @@ def test_fields_are_separated_as_the_firmware_does(
     assert receiver.uploads()[0].body == line + b"\r\n"
 
 
+def test_the_offset_of_a_line_can_be_empty(receiver: RecordingReceiver) -> None:
+    terminal = pushing_terminal(
+        receiver.url, profile=PUSH_2_4_2, punches=1, faults=PushFaults(has_empty_offset=True)
+    )  # fmt: skip
+    terminal.hello()
+    terminal.upload()
+    assert receiver.uploads()[0].body.endswith(b"\t36.5\t0\t\t\n")
+
+
 def test_broken_lines_and_nuls_are_part_of_a_batch(receiver: RecordingReceiver) -> None:
     faults = PushFaults(broken_lines=(b"garbage", b"\xff\xfe"), has_nul=True)
     terminal = pushing_terminal(receiver.url, profile=PUSH_2_4, punches=1, faults=faults)
@@ -196,7 +205,7 @@ def test_a_receiver_that_is_gone_leaves_everything_on_the_terminal(
     assert not terminal.is_connected
 
 
-@pytest.mark.parametrize("data", [b"no HTTP at all\r\n\r\n", b"", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nOK"])
+@pytest.mark.parametrize("data", [b"garbage\r\n\r\n", b"", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nOK"])
 def test_an_answer_that_is_no_complete_answer_counts_as_none(data: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         terminal = pushing_terminal(f"http://127.0.0.1:{server.getsockname()[1]}")
