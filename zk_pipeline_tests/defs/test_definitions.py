@@ -112,6 +112,7 @@ def test_the_sensors_are_those_of_the_contract_and_run_by_default(repository: dg
         (
             "device_registry_sensor",
             "new_punches_sensor",
+            "pushed_punches_sensor",
             "quality_check_sensor",
             "run_failure_alert_sensor",
             "alert_sensor",

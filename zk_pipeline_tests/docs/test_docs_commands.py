@@ -176,5 +176,5 @@ def test_a_command_in_the_text_exists_with_its_options(page: str, command_line: 
         command = subs[0] if subs else command
     options = {word for word in rest if word.startswith("-")}
     assert command is not None
-    known = {option for param in command.params for option in param.opts}
+    known = {option for param in command.params for option in (*param.opts, *param.secondary_opts)}
     assert options <= known | {"--help"}, f"{page}: {command_line}"

@@ -151,7 +151,7 @@ def test_only_admins_adopt_restart_and_set_clocks(web: Web) -> None:
 def test_a_serial_that_is_not_pending_has_no_form(web: Web) -> None:
     adopt(web.store, "Taken", "TAKEN1")
     with web.client() as admin:
-        assert admin.get("/devices/adopt/NOBODY").status_code == 404
+        assert admin.get("/devices/adopt/UNKNOWN1").status_code == 404
         assert admin.get("/devices/adopt/TAKEN1").status_code == 404
         late = admin.post("/devices/adopt/TAKEN1", data={"csrf_token": csrf_of(admin), "name": "Other"})
         assert (late.status_code, "is adopted already" in late.text) == (400, True)

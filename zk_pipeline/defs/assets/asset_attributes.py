@@ -29,6 +29,7 @@ CODE = {
         "zk_pipeline.attendance.zones",
         "zk_pipeline.devices",
         "zk_pipeline.operations.poll",
+        "zk_pipeline.store.push.uploads",
         "zk_pipeline.store.terminals",
         "zk_pipeline.store.work_dates.sequence",
     ),

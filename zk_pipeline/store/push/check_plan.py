@@ -149,6 +149,8 @@ def due_checks(terminal: CheckedTerminal, now: datetime) -> list[Begun]:
     adoption, weekly, and when the terminal's record counter exceeds the store. A terminal that cannot count uploads the
     last complete date again each day.
     """
+    if now - terminal.adopted_at < UPLOADS_BEGIN_WITHIN:
+        return []
     today = now.astimezone(ZoneInfo(terminal.zone)).date()
     known = {one.span: one for one in terminal.checks}
     begun: dict[Span, Begun] = {}
@@ -250,9 +252,7 @@ def _judge_query(check: PushCheck, answer: Answer, now: datetime) -> Verdict | N
 
 
 def _is_whole_due(terminal: CheckedTerminal, whole: PushCheck | None, now: datetime) -> bool:
-    if whole is None:
-        return now - terminal.adopted_at >= UPLOADS_BEGIN_WITHIN
-    if now - whole.checked_at >= WHOLE_EVERY:
+    if whole is None or now - whole.checked_at >= WHOLE_EVERY:
         return True
     if terminal.record_count is None or terminal.begins > HISTORY_BEGINS or whole.state == "unsupported":
         return False

@@ -33,6 +33,7 @@ from zk_pipeline.time_text import in_zone
 REQUESTED_BY = "reconciliation"
 IN_CONTACT = timedelta(minutes=15)
 BACKLOG_LINES, BACKLOG_PAUSE = 20, timedelta(minutes=10)  # of one upload; since the last such upload
+RESENT_TABLES = ["ATTLOG", "TABLEDATA:transaction"]
 MAX_BEGUN = 2_000  # checks begun by one call
 # Of a row of `push_checks`: punches are missing, as `PushCheck.is_missing`.
 IS_MISSING = "stored_punches < terminal_punches AND resent_punches < terminal_punches"
@@ -349,9 +350,9 @@ def _resent_lines(connection: Connection, checks: Sequence[PushCheck]) -> dict[t
         SELECT queried.serial_number, queried.first_date, queried.last_date, sum(batch.lines)::BIGINT
         FROM queried_checks AS queried
         JOIN push_batches AS batch ON batch.serial = queried.serial_number AND batch.received_at >= queried.checked_at
-        WHERE batch.stamp = ? GROUP BY ALL
+        WHERE batch.stamp = $resent AND list_contains($tables, batch.table_name) GROUP BY ALL
         """,
-        [RESENT],
+        {"resent": RESENT, "tables": RESENT_TABLES},
     ).fetchall()
     connection.unregister("queried_checks")
     return {(serial, Span(first, last)): lines for serial, first, last, lines in rows}

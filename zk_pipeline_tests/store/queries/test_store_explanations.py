@@ -119,8 +119,9 @@ def test_trusted_states_say_how_long_somebody_worked_and_what_does_not_pair_is_s
 def test_the_source_of_each_punch_is_named(store: Store) -> None:
     store.devices.add(device("Gate"))
     ingest(store, "Gate", ("1001", f"{MONDAY} 08:00"))
-    adopt(store, "Gate")
-    push(store, ("1001", f"{MONDAY} 08:00"), ("1001", f"{MONDAY} 12:00"))
+    serial = str(store.devices.get("Gate").serial_number)
+    adopt(store, "Gate", serial)
+    push(store, ("1001", f"{MONDAY} 08:00"), ("1001", f"{MONDAY} 12:00"), serial=serial)
     execute(store, f"UPDATE raw_punches SET source = 'live' WHERE punched_at_local = '{MONDAY} 08:00'")
     live, pushed = store.explanations.explain("1001", MONDAY).punches
     assert (live.source, live.origin) == ("live", "live capture")
