@@ -102,8 +102,8 @@ def _print_adoption(adopted: Adoption) -> None:
     if adopted.secret is not None:
         print_secret(adopted.secret)
     click.echo(
-        "At its next connection the terminal gets the time of this zone and uploads its whole log; "
-        "punches that are stored already are not stored twice."
+        "At its next connection the terminal gets the time of this zone and uploads its punches, the first time its "
+        "whole log; those that are stored already are not stored twice."
     )
     if device.polled:
         click.echo(f"Polls continue; `zk-pipeline device update {quoted} --not-polled` ends them.")
@@ -181,9 +181,10 @@ def events(name: str, *, first: date | None, last: date | None, as_json: bool) -
     check_date_range(first, last, word=option_name)
     store = open_context().store
     found = store.push.events(store.devices.get(name).name, first, last, limit=MAX_EVENTS)
-    print_rows(
-        [asdict(one) for one in found], _EVENTS, as_json=as_json, none=f"no event of {name} is stored for these dates"
-    )
+    rows = [asdict(one) for one in found]
+    if not as_json:
+        rows = [row | {"detail": row["detail"].replace("\t", ", ") or None} for row in rows]
+    print_rows(rows, _EVENTS, as_json=as_json, none=f"no event of {name} is stored for these dates")
 
 
 def push_facts(details: PushDetails) -> dict[str, object]:

@@ -27,7 +27,7 @@ _DONE = {
     "disabled": "The terminal is disabled: it is not polled, and its uploads are refused. What is stored is kept.",
     "replaced": "The serial number of the next terminal is accepted, at the next poll or by its adoption.",
     "removed": "The terminal is removed from the registry; its punches, polls and days are kept.",
-    "adopted": "The terminal is adopted. It uploads its log at its next connection.",
+    "adopted": "The terminal is adopted. It uploads its punches at its next connection.",
     "queued": "The command is queued. The terminal fetches it at its next contact.",
 }
 _SHOWN_EVENTS = 20
