@@ -243,4 +243,4 @@ def test_the_tools_of_dagster_validate_check_and_list_the_definitions_from_a_che
         "crm_sync",
     }
     assert len(listed["schedules"]) == 5
-    assert len(listed["sensors"]) == 5
+    assert len(listed["sensors"]) == 6
