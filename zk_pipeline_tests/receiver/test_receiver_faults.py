@@ -155,6 +155,15 @@ def test_a_photo_is_acknowledged_and_not_stored(store: Store) -> None:
         assert (punches(store), quarantined(store)) == ([], [])
 
 
+@pytest.mark.parametrize(("stamp", "batches"), [({}, 0), ({"Stamp": "7"}, 1)])
+def test_an_upload_without_anything_to_store_needs_a_transaction_for_its_stamp_only(
+    stamp: dict[str, str], batches: int, served: Served, adopted: Store
+) -> None:
+    assert served.post("cdata", b"BIODATA Pin=1\tTmp=abc\n", table="BIODATA", **stamp).text == "OK: 1"
+    with adopted.database.read("test") as connection:
+        assert connection.execute("SELECT count(*) FROM push_batches").fetchone() == (batches,)
+
+
 def test_events_before_the_registration_are_stored(store: Store) -> None:
     faults = PushFaults(registers_late=True)
     with connected(store, profile=SECURITY_3, punches=3, faults=faults) as (_, terminal):
