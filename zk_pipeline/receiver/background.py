@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -52,6 +53,7 @@ class Background:
     _last: dict[str, float] = field(default_factory=dict)
     _offset_requests: dict[tuple[str, int], float] = field(default_factory=dict)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _is_stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def problem(self) -> str | None:
@@ -68,16 +70,19 @@ class Background:
 
     async def stop(self) -> None:
         """End the tasks and record what is only in memory."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._is_stopping.set()
+        committing, looking = self._tasks
+        await looking  # not cancelled: what it has taken from memory must be recorded
+        committing.cancel()
+        await asyncio.gather(committing, return_exceptions=True)
         await self._tried("commands", self._record_sent)
         await self._tried("contacts", self._record_contacts)
         await asyncio.to_thread(self.receiver.close)
 
     async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(self.intervals.look)
+        while not self._is_stopping.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._is_stopping.wait(), self.intervals.look)
             try:
                 await self._look()
             except Exception:
