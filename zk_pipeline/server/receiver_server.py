@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.devices.push.uploads import DEFAULT_PUNCH_EVENTS
@@ -22,6 +23,27 @@ MAX_CONNECTIONS = 2000
 MAX_CONNECTIONS_PER_ADDRESS = 256  # terminals behind one address; a proxy on this host has no limit
 
 
+_HEADER_NAME = re.compile(rb"(?m)^[a-z][a-z-]*(?=:)")
+
+
+class TitleCaseTransport:
+    """A transport that writes names of response headers as `Date`: uvicorn writes `date`, and the push client in
+    firmware of 2013 compares them with case, so that its clock would never be set.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if data.startswith(b"HTTP/"):
+            head, end, body = data.partition(b"\r\n\r\n")
+            data = _HEADER_NAME.sub(lambda name: name[0].title(), head) + end + body
+        self._transport.write(data)
+
+
 class ReceiverProtocol(HeaderTimeoutProtocol):
     """HTTP protocol with limits for many terminals."""
 
@@ -32,7 +54,7 @@ class ReceiverProtocol(HeaderTimeoutProtocol):
     _address: str | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(TitleCaseTransport(transport))  # type: ignore[arg-type]
         peer = transport.get_extra_info("peername")
         if peer and peer[0] not in self.unlimited:
             self._address = str(peer[0])

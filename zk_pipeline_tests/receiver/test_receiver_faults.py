@@ -219,6 +219,17 @@ def test_http_1_0_without_a_host_header_gets_its_answer_and_the_end_of_the_conne
     assert b"content-encoding" not in head.lower()
 
 
+@pytest.mark.usefixtures("adopted")
+@pytest.mark.parametrize("path", [f"/iclock/getrequest?SN={SERIAL}", "/iclock/getrequest?SN=UNKNOWN", "/other"])
+def test_names_of_headers_are_in_title_case_because_old_firmware_compares_them(served: Served, path: str) -> None:
+    with socket.create_connection(("127.0.0.1", served.port), 10) as raw:
+        raw.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        head = b"".join(iter(lambda: raw.recv(4096), b"")).partition(b"\r\n\r\n")[0].decode()
+    names = [one.partition(":")[0] for one in head.split("\r\n")[1:]]
+    assert {"Content-Type", "Content-Length", "Date", "Connection"} <= set(names)
+    assert names == [one.title() for one in names]
+
+
 def test_requests_on_one_connection_are_answered_in_turn(served: Served, adopted: Store) -> None:
     with socket.create_connection(("127.0.0.1", served.port), 10) as raw:
         for n in range(3):
