@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -155,7 +155,7 @@ def verified(receiver: Receiver, folder: Path, expected: int) -> None:
 def run_uploads(receivers: Sequence[Receiver], punches: int, lines: int) -> None:
     click.echo(f"\n{punches:,} punches, one per POST; {lines:,} lines in batches of 128\n")
     table("load", "receiver", "punches/s", "CPU", "punches per CPU second", "CPU per 1,000", "memory")
-    loads = [
+    loads: list[tuple[str, int, int, Callable[[Running, int], Cost]]] = [
         (f"one per POST, {count} terminals", punches, count, partial(upload_realtime, count=count))
         for count in REALTIME_TERMINALS
     ]
