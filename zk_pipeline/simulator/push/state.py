@@ -142,7 +142,7 @@ class TerminalState:
         self._backlog_before = self.log.next_number
 
     def transfers(self, kind: str) -> bool:
-        """Whether the option block's TransFlag names this kind of data; True without a TransFlag."""
+        """True if the option block's TransFlag names this kind of data, or there is no TransFlag."""
         flag = self.options.get("TransFlag", "")
         if not flag:
             return True
