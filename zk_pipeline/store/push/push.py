@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -10,6 +10,9 @@ from zk_pipeline.devices.models import Device
 from zk_pipeline.devices.push.commands import PushCommand
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.push.batches import PushContact, UploadSummary, newest_upload, read_contacts, summarize_uploads
+from zk_pipeline.store.push.check_plan import PushCheck
+from zk_pipeline.store.push.checks import Step, apply_steps, plan_steps, read_checks
 from zk_pipeline.store.push.commands import (
     Confirmation,
     QueuedCommand,
@@ -23,6 +26,7 @@ from zk_pipeline.store.push.commands import (
 from zk_pipeline.store.push.terminals import Contact, PushTerminal, adopt, read_terminals, record_contacts
 from zk_pipeline.store.push.uploads import PushUpload, StoredUpload, prepare, read_stamps, store_uploads
 from zk_pipeline.store.terminals.devices import DeviceRegistry
+from zk_pipeline.store.terminals.punch_versions import punch_versions
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,18 @@ class ReceiverState:
     terminals: dict[str, PushTerminal]
     stamps: dict[str, dict[str, str]]
     commands: dict[str, list[QueuedCommand]]
+
+
+@dataclass(frozen=True)
+class NewUploads:
+    """Uploads since a number, by device; `newest`: the number of the newest upload. `versions`: as `punch_versions`, of
+    the devices in `summaries` and `contacts`.
+    """
+
+    newest: int
+    summaries: list[UploadSummary]
+    contacts: list[PushContact]
+    versions: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -129,3 +145,32 @@ class PushStore:
         """End the commands of a terminal that it confirmed; returns them."""
         with self.database.write("confirm commands", serial) as connection:
             return record_confirmations(connection, serial, confirmations, self.clock())
+
+    def reconcile(self, *, begin: bool) -> list[Step]:
+        """Compare the punches of pushing terminals with the store, one step further; returns the changes.
+
+        Continues checks whose commands have ended, and with `begin` begins those that are due. Only a read if nothing
+        changes.
+        """
+        now = self.clock()
+        with self.database.read("checks of pushed punches") as connection:
+            if not plan_steps(connection, now, begin=begin):
+                return []
+        with self.database.write("check pushed punches") as connection:
+            steps = plan_steps(connection, now, begin=begin)
+            if steps:
+                apply_steps(connection, steps, now)
+        return steps
+
+    def checks(self, serial: str, limit: int = 50) -> list[PushCheck]:
+        """The checks of a terminal, those that changed last first."""
+        with self.database.read("checks of a terminal", serial) as connection:
+            return read_checks(connection, serial, limit)
+
+    def new_uploads(self, after: int, *, after_by_device: Mapping[str, int]) -> NewUploads:
+        """Uploads with numbers above `after` and above that of their device."""
+        with self.database.read("new uploads") as connection:
+            newest, contacts = newest_upload(connection), read_contacts(connection)
+            summaries = summarize_uploads(connection, after, until=newest, after_by_device=after_by_device)
+            names = sorted({one.device for one in summaries} | {one.device for one in contacts})
+            return NewUploads(newest, summaries, contacts, punch_versions(connection, names))

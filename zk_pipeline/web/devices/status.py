@@ -35,18 +35,18 @@ class DeviceLine:
 
 
 def label_of(status: DeviceStatus, now: datetime, polled_every: timedelta) -> tuple[str, str]:
-    """CSS class and label: locked, disabled, or the result and age of the latest poll."""
+    """CSS class and label: locked, disabled, or the result and age of the latest poll or contact."""
     if status.keypad_locked_at is not None:
         return "bad", "locked"
     if not status.enabled:
         return "", "disabled"
     if status.last_poll is None:
-        return "warn", "never polled"
+        return "warn", "never polled" if status.polled else "never connected"
     if status.last_poll_status == "failed":
         return "bad", "not read"
     if status.last_success is None or now - status.last_success > max(DEVICE_SILENT, 3 * polled_every):
         return "warn", "silent"
-    return "ok", "read"
+    return "ok", "read" if status.polled else "connected"
 
 
 def status_of(services: Services) -> StoreStatus:
