@@ -19,6 +19,7 @@ from zk_pipeline.store.quality.integrity import (
 )
 from zk_pipeline.store.schema.migrations_runner import tables_as_shipped
 from zk_pipeline.store.terminals.namesakes import Names, candidates, namesakes
+from zk_pipeline.store.terminals.poll_modes import IS_READING
 from zk_pipeline.store.work_dates.assignment import assign_work_dates
 
 DAY, WEEK, MONTH = timedelta(days=1), timedelta(days=7), timedelta(days=30)
@@ -209,13 +210,13 @@ def _shares(connection: Connection, today: date) -> dict[date, Shares]:
     return shares
 
 
-_REACH = """
+_REACH = f"""
 WITH newest AS (
     SELECT
         device,
         max(struct_pack(id, finished_at, status, error_code, error, run_id)) AS poll,
         max(struct_pack(id, reported, records_accounted_for, warnings)) FILTER (status = 'success') AS good
-    FROM device_polls WHERE started_at > $since AND mode IS DISTINCT FROM 'live'
+    FROM device_polls WHERE started_at > $since AND {IS_READING}
     GROUP BY device
 )
 SELECT
@@ -230,7 +231,7 @@ SELECT
 FROM devices AS device LEFT JOIN newest ON newest.device = device.name
 WHERE device.enabled AND device.removed_at IS NULL
 ORDER BY device.name
-"""
+"""  # noqa: S608 (constant SQL)
 
 # A date that became stale without new punches (a changed rule, a moved device) is requested by the sensor at once; its
 # delay is unknown, and it does not count as late.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.terminals.poll_modes import IS_READING
 
 NEWEST_POLLS = 20
 
@@ -60,7 +61,7 @@ def device_details(database: Database, name: str) -> DeviceDetails:
     return DeviceDetails([PollListItem(*row) for row in polls], *facts)
 
 
-_FACTS = """
+_FACTS = f"""
 WITH punches AS (
     SELECT count(*) AS held, max(punched_at_local) FILTER (NOT is_clock_suspect AND voided_at IS NULL) AS last
     FROM raw_punches WHERE device = $name
@@ -68,7 +69,7 @@ WITH punches AS (
 good AS (
     SELECT max(struct_pack(id, record_count_after, clock_drift_seconds)) AS poll
     FROM device_polls
-    WHERE device = $name AND status = 'success' AND coalesce(mode, '') NOT IN ('live', 'release')
+    WHERE device = $name AND status = 'success' AND {IS_READING}
 )
 SELECT
     punches.held,
@@ -82,7 +83,7 @@ SELECT
     good.poll.clock_drift_seconds
 FROM devices AS device, punches, good
 WHERE device.name = $name
-"""
+"""  # noqa: S608 (constant SQL)
 _POLLS = """
 SELECT started_at, finished_at, status, mode, fetched, "new", quarantined, clock_drift_seconds, run_id, error,
        warnings

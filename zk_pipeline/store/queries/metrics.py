@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from zk_pipeline.store.engine.database import Connection, Database
+from zk_pipeline.store.terminals.poll_modes import IS_READING
 from zk_pipeline.store.work_dates.staleness import stale_dates
 
 
@@ -91,7 +92,7 @@ def count_polls(condition: str = "true", source: str = "device_polls AS old") ->
                coalesce(sum(greatest(0, epoch_us(finished_at) - epoch_us(started_at))), 0)::BIGINT
                    AS duration_microseconds,
                coalesce(sum("new"), 0)::BIGINT AS new_punches
-        FROM {source} WHERE mode IS DISTINCT FROM 'live' AND ({condition}) GROUP BY device, status
+        FROM {source} WHERE coalesce(mode, '') NOT IN ('live', 'file') AND ({condition}) GROUP BY device, status
     """  # noqa: S608 (SQL of this package)
 
 
@@ -110,11 +111,11 @@ def read_poll_counters(connection: Connection) -> list[PollCounters]:
     return [PollCounters(*row) for row in rows]
 
 
-_DEVICES = """
+_DEVICES = f"""
 WITH newest AS (
     SELECT device,
            max(struct_pack(id, started_at, finished_at, record_count_after, clock_drift_seconds)) AS poll
-    FROM device_polls WHERE status = 'success' AND mode IS DISTINCT FROM 'live' GROUP BY device
+    FROM device_polls WHERE status = 'success' AND {IS_READING} GROUP BY device
 )
 SELECT device.name, newest.poll.finished_at, newest.poll.clock_drift_seconds,
        newest.poll.record_count_after / nullif(device.record_capacity, 0),
@@ -122,4 +123,4 @@ SELECT device.name, newest.poll.finished_at, newest.poll.clock_drift_seconds,
 FROM devices AS device LEFT JOIN newest ON newest.device = device.name
 WHERE device.enabled AND device.removed_at IS NULL
 ORDER BY device.name
-"""
+"""  # noqa: S608 (constant SQL)

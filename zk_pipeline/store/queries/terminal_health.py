@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.terminals.poll_modes import IS_READING
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def terminal_health(database: Database) -> list[TerminalHealth]:
     """Health of every enabled device, by name."""
     with database.read("health of terminals") as connection:
         rows = connection.execute(
-            """
+            f"""
             WITH newest AS (
                 SELECT
                     device,
@@ -42,12 +43,12 @@ def terminal_health(database: Database) -> list[TerminalHealth]:
                         warnings
                     )) AS poll
                 FROM device_polls
-                WHERE status = 'success' AND coalesce(mode, '') NOT IN ('live', 'release')
+                WHERE status = 'success' AND {IS_READING}
                 GROUP BY device
             ),
             of_all AS (
                 SELECT device, max(struct_pack(id, error)) AS poll
-                FROM device_polls WHERE coalesce(mode, '') NOT IN ('live', 'release')
+                FROM device_polls WHERE {IS_READING}
                 GROUP BY device
             )
             SELECT
@@ -61,6 +62,6 @@ def terminal_health(database: Database) -> list[TerminalHealth]:
             LEFT JOIN of_all ON of_all.device = device.name
             WHERE device.enabled AND device.removed_at IS NULL
             ORDER BY device.name
-            """
+            """  # noqa: S608 (constant SQL)
         ).fetchall()
     return [TerminalHealth(*row) for row in rows]

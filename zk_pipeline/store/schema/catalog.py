@@ -117,8 +117,8 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "started_at": "Start (instant, UTC)",
             "finished_at": "End (instant, UTC)",
             "status": "success or failed",
-            "mode": "full, incremental (only new records), unchanged (the counter had not moved), live, release; null: "
-            "a poll that failed",
+            "mode": "full, incremental (only new records), unchanged (the counter had not moved), live, release, file "
+            "(imported, no contact with the terminal); null: a poll that failed",
             "reported": "Counter of the terminal before its log was read: punches in the log",
             "record_count_after": "The same counter after its log was read",
             "fetched": "Records read from its log",
@@ -144,7 +144,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
         {
             "device": "Name of the device",
             "status": "success or failed",
-            "polls": "Deleted polls, without live capture",
+            "polls": "Deleted polls, without live capture and imported files",
             "duration_microseconds": "Their total duration, in microseconds",
             "new_punches": "New punches of these polls (device_polls.new)",
         },
@@ -238,7 +238,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
         {
             "device": "Name of the device",
             "user_id": "User id",
-            "uid": "The terminal's own slot number",
+            "uid": "The terminal's own slot number; -1: imported, unknown",
             "name": "Name as enrolled",
             "privilege": "0 user, 14 administrator; others by firmware",
             "card": "Card number, 0 for none",
@@ -473,6 +473,18 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "rows at several sites; otherwise null",
             "claimed_at": "When that run claimed it (instant, UTC)",
             "created_at": "When it became due (instant, UTC)",
+        },
+    ),
+    "earlier_deliveries": (
+        "Attendance days that another system delivered to the CRM before this one, such as the Django bridge",
+        {
+            "source": "The other system: django-bridge",
+            "device": "Name of the device of the day",
+            "user_id": "User of the day",
+            "work_date": "Date of the day in the other system",
+            "clock_in": "Clock-in that the CRM has (instant, UTC); null: none",
+            "clock_out": "Clock-out that the CRM has (instant, UTC); null: none",
+            "delivered_at": "When the other system delivered it (instant, UTC)",
         },
     ),
     "crm_attempts": (
