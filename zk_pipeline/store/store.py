@@ -39,6 +39,7 @@ from zk_pipeline.store.shifts.shifts import ShiftStore
 from zk_pipeline.store.terminals.clock_corrections import CorrectionStore
 from zk_pipeline.store.terminals.devices import DeviceRegistry
 from zk_pipeline.store.terminals.keypad_locks import KeypadLockStore
+from zk_pipeline.store.terminals.punch_files import PunchFileStore
 from zk_pipeline.store.terminals.punches import PunchStore
 from zk_pipeline.store.terminals.quarantine import QuarantineStore
 from zk_pipeline.store.work_dates.manual_punches import ManualPunchStore
@@ -71,6 +72,10 @@ class Store:
     @property
     def punches(self) -> PunchStore:
         return PunchStore(self.database, self.clock)
+
+    @property
+    def punch_files(self) -> PunchFileStore:
+        return PunchFileStore(self.database, self.clock)
 
     @property
     def days(self) -> DayStore:

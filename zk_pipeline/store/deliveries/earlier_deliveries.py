@@ -45,7 +45,7 @@ def record_earlier_deliveries(connection: Connection, deliveries: pa.Table) -> i
 
 
 def settle_earlier_deliveries(connection: Connection, dates: Sequence[date] | None = None) -> int:
-    """Mark due deliveries (of `dates`, if given) as delivered that the CRM has from another system; returns how many."""
+    """Mark due deliveries of `dates` (None: all) as delivered if another system delivered them; returns how many."""
     if not connection.execute("SELECT EXISTS (FROM earlier_deliveries)").fetchall()[0][0]:
         return 0
     row = connection.execute(_SETTLE, {"dates": None if dates is None else list(dates)}).fetchone()
