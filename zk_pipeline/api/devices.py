@@ -24,7 +24,8 @@ router = APIRouter(prefix="/api/devices", tags=["devices"], responses=FAILURES, 
 
 DeviceId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 _CLEARABLE = ("comm_key_env", "direction")  # null in a change: none
-DeviceAnswer = catalog_model("Device", Device, "devices")
+_PUSHES = {"pushes": "Whether a terminal was adopted that connects to the receiver (`zk-pipeline receive`)"}
+DeviceAnswer = catalog_model("Device", Device, "devices", _PUSHES)
 
 
 class _ReadOnly(BaseModel):
@@ -36,6 +37,7 @@ class _ReadOnly(BaseModel):
     serial_number: Any = Field(None, json_schema_extra={"readOnly": True})
     last_transport: Any = Field(None, json_schema_extra={"readOnly": True})
     log_layout: Any = Field(None, json_schema_extra={"readOnly": True})
+    pushes: Any = Field(None, json_schema_extra={"readOnly": True})
     last_sync: Any = Field(None, json_schema_extra={"readOnly": True})
     keypad_locked_at: Any = Field(None, json_schema_extra={"readOnly": True})
     created_at: Any = Field(None, json_schema_extra={"readOnly": True})
@@ -52,6 +54,9 @@ class DeviceChange(_ReadOnly):
     timezone: str | None = Field(None, description="IANA zone of the terminal's wall clock")
     site: str | None = Field(None, description="Devices of one site share their users")
     enabled: bool | None = Field(None, strict=True)
+    polled: bool | None = Field(
+        None, strict=True, description="Whether polls connect to it; false for a terminal that only pushes"
+    )
     live: bool | None = Field(None, strict=True, description="Whether `zk-pipeline live` captures its punches")
     trust_punch_states: bool | None = Field(
         None, strict=True, description="Whether worked minutes are computed from its in, out and break states"

@@ -16,6 +16,7 @@ from zk_pipeline.store.maintenance.backups import Backups
 from zk_pipeline.store.maintenance.restore import Restore
 from zk_pipeline.store.maintenance.retention import Retention
 from zk_pipeline.store.payroll.periods import PayrollStore
+from zk_pipeline.store.push.push import PushStore
 from zk_pipeline.store.quality.alerts import AlertStore
 from zk_pipeline.store.quality.quality import Quality
 from zk_pipeline.store.quality.repairs import Repairs
@@ -76,6 +77,10 @@ class Store:
     @property
     def punch_files(self) -> PunchFileStore:
         return PunchFileStore(self.database, self.clock)
+
+    @property
+    def push(self) -> PushStore:
+        return PushStore(self.database, self.clock)
 
     @property
     def days(self) -> DayStore:

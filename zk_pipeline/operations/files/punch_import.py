@@ -29,7 +29,7 @@ from zk_pipeline.errors import RowsRefused, UsageError
 from zk_pipeline.operations.files.punch_columns import FIELDS, PunchRows, missing_field
 from zk_pipeline.operations.files.table_reader import read_content, read_table
 from zk_pipeline.store.store import Store
-from zk_pipeline.store.terminals.ingest import AHEAD, CLOCK_WAS_RESET_BEFORE, punches_table, rejected_table
+from zk_pipeline.store.terminals.ingest import AHEAD, CLOCK_WAS_RESET_BEFORE, punches_table, rejected_lines
 from zk_pipeline.store.terminals.punch_files import FileRows
 
 PunchFormat = Literal["attlog", "adms", "csv", "xlsx", "parquet"]
@@ -328,16 +328,14 @@ def _prepare(path: PurePath, found: _Content, device: Device) -> FileRows:
     )
     kept = ~frame.duplicated(["user_id", "punched_at_local"]).to_numpy()
     in_doubt = np.array([one.line in found.suspect for one in found.punches], dtype=bool)
-    rejected = pd.DataFrame(
-        {"raw": [one.raw for one in found.unreadable], "reason": [one.reason for one in found.unreadable]}, dtype=object
-    )
     return FileRows(
         device=device.name,
         zone=device.timezone,
         name=path.name,
         read=len(found.punches) + len(found.unreadable),
         punches=punches_table(frame, device.timezone),
-        rejected=rejected_table(rejected),
+        rejected=rejected_lines([(one.raw, one.reason) for one in found.unreadable]),
+        record_format=_PUSHED if found.format == "adms" else f"FILE:{found.format}",
         in_doubt=pa.array(in_doubt[kept]),
     )
 

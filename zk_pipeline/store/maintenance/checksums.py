@@ -14,6 +14,8 @@ _BY_DATE = "work_date::VARCHAR"
 _PARTITION = {
     "device_polls": "strftime(started_at, '%Y-%m')",
     "raw_punches": "strftime(punched_at_local, '%Y-%m')",
+    "push_batches": "strftime(received_at, '%Y-%m')",
+    "device_events": "strftime(occurred_at_local, '%Y-%m')",
     "corrected_punches": "strftime(punched_at_local, '%Y-%m')",
     "quarantined_records": "strftime(created_at, '%Y-%m')",
     "daily_attendance": _BY_DATE,

@@ -17,9 +17,9 @@ from zk_pipeline.store.quality.integrity import (
     inconsistent_dates,
     schema_faults,
 )
+from zk_pipeline.store.queries.metrics import IS_POLL
 from zk_pipeline.store.schema.migrations_runner import tables_as_shipped
 from zk_pipeline.store.terminals.namesakes import Names, candidates, namesakes
-from zk_pipeline.store.terminals.poll_modes import IS_READING
 from zk_pipeline.store.work_dates.assignment import assign_work_dates
 
 DAY, WEEK, MONTH = timedelta(days=1), timedelta(days=7), timedelta(days=30)
@@ -216,7 +216,7 @@ WITH newest AS (
         device,
         max(struct_pack(id, finished_at, status, error_code, error, run_id)) AS poll,
         max(struct_pack(id, reported, records_accounted_for, warnings)) FILTER (status = 'success') AS good
-    FROM device_polls WHERE started_at > $since AND {IS_READING}
+    FROM device_polls WHERE started_at > $since AND {IS_POLL}
     GROUP BY device
 )
 SELECT

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from zk_pipeline.store.engine.database import Database
-from zk_pipeline.store.terminals.poll_modes import IS_READING
+from zk_pipeline.store.queries.metrics import IS_POLL
 
 NEWEST_POLLS = 20
 
@@ -69,7 +69,7 @@ WITH punches AS (
 good AS (
     SELECT max(struct_pack(id, record_count_after, clock_drift_seconds)) AS poll
     FROM device_polls
-    WHERE device = $name AND status = 'success' AND {IS_READING}
+    WHERE device = $name AND status = 'success' AND {IS_POLL}
 )
 SELECT
     punches.held,

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from zk_pipeline.store.engine.database import Connection, Database
-from zk_pipeline.store.terminals.poll_modes import IS_READING
 from zk_pipeline.store.work_dates.staleness import stale_dates
+
+# Modes of `device_polls` that are polls of a terminal's log; null: a failed poll.
+IS_POLL = "coalesce(mode, 'full') IN ('full', 'incremental', 'unchanged')"
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ def count_polls(condition: str = "true", source: str = "device_polls AS old") ->
                coalesce(sum(greatest(0, epoch_us(finished_at) - epoch_us(started_at))), 0)::BIGINT
                    AS duration_microseconds,
                coalesce(sum("new"), 0)::BIGINT AS new_punches
-        FROM {source} WHERE coalesce(mode, '') NOT IN ('live', 'file') AND ({condition}) GROUP BY device, status
+        FROM {source} WHERE coalesce(mode, 'full') NOT IN ('live', 'push', 'file') AND ({condition})
+        GROUP BY device, status
     """  # noqa: S608 (SQL of this package)
 
 
@@ -115,7 +118,7 @@ _DEVICES = f"""
 WITH newest AS (
     SELECT device,
            max(struct_pack(id, started_at, finished_at, record_count_after, clock_drift_seconds)) AS poll
-    FROM device_polls WHERE status = 'success' AND {IS_READING} GROUP BY device
+    FROM device_polls WHERE status = 'success' AND {IS_POLL} GROUP BY device
 )
 SELECT device.name, newest.poll.finished_at, newest.poll.clock_drift_seconds,
        newest.poll.record_count_after / nullif(device.record_capacity, 0),

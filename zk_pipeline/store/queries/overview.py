@@ -7,7 +7,7 @@ from datetime import date, datetime
 
 from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.store.engine.database import Database
-from zk_pipeline.store.terminals.poll_modes import IS_READING
+from zk_pipeline.store.queries.metrics import IS_POLL
 from zk_pipeline.store.work_dates.settings_changes import is_applied, preview_settings
 from zk_pipeline.store.work_dates.staleness import dates_outside, stale_dates
 
@@ -110,11 +110,11 @@ class Overview:
 _DEVICES = f"""
 WITH last_poll AS (
     SELECT device, max(struct_pack(id, finished_at, status, error, warnings)) AS poll
-    FROM device_polls WHERE {IS_READING} GROUP BY device
+    FROM device_polls WHERE {IS_POLL} GROUP BY device
 ),
 last_good AS (
     SELECT device, max(struct_pack(id, clock_drift_seconds, record_count_after)) AS poll
-    FROM device_polls WHERE status = 'success' AND {IS_READING} GROUP BY device
+    FROM device_polls WHERE status = 'success' AND {IS_POLL} GROUP BY device
 )
 SELECT
     device.name,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from zk_pipeline.store.engine.database import Database
-from zk_pipeline.store.terminals.poll_modes import IS_READING
+from zk_pipeline.store.queries.metrics import IS_POLL
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ def terminal_health(database: Database) -> list[TerminalHealth]:
                         warnings
                     )) AS poll
                 FROM device_polls
-                WHERE status = 'success' AND {IS_READING}
+                WHERE status = 'success' AND {IS_POLL}
                 GROUP BY device
             ),
             of_all AS (
                 SELECT device, max(struct_pack(id, error)) AS poll
-                FROM device_polls WHERE {IS_READING}
+                FROM device_polls WHERE {IS_POLL}
                 GROUP BY device
             )
             SELECT

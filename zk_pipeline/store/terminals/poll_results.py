@@ -266,7 +266,7 @@ def ingest_live(connection: Connection, device: str, punches: Sequence[LivePunch
         if doubted.any():
             drift = float(np.median(ahead[doubted]))
             connection.execute("UPDATE device_polls SET doubted_drift_seconds = ? WHERE id = ?", [drift, poll_id])
-    return insert_punches(connection, [FetchedTable(device, poll_id, named, doubt)], now)[0].new
+    return insert_punches(connection, [FetchedTable(device, poll_id, named, doubt, source="live")], now)[0].new
 
 
 def _attributed_live(

@@ -29,7 +29,8 @@ class FileRows:
     """Content of one file for one registered device, prepared before the lock.
 
     `punches`: as from `punches_table` with the instants of `zone`; `in_doubt`: which of them have a clock known to be
-    wrong; `rejected`: as from `rejected_table`; `read`: lines of the file with a record; `name`: of the file.
+    wrong; `rejected`: as from `rejected_lines`, of `record_format` as in `quarantined_records`; `read`: lines of the
+    file with a record; `name`: of the file.
     """
 
     device: str
@@ -38,6 +39,7 @@ class FileRows:
     read: int
     punches: pa.Table
     rejected: pa.Table
+    record_format: str
     in_doubt: pa.Array
 
 
@@ -103,8 +105,10 @@ def insert_file(connection: Connection, rows: FileRows, now: datetime) -> Stored
     if not new and not len(fresh):
         return StoredFile(None, 0, 0, 0, 0)
     poll_id = next_poll_id(connection)
-    done = insert_punches(connection, [FetchedTable(rows.device, poll_id, rows.punches, rows.in_doubt)], now)[0]
-    insert_rejected(connection, [FetchedTable(rows.device, poll_id, fresh)], now)
+    fetched = FetchedTable(rows.device, poll_id, rows.punches, rows.in_doubt, source="file")
+    done = insert_punches(connection, [fetched], now)[0]
+    rejected = FetchedTable(rows.device, poll_id, fresh, source="file", record_format=rows.record_format)
+    insert_rejected(connection, [rejected], now)
     connection.execute(
         """
         INSERT INTO device_polls

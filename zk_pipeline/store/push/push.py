@@ -1,0 +1,129 @@
+"""Repository of terminals that push: what the receiver, the CLI, the API and the pages read and write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from zk_pipeline.devices.models import Device
+from zk_pipeline.devices.push.commands import PushCommand
+from zk_pipeline.errors import UsageError
+from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.push.commands import (
+    Confirmation,
+    QueuedCommand,
+    commands_of,
+    expire_commands,
+    open_commands,
+    queue_command,
+    record_confirmations,
+    record_sent,
+)
+from zk_pipeline.store.push.terminals import Contact, PushTerminal, adopt, read_terminals, record_contacts
+from zk_pipeline.store.push.uploads import PushUpload, StoredUpload, prepare, read_stamps, store_uploads
+from zk_pipeline.store.terminals.devices import DeviceRegistry
+
+
+@dataclass(frozen=True)
+class ReceiverState:
+    """What the receiver keeps in memory, read in one transaction."""
+
+    terminals: dict[str, PushTerminal]
+    stamps: dict[str, dict[str, str]]
+    commands: dict[str, list[QueuedCommand]]
+
+
+@dataclass(frozen=True)
+class PushStore:
+    database: Database
+    clock: Callable[[], datetime]
+
+    def terminals(self) -> list[PushTerminal]:
+        """All terminals that ever connected, by serial number; pending ones have no device."""
+        with self.database.read("terminals that push") as connection:
+            return read_terminals(connection)
+
+    def state(self) -> ReceiverState:
+        """Terminals, stamps and open commands, by serial number."""
+        with self.database.read("state of the receiver") as connection:
+            commands: dict[str, list[QueuedCommand]] = {}
+            for one in open_commands(connection):
+                commands.setdefault(one.serial_number, []).append(one)
+            terminals = {one.serial_number: one for one in read_terminals(connection)}
+            return ReceiverState(terminals, read_stamps(connection), commands)
+
+    def adopt(
+        self, serial: str, name: str, *, timezone: str | None, default_timezone: str, site: str | None, by: str
+    ) -> Device:
+        """Accept the uploads of a pending terminal as those of the device `name`, registered or new. Raises UsageError.
+
+        A terminal that polls read, and the one that pushes, are the same device if their serial numbers are.
+        """
+        with self.database.write("adopt a terminal", name) as connection:
+            adopt(
+                connection,
+                serial,
+                name,
+                timezone=timezone,
+                default_timezone=default_timezone,
+                site=site,
+                by=by,
+                now=self.clock(),
+            )
+        return DeviceRegistry(self.database, self.clock).get(name)
+
+    def protect(self, device: str, **changes: str | None) -> None:
+        """Change `secret_hash`, `networks` or `timezone_form` of a device that pushes. Raises UsageError."""
+        assert changes.keys() <= {"secret_hash", "networks", "timezone_form"}
+        assignments = ", ".join(f"{name} = ${name}" for name in changes)
+        with self.database.write("change a terminal that pushes", device) as connection:
+            changed = connection.execute(
+                f"UPDATE push_terminals SET {assignments} WHERE device = $device RETURNING device",  # noqa: S608
+                {**changes, "device": device},
+            ).fetchall()
+        if not changed:
+            raise UsageError(f"device {device!r} does not push: `zk-pipeline device pending` lists terminals to adopt")
+
+    def record_contacts(self, contacts: Sequence[Contact]) -> None:
+        """Record contacts, at most one per serial number."""
+        if contacts:
+            with self.database.write("record contacts of terminals") as connection:
+                record_contacts(connection, contacts)
+
+    def store(self, uploads: Sequence[PushUpload]) -> list[StoredUpload | None]:
+        """Store uploads in one transaction; returns the counts of each, in order. Idempotent.
+
+        None for an upload that was not stored, because its terminal is no longer adopted or enabled, or its zone was
+        changed. Raises errors of the store, after which nothing is stored.
+        """
+        prepared = prepare(uploads)
+        names = ", ".join(dict.fromkeys(one.device for one in uploads))
+        with self.database.write("store uploads", names) as connection:
+            return store_uploads(connection, prepared, self.clock())
+
+    def queue(self, serial: str, command: PushCommand, *, by: str) -> int:
+        """Queue a command for a terminal; returns its id, or that of the same command if it is still open."""
+        with self.database.write("queue a command", serial) as connection:
+            return queue_command(connection, serial, command, by=by, now=self.clock())
+
+    def commands(self, serial: str, limit: int = 50) -> list[QueuedCommand]:
+        """The newest commands of a terminal, newest first."""
+        with self.database.read("commands of a terminal", serial) as connection:
+            return commands_of(connection, serial, limit)
+
+    def record_sent(self, ids: Collection[int]) -> None:
+        """Record that commands were sent to their terminals."""
+        with self.database.write("record sent commands") as connection:
+            record_sent(connection, ids, self.clock())
+
+    def expire_commands(self, unconfirmed_for: timedelta) -> list[QueuedCommand]:
+        """End the commands that were sent as often as allowed and never confirmed; returns them."""
+        now = self.clock()
+        with self.database.write("expire commands") as connection:
+            return expire_commands(connection, sent_before=now - unconfirmed_for, now=now)
+
+    def confirm(self, serial: str, confirmations: Sequence[Confirmation]) -> list[QueuedCommand]:
+        """End the commands of a terminal that it confirmed; returns them."""
+        with self.database.write("confirm commands", serial) as connection:
+            return record_confirmations(connection, serial, confirmations, self.clock())
