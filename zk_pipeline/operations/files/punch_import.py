@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path, PurePath
 from typing import Any, Literal, get_args
@@ -183,9 +183,7 @@ def apply_import(store: Store, plan: ImportPlan) -> PunchImport:
 
 
 def _readable_only(rows: FileRows) -> FileRows:
-    return FileRows(
-        rows.device, rows.zone, rows.name, rows.read, rows.punches, rows.rejected.slice(0, 0), rows.in_doubt
-    )
+    return replace(rows, rejected=rows.rejected.slice(0, 0))
 
 
 def _read(source: _Source) -> _Content:
