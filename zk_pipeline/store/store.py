@@ -37,6 +37,7 @@ from zk_pipeline.store.shifts.holidays import HolidayStore
 from zk_pipeline.store.shifts.leaves import LeaveStore
 from zk_pipeline.store.shifts.shift_plan import PlanApplied, ShiftPlan, apply_plan
 from zk_pipeline.store.shifts.shifts import ShiftStore
+from zk_pipeline.store.terminals.bridge_history import BridgeHistoryStore
 from zk_pipeline.store.terminals.clock_corrections import CorrectionStore
 from zk_pipeline.store.terminals.devices import DeviceRegistry
 from zk_pipeline.store.terminals.keypad_locks import KeypadLockStore
@@ -81,6 +82,10 @@ class Store:
     @property
     def push(self) -> PushStore:
         return PushStore(self.database, self.clock)
+
+    @property
+    def bridge_history(self) -> BridgeHistoryStore:
+        return BridgeHistoryStore(self.database, self.clock)
 
     @property
     def days(self) -> DayStore:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from zk_pipeline.cli.context import open_context
-from zk_pipeline.cli.output import as_json, note, print_json, print_pairs
+from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_table
 from zk_pipeline.counted import counted
 from zk_pipeline.devices.usb_log import ORDERS, Order
+from zk_pipeline.operations.bridge.history import BridgeImport, apply_bridge, plan_bridge
 from zk_pipeline.operations.files.punch_columns import parse_columns
 from zk_pipeline.operations.files.punch_import import (
     PUNCH_FORMATS,
@@ -105,4 +107,49 @@ def _print_import(done: PunchImport, *, as_json: bool) -> None:
         pairs["users not enrolled"] = f"{len(done.unknown_users):,}: {done.unknown_users_text()}"
     if not done.is_stored:
         pairs["stored"] = "nothing (dry run)" if not done.unreadable else "nothing"
+    print_pairs(pairs)
+
+
+@import_.command("django-bridge")
+@click.argument("dsn")
+@click.option(
+    "--timezone", metavar="TZ", help="Zone of the terminals, for a bridge of before January 2026 (no zone per device)."
+)
+@_DRY_RUN
+@as_json
+def django_bridge(dsn: str, timezone: str | None, dry_run: bool, as_json: bool) -> None:
+    """Import the history of the Django bridge: its devices, punches and users, and the days that it delivered, so that
+    the CRM does not get them again. A repeated import applies only differences.
+
+    DSN is the path of its db.sqlite3, or the address of its PostgreSQL database (postgresql://…); give the password in
+    PGPASSWORD or ~/.pgpass. The database is only read. Stop the bridge first.
+
+    \b
+    Example:  zk-pipeline import django-bridge db.sqlite3 --dry-run
+    """
+    store = open_context().store
+    plan = plan_bridge(store, dsn, timezone=timezone)
+    done = plan.summary if dry_run else apply_bridge(store, plan)
+    if as_json:
+        print_json(done)
+        return
+    _print_bridge(done)
+    if not dry_run:
+        note(_NEXT)
+
+
+def _print_bridge(done: BridgeImport) -> None:
+    columns = ["name", "registered", "timezone", "punches", "new", "known", "users", "first", "last"]
+    is_done = "now" if done.is_stored else "new"
+    print_table([asdict(one) | {"registered": is_done if one.is_new else "before"} for one in done.devices], columns)
+    pairs: dict[str, object] = {
+        "delivered days": f"{done.delivered:,}",
+        "changed after it": f"{done.outdated:,} (sent as an update)",
+        "content unknown": f"{done.uncertain:,} (sent again)",
+        "not delivered": f"{done.undelivered:,} (sent)",
+    }
+    if done.settled:
+        pairs["need no request now"] = f"{done.settled:,}"
+    if not done.is_stored:
+        pairs["stored"] = "nothing (dry run)"
     print_pairs(pairs)
