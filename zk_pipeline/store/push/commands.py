@@ -61,17 +61,18 @@ def queue_command(connection: Connection, serial: str, command: PushCommand, *, 
     ).fetchone()
     if known is not None:
         return int(known[0])
-    added = connection.execute(
+    newest = connection.execute("SELECT coalesce(max(id), 0) FROM push_commands").fetchone()
+    assert newest is not None
+    number = int(newest[0]) + 1
+    connection.execute(
         """
         INSERT INTO push_commands (id, serial_number, kind, start_local, end_local, user_id, requested_by, requested_at,
                                    state, times_sent)
-        SELECT coalesce(max(id), 0) + 1, $serial, $kind, $start, $end, $user, $by, $now, 'queued', 0 FROM push_commands
-        RETURNING id
+        VALUES ($id, $serial, $kind, $start, $end, $user, $by, $now, 'queued', 0)
         """,
-        {**values, "by": by, "now": now},
-    ).fetchone()
-    assert added is not None
-    return int(added[0])
+        {**values, "id": number, "by": by, "now": now},
+    )
+    return number
 
 
 def open_commands(connection: Connection) -> list[QueuedCommand]:
@@ -112,13 +113,13 @@ def record_confirmations(
     connection: Connection, serial: str, confirmations: Sequence[Confirmation], now: datetime
 ) -> list[QueuedCommand]:
     """End the confirmed commands of this terminal; returns them. A late or repeated confirmation changes nothing."""
-    ended = []
-    for one in confirmations:
-        changed = connection.execute(
+    waiting = {one.id for one in _read(connection, "serial_number = ? AND state IN ('queued', 'sent')", [serial])}
+    confirmed = {one.command_id: one for one in confirmations if one.command_id in waiting}
+    for one in confirmed.values():
+        connection.execute(
             """
             UPDATE push_commands SET state = $state, finished_at = $now, return_code = $code, result = $result
-            WHERE id = $id AND serial_number = $serial AND state IN ('queued', 'sent')
-            RETURNING id
+            WHERE id = $id
             """,
             {
                 "state": "done" if one.is_done else "failed",
@@ -126,12 +127,9 @@ def record_confirmations(
                 "code": one.return_code,
                 "result": one.result,
                 "id": one.command_id,
-                "serial": serial,
             },
-        ).fetchall()
-        if changed:
-            ended += _read(connection, "id = ?", [one.command_id])
-    return ended
+        )
+    return _read(connection, "list_contains(?, id) ORDER BY id", [list(confirmed)])
 
 
 _FIELDS = (

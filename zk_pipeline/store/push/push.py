@@ -78,12 +78,14 @@ class PushStore:
         assert changes.keys() <= {"secret_hash", "networks", "timezone_form"}
         assignments = ", ".join(f"{name} = ${name}" for name in changes)
         with self.database.write("change a terminal that pushes", device) as connection:
-            changed = connection.execute(
-                f"UPDATE push_terminals SET {assignments} WHERE device = $device RETURNING device",  # noqa: S608
+            if all(one.device != device for one in read_terminals(connection)):
+                raise UsageError(
+                    f"device {device!r} does not push: `zk-pipeline device pending` lists terminals to adopt"
+                )
+            connection.execute(
+                f"UPDATE push_terminals SET {assignments} WHERE device = $device",  # noqa: S608 (constant names)
                 {**changes, "device": device},
-            ).fetchall()
-        if not changed:
-            raise UsageError(f"device {device!r} does not push: `zk-pipeline device pending` lists terminals to adopt")
+            )
 
     def record_contacts(self, contacts: Sequence[Contact]) -> None:
         """Record contacts, at most one per serial number."""
