@@ -18,7 +18,7 @@ from zk_pipeline.web.attendance import (
     seasons,
     shifts,
 )
-from zk_pipeline.web.devices import forms, pages, quarantine
+from zk_pipeline.web.devices import forms, pages, punch_files, quarantine
 
 # `forms` before `pages`: /devices/new is not a device.
 _PAGES = (
@@ -26,6 +26,7 @@ _PAGES = (
     overview,
     forms,
     pages,
+    punch_files,
     runs,
     presence,
     lists,
