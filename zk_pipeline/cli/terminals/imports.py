@@ -144,7 +144,7 @@ def _print_bridge(done: BridgeImport) -> None:
     print_table([asdict(one) | {"registered": is_done if one.is_new else "before"} for one in done.devices], columns)
     pairs: dict[str, object] = {
         "delivered days": f"{done.delivered:,}",
-        "changed after it": f"{done.outdated:,} (sent as an update)",
+        "changed since then": f"{done.outdated:,} (sent as an update)",
         "content unknown": f"{done.uncertain:,} (sent again)",
         "not delivered": f"{done.undelivered:,} (sent)",
     }

@@ -1,4 +1,4 @@
-"""Protocol family of a pushing terminal, told apart by its requests.
+"""Protocol family of a pushing terminal, recognized by its requests.
 
 A: attendance push 2.x; B: the maker's "PUSH SDK" 3.x of its US line (ISO times, requests for the time); C: security
 push 3.x of access control (registration, real-time events, table data). `pushver` does not distinguish them:

@@ -96,7 +96,7 @@ def plan_bridge(store: Store, dsn: str, *, timezone: str | None = None) -> Bridg
     registered = {one.name: one for one in store.devices.all()}
     devices = {one.id: _device(one, registered, timezone, bridge.name) for one in bridge.devices}
     punches = _punches(bridge, devices)
-    files = [_file(one, punches.get(number, []), bridge.name) for number, one in devices.items()]
+    files = [_file(one, punches.get(number, [])) for number, one in devices.items()]
     users = _users(bridge.users, devices)
     deliveries = _deliveries(bridge, devices)
     summary = BridgeImport(
@@ -167,7 +167,7 @@ def _problem(one: BridgePunch, devices: Mapping[int, Device]) -> str | None:
     return None
 
 
-def _file(device: Device, punches: Sequence[BridgePunch], name: str) -> FileRows:
+def _file(device: Device, punches: Sequence[BridgePunch]) -> FileRows:
     """The punches of one device with its wall clocks.
 
     `verify_type` is always 0 in the bridge, because its library has no such field; `status` is the verification.
@@ -183,7 +183,7 @@ def _file(device: Device, punches: Sequence[BridgePunch], name: str) -> FileRows
     return FileRows(
         device=device.name,
         zone=device.timezone,
-        name=name,
+        name="the Django bridge",
         read=len(punches),
         punches=table,
         rejected=rejected_lines([]),
