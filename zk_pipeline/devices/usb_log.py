@@ -17,9 +17,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from itertools import takewhile
 from pathlib import PurePath
 from typing import Literal, NamedTuple, get_args
 
@@ -42,6 +44,7 @@ _SERIAL_LINE = re.compile(rb"\W*(?:SN|S/N|Serial\s*(?:Number|No\.?)?)\W*([A-Za-z
 _CHECKSUM_LINE = re.compile(rb"\W*check\s*sum\b.*", re.IGNORECASE)
 _NAMED_SERIAL = re.compile(r"([A-Za-z0-9]{6,32})_attlog", re.IGNORECASE)
 _MAX_USER_LENGTH = 32
+_MAX_DIGITS = 10
 
 
 class FilePunch(NamedTuple):
@@ -79,6 +82,7 @@ class _Line(NamedTuple):
     user_id: str
     at: datetime
     values: tuple[int, ...]
+    is_time_first: bool
 
 
 def serial_number_in_name(path: PurePath) -> str | None:
@@ -103,6 +107,8 @@ def parse_usb_log(path: PurePath, content: bytes, *, encoding: str, order: Order
             unreadable.append(UnreadableLine(number, raw, str(error)))
     if not lines:
         raise UsageError(f"{path}: no line has a user and a time such as 2026-11-02 08:30:00: it is no log of punches")
+    lines, others = _with_usual_start(lines)
+    unreadable += others
     found = order or _detect(path, lines)
     punches: list[FilePunch] = []
     for line in lines:
@@ -133,16 +139,26 @@ def _without_frame(lines: list[tuple[int, bytes]]) -> tuple[str | None, list[tup
     return serial_number, lines
 
 
+def _with_usual_start(lines: list[_Line]) -> tuple[list[_Line], list[UnreadableLine]]:
+    """The lines that begin like most of them, with the user or the time: the others lack their user."""
+    is_usual = sum(line.is_time_first for line in lines) * 2 > len(lines)
+    others = [line for line in lines if line.is_time_first is not is_usual]
+    reason = "it begins with a user, unlike most lines" if is_usual else "it has no user"
+    usual = [line for line in lines if line.is_time_first is is_usual] if others else lines
+    return usual, [UnreadableLine(line.number, line.raw, reason) for line in others]
+
+
 def _line(number: int, raw: bytes, encoding: str) -> _Line:
     """Raises ValueError with the reason if the line is no punch."""
     found = _TIME.search(raw)
     if found is None:
         raise ValueError("it has no time such as 2026-11-02 08:30:00")
     at = _time(found[0].decode())
-    before, after = _fields(raw[: found.start()]), _fields(raw[found.end() :])
-    if not before:  # the time comes first
-        before, after = after[:1], after[1:]
-    return _Line(number, raw, _user(before, encoding), at, tuple(_numbers(after)))
+    before, after = raw[: found.start()], raw[found.end() :]
+    if before.strip(b" \0"):
+        return _Line(number, raw, _user(before, encoding), at, _numbers(after), is_time_first=False)
+    user, _, numbers = after.strip().partition(b"\t" if b"\t" in after.strip() else b" ")
+    return _Line(number, raw, _user(user, encoding), at, _numbers(numbers), is_time_first=True)
 
 
 def _fields(part: bytes) -> list[bytes]:
@@ -154,16 +170,18 @@ def _fields(part: bytes) -> list[bytes]:
 
 
 def _time(text: str) -> datetime:
-    date, time = re.split(r"[ T\t]+", text)
+    date, time = text[:10], text[10:].lstrip("T \t")
     try:
         return datetime.fromisoformat(f"{date.replace('/', '-')} {time}")
     except ValueError:
         raise ValueError(f"{text} is no time") from None
 
 
-def _user(fields: list[bytes], encoding: str) -> str:
-    """The user; a name may follow it."""
-    if not fields or not fields[0]:
+@lru_cache(maxsize=4096)
+def _user(part: bytes, encoding: str) -> str:
+    """The user of the part before the time; a name may follow it."""
+    fields = _fields(part)
+    if not fields:
         raise ValueError("it has no user")
     try:
         user_id = fields[0].decode(encoding)
@@ -174,12 +192,11 @@ def _user(fields: list[bytes], encoding: str) -> str:
     return user_id
 
 
-def _numbers(fields: Iterable[bytes]) -> Iterator[int]:
+@lru_cache(maxsize=4096)
+def _numbers(part: bytes) -> tuple[int, ...]:
     """The numbers after the time, up to the first field that is none (temperature, location)."""
-    for field in fields:
-        if not field.isdigit() or len(field) > 10:
-            return
-        yield int(field)
+    fields = takewhile(lambda field: field.isdigit() and len(field) <= _MAX_DIGITS, _fields(part))
+    return tuple(int(field) for field in fields)
 
 
 def _detect(path: PurePath, lines: list[_Line]) -> Order | None:

@@ -103,7 +103,10 @@ def test_a_serial_number_before_and_a_checksum_after_the_punches_are_no_punches(
     [
         ("garbage line", "no time such as"),
         ("5\t2026-02-30 08:30:15\t1\t0\t1\t0", "2026-02-30 08:30:15 is no time"),
-        ("\t2026-11-02 08:30:15", "no user"),
+        ("\t2026-11-02 08:30:15\t1\t0\t1\t0", "no user"),
+        ("         \t2026-11-02 08:30:15\t1\t0\t1\t0", "no user"),
+        ("2026-11-02 08:30:15\t1\t0\t1\t0", "no user"),
+        ("2026-11-02 08:30:15", "no user"),
         ("5\t02.11.2026 08:30:15\t1\t0\t1\t0", "no time such as"),
         ("5\t2026-11-02 08:30:15\t1\t0\t1", "3 numbers after the time, not 4"),
         (f"{'5' * 40}\t2026-11-02 08:30:15\t1\t0\t1\t0", "is no user id"),

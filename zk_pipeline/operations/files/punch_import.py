@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from zk_pipeline.devices.models import Device, punches_frame
@@ -138,7 +139,7 @@ def plan_content(store: Store, path: PurePath, content: bytes, device_name: str,
     _check_terminal(path, found, device, store.devices.all())
     rows = _prepare(path, found, device)
     compared = store.punch_files.compare(rows)
-    local = rows.punches["punched_at_local"]
+    span = pc.min_max(rows.punches["punched_at_local"]).as_py()
     suspect = _suspect(rows, store.clock())
     summary = PunchImport(
         file=path.name,
@@ -153,8 +154,8 @@ def plan_content(store: Store, path: PurePath, content: bytes, device_name: str,
         purged=compared.purged,
         repeated=len(found.punches) - len(rows.punches),
         suspect=suspect,
-        first=min(local.to_pylist(), default=None),
-        last=max(local.to_pylist(), default=None),
+        first=span["min"],
+        last=span["max"],
         unknown_users=compared.unknown_users,
         left_out=dict(found.left_out),
         unreadable={one.line: one.reason for one in found.unreadable},

@@ -251,8 +251,7 @@ def _enqueue(connection: Connection, now: datetime, per_site: bool) -> None:
     )
     for table in ("keyed", "records", "shared"):
         connection.execute(f"DROP TABLE {table}")
-    dates = connection.execute("SELECT work_date FROM staged_dates").fetchall()
-    settle_earlier_deliveries(connection, [day for (day,) in dates])
+    settle_earlier_deliveries(connection, "SELECT work_date FROM staged_dates")
 
 
 # Every change of a row, a retraction too, is a revision.

@@ -7,9 +7,6 @@ an update. Outlier flags do not count: they follow the rules of each system.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import date
-
 import pyarrow as pa
 
 from zk_pipeline.store.engine.database import Connection
@@ -44,11 +41,15 @@ def record_earlier_deliveries(connection: Connection, deliveries: pa.Table) -> i
     return int(changed)
 
 
-def settle_earlier_deliveries(connection: Connection, dates: Sequence[date] | None = None) -> int:
-    """Mark due deliveries of `dates` (None: all) as delivered if another system delivered them; returns how many."""
+def settle_earlier_deliveries(connection: Connection, dates: str | None = None) -> int:
+    """Mark due deliveries as delivered if another system delivered them; returns how many.
+
+    `dates`: query of their work dates; None: all.
+    """
     if not connection.execute("SELECT EXISTS (FROM earlier_deliveries)").fetchall()[0][0]:
         return 0
-    row = connection.execute(_SETTLE, {"dates": None if dates is None else list(dates)}).fetchone()
+    condition = "true" if dates is None else f"work_date IN ({dates})"
+    row = connection.execute(_SETTLE.format(condition=condition)).fetchone()
     return int(row[0]) if row else 0
 
 
@@ -57,7 +58,7 @@ _SETTLE = """
 UPDATE crm_deliveries SET state = 'delivered', delivered_at = known.delivered_at
 FROM (
     WITH asked AS (
-        FROM earlier_deliveries WHERE $dates IS NULL OR list_contains($dates::DATE[], work_date)
+        FROM earlier_deliveries WHERE {condition}
     ),
     held AS (
         SELECT asked.*, coalesce(device.site, asked.device) AS site
