@@ -30,20 +30,24 @@ def unpack(body: bytes) -> bytes:
         raise UnreadableBody(f"the archive unpacks to more than {MAX_UNPACKED_BYTES >> 20} MB")
     if not decompressor.eof:
         raise UnreadableBody(f"the archive ends after {len(body)} bytes, before its data")
-    return _files(data) if data[257:262] == b"ustar" else data
-
-
-def _files(data: bytes) -> bytes:
     try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
-            return b"\n".join(_content(archive, member) for member in archive)
+        return _files(data)
     except (tarfile.TarError, ValueError, EOFError, OverflowError, RecursionError) as error:
         raise UnreadableBody(f"damaged archive: {error}") from error
 
 
+def _files(data: bytes) -> bytes:
+    try:
+        archive = tarfile.TarFile(fileobj=io.BytesIO(data))
+    except tarfile.ReadError:
+        return data  # lines without a tar archive around them
+    with archive:
+        return b"\n".join(_content(archive, member) for member in archive)
+
+
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    """The bytes of a plain file. A sparse one could be larger than the archive."""
-    if not member.isreg() or member.issparse():
-        return b""
-    file = archive.extractfile(member)
+    """The bytes of a file; none of a folder or link."""
+    if member.issparse():
+        raise UnreadableBody(f"the archive has a sparse file of {member.size} bytes, which may exceed any limit")
+    file = archive.extractfile(member) if member.isreg() else None
     return b"" if file is None else file.read()

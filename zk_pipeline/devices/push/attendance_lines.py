@@ -25,6 +25,7 @@ MAX_UTC_OFFSET = 14 * 3600
 
 # Lines of OPERLOG with templates and photos, which the pipeline does not store.
 _DROPPED = frozenset({"FP", "FACE", "FVEIN", "BIOPHOTO", "USERPIC", "BIODATA", "IDCARD", "ERRORLOG"})
+_USER_OR_OPERATION = re.compile(r"\s*(USER|OPLOG)\s", re.IGNORECASE)
 _LINE_TYPE = re.compile(r"\s*([A-Za-z]+)(?:\s+(.*))?", re.DOTALL)
 
 
@@ -38,7 +39,7 @@ def read_attlog_line(text: str) -> PushedPunch | DeviceEvent:
     """
     fields = text.split("\t") if "\t" in text else _blank_separated(text, 1)
     if "=" in fields[0]:
-        return _punch_of_pairs(read_pairs("\t".join(fields)))
+        return _punch_of_pairs(read_pairs(text))
     count = len(fields)
     if count < 2:
         raise LineError("1 field, at least a user id and a time are expected")
@@ -46,8 +47,8 @@ def read_attlog_line(text: str) -> PushedPunch | DeviceEvent:
         raise LineError(f"{count} fields, at most {MAX_FIELDS} are known")
     user_id = read_user_id(fields[0])
     local = read_time(fields[1])
-    state = read_state(fields[2].strip()) if count > 2 else UNKNOWN
-    verify_type = read_verify_type(fields[3].strip()) if count > 3 else UNKNOWN
+    state = read_state(fields[2]) if count > 2 else UNKNOWN
+    verify_type = read_verify_type(fields[3]) if count > 3 else UNKNOWN
     if count == ID_CARD_FIELDS and fields[8].strip() == "1":
         # A check of an identity card against its holder: the state is the result (0 ok, 1 failed, 2 on the black list).
         # The number of the card is not kept.
@@ -75,6 +76,14 @@ def read_operlog_line(text: str) -> Record | None:
     if line_type in _DROPPED:
         return None
     raise LineError(f"unknown type of line {line_type[:20]!r}")
+
+
+def read_template_line(text: str) -> Record | None:
+    """A line of a table of templates: the operation or user that some firmware sends with a template; None for others.
+
+    Raises LineError.
+    """
+    return read_operlog_line(text) if _USER_OR_OPERATION.match(text) else None
 
 
 def _blank_separated(text: str, time_at: int) -> list[str]:

@@ -42,7 +42,7 @@ _ATTENDANCE_KINDS: frozenset[CommandKind] = frozenset(
 )
 SUPPORTED: Mapping[Family, frozenset[CommandKind]] = {
     "A": _ATTENDANCE_KINDS | {"set_clock"},
-    "B": _ATTENDANCE_KINDS,  # requests the time by itself
+    "B": _ATTENDANCE_KINDS,  # requests the time on its own
     "C": frozenset({"reboot", "query_punches", "query_users", "count_punches", "set_clock"}),
 }
 # A terminal may stop reading an answer at these.

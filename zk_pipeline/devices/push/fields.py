@@ -15,13 +15,13 @@ FIRST_YEAR, LAST_YEAR = 2000, 2099  # as in the logs that are read by polls
 
 _MAX_INT32, _MAX_INT64 = 2**31 - 1, 2**63 - 1
 _CODES = {str(code): code for code in range(256)} | {"": UNKNOWN}
+# `fromisoformat` reads further forms, such as dates of weeks.
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d", re.ASCII)
 _HEX_CARD = re.compile(r"\[([0-9a-fA-F]{8})[0-9a-fA-F]*\]")
 # Keys of passwords, templates and photos in lines of `key=value` fields.
-_SECRET = re.compile(
-    rb"\b(passwd|password|pwd|tmp|\w*template\w*|content|\w*photo|idnum)[ ]*=[^\t\r\n]*", re.IGNORECASE
-)
+_SECRET = re.compile(rb"\b(\w*(?:passw|pwd|tmp|template|photo|content|idnum)\w*)\s*=[^\t\r\n]*", re.IGNORECASE)
 _USER_LINE = re.compile(rb"\s*USER\b", re.IGNORECASE)
-_PUBLIC_USER_FIELD = re.compile(rb"\s*(USER\s+)?(PIN|Name|Pri|Card|Grp)\s*=", re.IGNORECASE)
+_PUBLIC_USER_FIELD = re.compile(rb"\s*(USER\s+)?(PIN|Name|Pri|Privilege|Card|CardNo|Grp|UID)\s*=", re.IGNORECASE)
 _PRINTABLE = bytes(range(32, 127)) + b"\t\r\n\0"
 _CONTROLS = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _PLAIN_SHARE = 0.6  # of the bytes of any text line; 0.39 of random bytes
@@ -69,7 +69,7 @@ def _is_valid(sample: bytes, encoding: str) -> bool:
 def read_time(text: str) -> datetime:
     """A naive wall-clock time, `2026-03-02 08:41:00`, or with `T`. Raises LineError."""
     text = text.strip()
-    if len(text) != 19 or text[4::3][:2] != "--" or text[13::3] != "::" or text[10] not in " T":
+    if not _TIME.fullmatch(text):
         raise LineError(f"time {text[:40]!r} is not YYYY-MM-DD hh:mm:ss")
     try:
         local = datetime.fromisoformat(text)
@@ -89,6 +89,8 @@ def read_user_id(text: str) -> str:
         raise LineError(f"the user id has {len(user_id)} characters, at most {MAX_USER_ID_LENGTH} are possible")
     if not user_id.isprintable() or "\ufffd" in user_id:
         raise LineError("the user id is no text")
+    if "=" in user_id:
+        raise LineError("the user id contains further fields")
     return user_id
 
 
@@ -105,7 +107,7 @@ def read_state(text: str) -> int:
 
 def read_verify_type(text: str) -> int:
     """A verify type; UNKNOWN for anything that is no code, such as the bit strings of access control."""
-    return _CODES.get(text, UNKNOWN)
+    return _CODES.get(text.strip(), UNKNOWN)
 
 
 def read_code(text: str, name: str) -> int:
@@ -126,6 +128,8 @@ def read_number(text: str, default: int, *, maximum: int = _MAX_INT32) -> int:
 
 def read_work_code(text: str) -> int | None:
     """A work code; None for an empty one and for one with letters."""
+    if text == "0":  # nearly always
+        return 0
     code = read_number(text, -1, maximum=_MAX_INT64)
     return None if code < 0 else code
 
@@ -149,7 +153,8 @@ def read_pairs(text: str) -> dict[str, str]:
     for field in text.split("\t"):
         key, separator, value = field.partition("=")
         if separator:
-            pairs[key.strip().rpartition(" ")[2].lower()] = value.strip()
+            key = key.strip().lower()
+            pairs[key.rpartition(" ")[2] if " " in key else key] = value.strip()
     return pairs
 
 
@@ -159,11 +164,13 @@ def detail_text(fields: list[str]) -> str:
 
 
 def quarantined_raw(raw: bytes) -> bytes:
-    """The bytes of a rejected line, at most MAX_RAW_BYTES, without passwords, templates and photos."""
+    """The first MAX_RAW_BYTES of a rejected line, without passwords, templates, photos and numbers of identity cards.
+
+    Of a line of a user only the fields that are stored remain.
+    """
+    raw = raw[:MAX_RAW_BYTES]
     cleaned = raw.replace(b"\0", b"")
     if _USER_LINE.match(cleaned):
-        cleaned = b"\t".join(field for field in cleaned.split(b"\t") if _PUBLIC_USER_FIELD.match(field)) or b"USER"
-        return cleaned[:MAX_RAW_BYTES]
-    if _SECRET.search(cleaned):
-        return _SECRET.sub(rb"\1=", cleaned)[:MAX_RAW_BYTES]
-    return raw[:MAX_RAW_BYTES]
+        fields = [field for field in cleaned.split(b"\t") if _PUBLIC_USER_FIELD.match(field)]
+        return _SECRET.sub(rb"\1=", b"\t".join(fields)) or b"USER"
+    return _SECRET.sub(rb"\1=", cleaned) if _SECRET.search(cleaned) else raw

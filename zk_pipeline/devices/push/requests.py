@@ -1,7 +1,8 @@
 """Requests of pushing terminals: paths and query parameters.
 
-Sources: the maker's "PUSH SDK" 2.2 and 3.2 (attendance) and "Security PUSH" 3.1.2 (access control); `.aspx` paths and
-parameter names in other case are those of eSSL firmware and of public receivers.
+Sources: the maker's "PUSH SDK" 2.2 and 3.2 (attendance), "Security PUSH" 3.1.2 (access control), and a published source
+of the push client in firmware of 2013; `.aspx` paths and parameter names in other case are those of eSSL firmware and
+of public receivers.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote
 
 from zk_pipeline.errors import ZkPipelineError
 
@@ -48,8 +49,10 @@ _ENDPOINTS: dict[str, tuple[RequestKind, frozenset[str]]] = {
     "devicecmd": ("devicecmd", _POST),
     "querydata": ("querydata", _POST),
     "fdata": ("photo", _POST),
+    "event": ("upload", _POST),  # door states of the push client of 2013
 }
-_OWN_STAMPS = {"OPERLOG": "opstamp", "ATTPHOTO": "photostamp"}
+# Old firmware has OpStamp for all other tables.
+_OWN_STAMPS = {"ATTLOG": "stamp", "ATTPHOTO": "photostamp"}
 
 
 class RequestError(ZkPipelineError):
@@ -87,7 +90,7 @@ def parse_request(method: str, path: str, query: bytes) -> PushRequest:
     endpoint, secret = _split_path(path)
     parameters = _parameters(query)
     kind = _kind(method, endpoint, parameters)
-    table = _table(kind, parameters)
+    table = _table(endpoint, kind, parameters)
     return PushRequest(kind, endpoint, _serial(parameters), secret, table, _stamp(table, parameters), parameters)
 
 
@@ -103,14 +106,12 @@ def _split_path(path: str) -> tuple[str, str | None]:
 def _parameters(query: bytes) -> dict[str, str]:
     """Values by lower-case name; the first one of a repeated name. `+` is no blank: terminals send no web forms."""
     parameters: dict[str, str] = {}
-    for part in query.split(b"&"):
-        name, _, value = part.partition(b"=")
-        parameters.setdefault(_decoded(name).lower(), _decoded(value))
+    for part in query.decode("utf-8", "replace").split("&"):
+        name, _, value = part.partition("=")
+        if "%" in part:
+            name, value = unquote(name), unquote(value)
+        parameters.setdefault(name.lower(), value)
     return parameters
-
-
-def _decoded(raw: bytes) -> str:
-    return (unquote_to_bytes(raw) if b"%" in raw else raw).decode("utf-8", "replace")
 
 
 def _kind(method: str, endpoint: str, parameters: Mapping[str, str]) -> RequestKind:
@@ -155,12 +156,14 @@ def _serial(parameters: Mapping[str, str]) -> str:
     return serial
 
 
-def _table(kind: RequestKind, parameters: Mapping[str, str]) -> str | None:
+def _table(endpoint: str, kind: RequestKind, parameters: Mapping[str, str]) -> str | None:
     """The canonical table, such as ATTLOG or TABLEDATA:user."""
     if kind == "photo":
         return "ATTPHOTO"
+    if endpoint == "event":
+        return "EVENT"
     if kind == "querydata":
-        table = parameters.get("type", "")
+        table = parameters.get("type") or "tabledata"
     elif kind in ("upload", "options"):
         table = parameters["table"]
     else:
@@ -181,7 +184,7 @@ def _stamp(table: str | None, parameters: Mapping[str, str]) -> str | None:
     """The stamp under its names of old and new firmware. Control characters would be lines of the next option block."""
     if table is None:
         return None
-    stamp = parameters.get(_OWN_STAMPS.get(table, "")) or parameters.get("stamp")
+    stamp = parameters.get(_OWN_STAMPS.get(table, "opstamp")) or parameters.get("stamp")
     if stamp and (len(stamp) > MAX_STAMP_LENGTH or not stamp.isprintable()):
         raise RequestError(400, f"{stamp[:40]!r} is no stamp: at most {MAX_STAMP_LENGTH} printable characters expected")
     return stamp or None

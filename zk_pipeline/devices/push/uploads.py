@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 from zk_pipeline.devices.push.access_lines import DEFAULT_PUNCH_EVENTS, read_access_line, read_user_line
 from zk_pipeline.devices.push.archives import is_archive, unpack
-from zk_pipeline.devices.push.attendance_lines import read_attlog_line, read_operlog_line
-from zk_pipeline.devices.push.fields import encodings, is_text, line_text, quarantined_raw
+from zk_pipeline.devices.push.attendance_lines import read_attlog_line, read_operlog_line, read_template_line
+from zk_pipeline.devices.push.fields import encodings, is_text, line_text, quarantined_raw, read_number
 from zk_pipeline.devices.push.records import (
     UNKNOWN,
     DeviceEvent,
@@ -46,16 +46,25 @@ MAX_BINARY_BYTES = 1024  # of a body in quarantine that is not text
 # Tables that the pipeline does not store: templates, photos, identity cards, door states, errors, options.
 _DROPPED_TABLES = frozenset(
     {
-        *("ATTPHOTO", "BIODATA", "BIOPHOTO", "USERPIC", "FACE", "FVEIN", "IDCARD", "ERRORLOG", "RTSTATE"),
-        *("OPTIONS", "COUNT"),
+        *("ATTPHOTO", "BIOPHOTO", "USERPIC", "FACE", "FVEIN", "IDCARD", "ERRORLOG", "RTSTATE"),
+        *("EVENT", "OPTIONS", "COUNT"),
         *("TABLEDATA:templatev10", "TABLEDATA:biodata", "TABLEDATA:biophoto", "TABLEDATA:userpic"),
         *("TABLEDATA:identitycard", "TABLEDATA:errorlog"),
     }
 )
 # Tables whose answer has no number of lines.
-_PLAIN_ANSWERS = frozenset({"ATTPHOTO", "RTLOG", "RTSTATE", "OPTIONS", "COUNT"})
+_PLAIN_ANSWERS = frozenset({"ATTPHOTO", "RTLOG", "RTSTATE", "EVENT", "OPTIONS", "COUNT"})
 _BLANK = b" \t\r\0"
 _SEPARATORS = re.compile(r"[,\r\n]")
+
+
+class _Found(NamedTuple):
+    """Lists of a ParsedUpload."""
+
+    punches: list[PushedPunch]
+    rejected: list[RejectedLine]
+    users: list[PushedUser]
+    events: list[DeviceEvent]
 
 
 def parse_upload(
@@ -70,17 +79,30 @@ def parse_upload(
     if table == "OPERLOG" and (parameters.get("contenttype", "").lower() == "tgz" or is_archive(body)):
         body = unpack(body)
     candidates = encodings(encoding)
-    upload = _read_body(table, body, _reader(table, punch_events), candidates)
-    tablename = parameters.get("tablename") or table.partition(":")[2]
-    return replace(upload, acknowledged=_acknowledgement(table, tablename, upload.lines))
+    read = _reader(table, punch_events)
+    lines, found = _lines(body), _Found([], [], [], [])
+    if read is None and not is_text(body, candidates):
+        lines = [body]
+        reason = f"unknown table {table}: {len(body)} bytes that are no text"
+        found.rejected.append(RejectedLine(body[:MAX_BINARY_BYTES], reason))
+    else:
+        _read_lines(lines, read or partial(_refuse, table), candidates, found)
+    if read and len(lines) == len(found.rejected) > 0 and not is_text(body, candidates):
+        raise EncryptedBody(
+            f"{len(body)} bytes of table {table} are no text: the terminal encrypts its uploads, which cannot be read"
+        )
+    dropped = len(lines) - sum(len(records) for records in (found.punches, found.rejected, found.users, found.events))
+    return ParsedUpload(*found, len(lines), _acknowledgement(table, parameters, len(lines)), dropped)
 
 
 def parse_quarantined(
     record_format: str, raw: bytes, *, encoding: str, punch_events: Collection[int]
 ) -> list[PushedPunch]:
     """Punches of a quarantined line; empty if it is still unreadable. `record_format`: its canonical table name."""
-    read = _reader(record_format, punch_events)
-    return [] if read is None else _read_lines(raw, read, encodings(encoding)).punches
+    found = _Found([], [], [], [])
+    if read := _reader(record_format, punch_events):
+        _read_lines(_lines(raw), read, encodings(encoding), found)
+    return found.punches
 
 
 def parse_options(body: bytes) -> dict[str, str]:
@@ -95,7 +117,8 @@ def parse_options(body: bytes) -> dict[str, str]:
 
 def parse_counts(body: bytes) -> dict[str, int]:
     """Rows by table in an answer to DATA COUNT, `transaction=1234`."""
-    return {table: int(rows) for table, rows in parse_options(body).items() if rows.isascii() and rows.isdecimal()}
+    counts = {table: read_number(rows, -1) for table, rows in parse_options(body).items()}
+    return {table: rows for table, rows in counts.items() if rows >= 0}
 
 
 def _reader(table: str, punch_events: Collection[int]) -> LineReader | None:
@@ -111,22 +134,18 @@ def _drop(_: str) -> None:
     """A line that is not stored."""
 
 
+def _refuse(table: str, _: str) -> None:
+    raise LineError(f"unknown table {table}")
+
+
 _READERS: dict[str, LineReader] = {
     "ATTLOG": read_attlog_line,
     "OPERLOG": read_operlog_line,
+    "BIODATA": read_template_line,
+    "FINGERTMP": read_template_line,
+    "USERINFO": read_operlog_line,  # answers of old firmware to DATA QUERY USERINFO
     "TABLEDATA:user": read_user_line,
 }
-
-
-def _read_body(table: str, body: bytes, read: LineReader | None, candidates: tuple[str, ...]) -> ParsedUpload:
-    if read is None:
-        return _quarantine(table, body, candidates)
-    upload = _read_lines(body, read, candidates)
-    if upload.lines == len(upload.rejected) > 0 and not is_text(body, candidates):
-        raise EncryptedBody(
-            f"{len(body)} bytes of table {table} are not text: the terminal encrypts its uploads, which cannot be read"
-        )
-    return upload
 
 
 def _lines(body: bytes) -> list[bytes]:
@@ -136,41 +155,28 @@ def _lines(body: bytes) -> list[bytes]:
     return [line for line in body.split(b"\n") if line.strip(_BLANK)]
 
 
-def _read_lines(body: bytes, read: LineReader, candidates: tuple[str, ...]) -> ParsedUpload:
-    lines = _lines(body)
-    upload = ParsedUpload([], [], [], [], len(lines), "")
+def _read_lines(lines: list[bytes], read: LineReader, candidates: tuple[str, ...], found: _Found) -> None:
+    """Add the content of lines to the lists."""
     for raw in lines:
         try:
-            record = read(line_text(raw, candidates))
+            record = read(raw.decode() if raw.isascii() and b"\0" not in raw else line_text(raw, candidates))
         except LineError as error:
-            upload.rejected.append(RejectedLine(quarantined_raw(raw), str(error)))
+            found.rejected.append(RejectedLine(quarantined_raw(raw), str(error)))
             continue
         if isinstance(record, PushedPunch):
-            upload.punches.append(record)
+            found.punches.append(record)
         elif isinstance(record, DeviceEvent):
-            upload.events.append(record)
+            found.events.append(record)
         elif record is not None:
-            upload.users.append(record)
-    kept = len(upload.punches) + len(upload.rejected) + len(upload.users) + len(upload.events)
-    return replace(upload, dropped=len(lines) - kept)
+            found.users.append(record)
 
 
-def _quarantine(table: str, body: bytes, candidates: tuple[str, ...]) -> ParsedUpload:
-    """Each line of an unknown table as a rejected one, or the beginning of a body that is not text."""
-    if is_text(body, candidates):
-        rejected = [RejectedLine(quarantined_raw(raw), f"unknown table {table}") for raw in _lines(body)]
-    else:
-        reason = f"unknown table {table}: {len(body)} bytes that are not text, the first {MAX_BINARY_BYTES} are kept"
-        rejected = [RejectedLine(body[:MAX_BINARY_BYTES], reason)]
-    return ParsedUpload([], rejected, [], [], len(rejected), "")
-
-
-def _acknowledgement(table: str, tablename: str, lines: int) -> str:
+def _acknowledgement(table: str, parameters: Mapping[str, str], lines: int) -> str:
     """The answer by which the terminal forgets its lines.
 
     A plain `OK` for attendance tables made a terminal send one batch 220 times; table data is repeated likewise without
     the name of its table.
     """
     if table.startswith("TABLEDATA:"):
-        return f"{tablename}={lines}"
+        return f"{parameters.get('tablename') or table.removeprefix('TABLEDATA:')}={lines}"
     return "OK" if table in _PLAIN_ANSWERS else f"OK: {lines}"
