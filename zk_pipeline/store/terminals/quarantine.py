@@ -28,7 +28,9 @@ from zk_pipeline.store.terminals.poll_results import attribute_slots
 
 @dataclass(frozen=True)
 class QuarantinedRecord:
-    """A record with its bytes; `released_at`: when it was read as a punch."""
+    """A record with its bytes; `released_at`: when it was read as a punch; `record_format`: None for a record of a log,
+    else the table of a pushed line, or `FILE:` and the format of an imported file.
+    """
 
     device: str
     raw: bytes
@@ -36,6 +38,7 @@ class QuarantinedRecord:
     poll_id: int
     created_at: datetime
     released_at: datetime | None
+    record_format: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class QuarantineStore:
             page = read_page(
                 connection,
                 ListQuery(_NUMBERED, PAGE_ORDER, conditions, values),
-                "device, raw, reason, first_poll_id, created_at, released_at",
+                "device, raw, reason, first_poll_id, created_at, released_at, record_format",
                 place,
             )
         return Rows(page.count, [QuarantinedRecord(*row) for row in page.rows], page.until, page.last, page.has_more)
@@ -136,4 +139,4 @@ class QuarantineStore:
 PAGE_ORDER = [Key("created_at", "instant", descending=True)]
 # Records are unique by device, bytes and reason, and have no id.
 _NUMBERED = "SELECT *, (hash((device, raw, reason)) >> 2)::BIGINT AS id FROM quarantined_records"
-_SELECT = "SELECT device, raw, reason, first_poll_id, created_at, released_at FROM quarantined_records"
+_SELECT = "SELECT device, raw, reason, first_poll_id, created_at, released_at, record_format FROM quarantined_records"

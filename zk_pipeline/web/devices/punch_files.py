@@ -30,7 +30,7 @@ def show(request: Request, services: Given, identity: Admin, device_id: DeviceId
 
 @router.post("/devices/{device_id}/import")
 def import_file(request: Request, services: Given, form: AdminUpload, device_id: DeviceId) -> Response:
-    """Check a file; with its digest in the field `checked`, import it. All of its punches, or none."""
+    """Check a file; import it if the field `checked` has its digest and `check` is missing. All punches, or none."""
     from zk_pipeline.operations.files.punch_import import (  # noqa: PLC0415 (pandas, slow to import)
         apply_import,
         check_plan,
@@ -44,7 +44,8 @@ def import_file(request: Request, services: Given, form: AdminUpload, device_id:
         device = services.store.devices.by_id(device_id)
         plan = plan_content(services.store, file.name, file.content, device.name, options)
         check_plan(plan, options)
-        if not (checked := fields.get("checked")):
+        checked = fields.get("checked")
+        if not checked or "check" in fields:
             return _draw(
                 request, services, form.identity, device_id, fields, found=plan.summary, digest=_digest(file, fields)
             )

@@ -23,6 +23,7 @@ from zk_pipeline.operations.files.punch_import import (
     plan_import,
 )
 from zk_pipeline.operations.files.table_writers import FORMATS, Format
+from zk_pipeline.operations.quarantine_release import release_quarantine
 from zk_pipeline.store.queries.exports import ExportScope
 from zk_pipeline.store.queries.metrics import read_poll_counters
 from zk_pipeline.store.queries.overview import DeviceStatus
@@ -148,6 +149,23 @@ def test_nothing_is_stored_unless_each_line_is_readable(gate: Store, tmp_path: P
     assert (b"garbage", "it has no time such as 2026-11-02 08:30:00") in held
     again = imported(gate, tmp_path, file.name, file.read_bytes(), skip_unreadable=True)
     assert (again.new, again.quarantined, again.poll_id, len(gate.quarantine.of("Gate"))) == (0, 0, None, 2)
+
+
+def test_a_line_of_a_file_is_never_released_as_a_record_of_a_log(gate: Store, tmp_path: Path) -> None:
+    """A line of 40 bytes has the size of a record."""
+    line = f"1001\t{MONDAY} 25:00:00\t1\t0\t1\t0".ljust(40)
+    assert imported(gate, tmp_path, "1_attlog.dat", f"{USB}{line}\n", skip_unreadable=True).quarantined == 1
+    (released,) = release_quarantine(gate)
+    assert (released.records, released.new, released.left, released.error) == (0, 0, 1, None)
+
+
+def test_a_pushed_line_from_a_file_is_released_when_it_can_be_read(gate: Store, tmp_path: Path) -> None:
+    good, bad = f"7\t{MONDAY} 08:00:00\t0\t1\t0", f"8\t{MONDAY} 09:00:00\t0\t1\t0"
+    imported(gate, tmp_path, "pushed.txt", f"{good}\nbroken\n", format="adms", skip_unreadable=True)
+    execute(gate, "UPDATE quarantined_records SET raw = ?", [bad.encode()])  # as after a better version
+    (released,) = release_quarantine(gate)
+    assert (released.records, released.new, released.left) == (1, 1, 0)
+    assert [row[0] for row in rows(gate, STORED)] == ["7", "8"]
 
 
 def test_the_log_of_another_terminal_is_refused(gate: Store, tmp_path: Path) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
 from zk_pipeline_tests.store.store_fixtures import device, rows
 from zk_pipeline_tests.web.attendance.read_page import drawn
-from zk_pipeline_tests.web.web_fixtures import Web
+from zk_pipeline_tests.web.web_fixtures import Visit, Web
 
 NAME, FILE = "Loading bay", "1_attlog.dat"
 LOG = b"        7\t2026-03-02 08:00:00\t1\t0\t1\t0\r\n        7\t2026-03-02 17:00:00\t1\t1\t1\t0\r\n"
@@ -58,7 +59,7 @@ def test_a_file_is_checked_and_then_imported_once(web: Web, admin: httpx.Client,
     done = upload(admin, page, checked=digest_of(checked))
     assert "Stored. The next processing run computes their days." in text_of(done)
     assert rows(web.store, STORED) == [(2,)]
-    again = upload(admin, page)
+    again = upload(admin, page, checked=digest_of(checked), check="yes")
     assert "Nothing new: all of them were stored before." in text_of(again)
     assert 'name="checked"' not in again.text
     details = text_of(admin.get(page.removesuffix("/import")))
@@ -116,3 +117,25 @@ def test_only_an_admin_may_import_punches(web: Web, page: str) -> None:
         assert "/import" not in operator.get(page.removesuffix("/import")).text
         refused = operator.post(page, data={"csrf_token": "x"}, files={"file": (FILE, LOG)})
     assert refused.status_code == 403
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_a_file_is_checked_and_imported_in_a_browser(
+    web: Web, page: str, open_page: Callable[..., Visit], tmp_path: Path, script: bool
+) -> None:
+    """With scripts the chosen file stays chosen; without them it is chosen again for the import."""
+    file = tmp_path / FILE
+    file.write_bytes(LOG)
+    visit = open_page(page, script=script)
+    shown = visit.page
+    shown.get_by_label("File", exact=True).set_input_files(file)
+    shown.get_by_role("button", name="Check").click()
+    confirm = shown.get_by_role("button", name="Import 2 punches")
+    confirm.wait_for()
+    if not script:
+        shown.get_by_label("File", exact=True).set_input_files(file)
+    confirm.click()
+    shown.get_by_text("Stored. The next processing run computes their days.").wait_for()
+    assert rows(web.store, STORED) == [(2,)]
+    visit.look(width=390, dark=True)
+    assert shown.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
