@@ -84,8 +84,7 @@ FROM (
           FROM own AS sent
           WHERE sent.user_id = due.user_id AND sent.work_date = due.work_date
             AND (sent.site = due.site OR 'person' IN (sent.record_per, due.record_per))
-            AND (sent.state = 'sending' OR sent.attempts > 0 OR sent.sent_body IS NOT NULL
-                 OR sent.delivered_at IS NOT NULL)
+            AND (sent.state = 'sending' OR sent.attempts > 0 OR sent.sent_body IS NOT NULL)
       )
       -- The contract's instants have whole seconds.
       AND epoch_us(record.got.clock_in) // 1000000 IS NOT DISTINCT FROM

@@ -20,7 +20,7 @@ from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.operations.bridge.bridge_fixtures import NEWEST, Bridge, sqlite_bridge
 from zk_pipeline_tests.postgres import Postgres
-from zk_pipeline_tests.store.store_fixtures import MONDAY, TUESDAY, device, ingest, process, rows
+from zk_pipeline_tests.store.store_fixtures import MONDAY, TUESDAY, device, execute, ingest, process, rows
 
 TOKEN = "s3cret-token"
 RUNS = count()
@@ -142,6 +142,20 @@ def test_a_delivered_day_that_changes_later_is_sent_as_an_update(
     ingest(store, "Main Office", ("1001", f"{MONDAY} 19:30"))
     process(store, MONDAY)
     assert sent(store, crm, tmp_path) == 1
+
+
+def test_a_day_that_changes_back_before_a_sync_is_not_sent(store: Store, tmp_path: Path, crm: CrmReceiver) -> None:
+    imported(store, filled(sqlite_bridge(tmp_path)))
+    process(store, MONDAY)
+    sent(store, crm, tmp_path)
+    ingest(store, "Main Office", ("1001", f"{MONDAY} 18:30"))
+    process(store, MONDAY)
+    execute(store, "UPDATE raw_punches SET voided_at = created_at WHERE punched_at_local = ?", [f"{MONDAY} 18:30"])
+    execute(store, "UPDATE work_dates SET processed_seq = 0")
+    process(store, MONDAY)
+    revisions = "SELECT revision, state FROM crm_deliveries WHERE user_id = '1001' ORDER BY 1"
+    assert rows(store, revisions) == [(1, "delivered"), (2, "superseded"), (3, "delivered")]
+    assert sent(store, crm, tmp_path) == 0
 
 
 def test_days_that_were_due_before_the_import_are_settled_by_it(
