@@ -55,6 +55,7 @@ COMMANDS = {
         "Make a verified copy of the store in another place or on another engine.",
     ),
     "api": ("server.api", "Serve the REST API and the web admin."),
+    "receive": ("server.receive", "Receive the punches of terminals that push."),
     "api-token": ("server.api_token", "Tokens of the REST API and the web admin."),
     "cleanup": ("store.cleanup", "Run the daily clean-up job now."),
     "test-alerts": ("instance.alerts", "Send a test message to every channel of ALERT_URLS."),

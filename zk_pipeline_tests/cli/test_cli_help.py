@@ -24,7 +24,7 @@ from zk_pipeline_tests.store.store_fixtures import ingest
 
 APART = {"watchdog", "test-alerts"}  # need a daemon or a channel: tested in test_cli_alerting
 # Run until interrupted: tested in the folder of the demo.
-ENDLESS = {"demo", "up", "simulate", "live", "api", "worker"}
+ENDLESS = {"demo", "up", "simulate", "live", "api", "receive", "worker"}
 
 
 def leaves(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:

@@ -196,10 +196,13 @@ def _values(name: str) -> str:
     }.items():  # fmt: skip
         if kind in kinds:
             return description
-    if "_known_timezone" in validators:
-        return "IANA time zone"
-    if "_web_address" in validators:
-        return "http or https address"
+    for validator, description in {
+        "_known_timezone": "IANA time zone",
+        "_web_address": "http or https address",
+        "_event_codes": "numbers and ranges, separated by commas",
+    }.items():
+        if validator in validators:
+            return description
     if int not in kinds and float not in kinds:
         return "text"
     what = "whole number" if int in kinds else "number"

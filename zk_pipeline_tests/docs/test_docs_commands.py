@@ -50,7 +50,7 @@ NOT_RUN = {
     ".venv/bin/ruff": "changes the files of the checkout; run by .ci/run",
     ".venv/bin/mypy": "run by .ci/run",
 }
-ENDLESS = {"demo", "up", "worker", "simulate", "live", "api"}  # run until interrupted; tested in demo/, cli/ and api/
+ENDLESS = {"demo", "up", "worker", "simulate", "live", "api", "receive"}  # run until interrupted; tests elsewhere
 TERMINALS = {"Main Office": "192.0.2.10", "Back Gate": "192.0.2.11"}
 
 
