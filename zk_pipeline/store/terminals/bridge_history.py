@@ -57,13 +57,13 @@ class BridgeHistoryStore:
 
     def compare(self, files: Sequence[FileRows]) -> list[FileComparison]:
         """Compare the punches of each device with the store, without a change; `unknown_users` stay empty."""
-        with self.database.read("compare a history") as connection:
+        with self.database.read("compare punch files") as connection:
             return [FileComparison(*count_new(connection, one.device, one.punches), []) for one in files]
 
     def insert(self, rows: HistoryRows) -> HistoryStored:
         """Store a history. Idempotent. Raises UsageError if a device was removed or changed its zone in between."""
         now = self.clock()
-        with self.database.write("store a history") as connection:
+        with self.database.write("store punch files") as connection:
             for device in rows.new_devices:
                 insert_device(connection, device, now)
             files = [insert_file(connection, one, now) for one in rows.files]

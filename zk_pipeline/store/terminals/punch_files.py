@@ -72,7 +72,7 @@ class PunchFileStore:
 
     def compare(self, rows: FileRows) -> FileComparison:
         """Compare a file with the store, without a change."""
-        with self.database.read("compare a punch file", rows.device) as connection:
+        with self.database.read("compare punch files", rows.device) as connection:
             new, purged = count_new(connection, rows.device, rows.punches)
             return FileComparison(new, purged, unknown_users(connection, rows.device, rows.punches))
 
@@ -82,14 +82,14 @@ class PunchFileStore:
         `columns`: names of its columns to keep for the next file of the device. Raises ReadingRefused for a device that
         is no longer registered, UsageError if its time zone changed.
         """
-        with self.database.write("store a punch file", rows.device) as connection:
+        with self.database.write("store punch files", rows.device) as connection:
             if columns is not None:
                 keep_setting(connection, f"{_COLUMNS}{rows.device}", json.dumps(dict(columns)))
             return insert_file(connection, rows, self.clock())
 
     def columns_of(self, device: str) -> dict[str, str] | None:
         """Names of the columns in the last imported table of the device, by field; None if they were never given."""
-        with self.database.read("columns of punch files", device) as connection:
+        with self.database.read("compare punch files", device) as connection:
             row = connection.execute(
                 "SELECT value FROM store_settings WHERE name = ?", [f"{_COLUMNS}{device}"]
             ).fetchone()
