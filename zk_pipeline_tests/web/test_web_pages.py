@@ -74,6 +74,7 @@ def paths() -> list[str]:
         "/shifts/edit?name=night",
         "/devices/1",
         "/devices/1/edit",
+        "/devices/1/import",
     ]
 
 
