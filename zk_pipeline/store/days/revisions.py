@@ -11,6 +11,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Any
 
+from zk_pipeline.store.deliveries.earlier_deliveries import settle_earlier_deliveries
 from zk_pipeline.store.deliveries.idempotency_keys import create_keys_table
 from zk_pipeline.store.engine.database import Connection
 
@@ -250,6 +251,7 @@ def _enqueue(connection: Connection, now: datetime, per_site: bool) -> None:
     )
     for table in ("keyed", "records", "shared"):
         connection.execute(f"DROP TABLE {table}")
+    settle_earlier_deliveries(connection, "SELECT work_date FROM staged_dates")
 
 
 # Every change of a row, a retraction too, is a revision.

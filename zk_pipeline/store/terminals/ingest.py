@@ -228,6 +228,32 @@ def count_missing(connection: Connection, device: str, punches: pa.Table) -> int
     return int(row[0])
 
 
+def count_new(connection: Connection, device: str, punches: pa.Table) -> tuple[int, int]:
+    """Numbers of `punches`, all with a user, that are not stored for `device`: those that `insert_punches` would store,
+    and those of work dates whose punches retention has deleted.
+    """
+    if not len(punches):
+        return 0, 0
+    incoming = _together([FetchedTable(device, 0, punches)])
+    connection.register("incoming", incoming)
+    placing = assign_work_dates(connection, pairs="SELECT DISTINCT device, user_id FROM incoming")
+    unknown, periods = _unknown(connection, incoming)
+    row = connection.execute(
+        f"""
+        SELECT count(*) FILTER (NOT is_purged), count(*) FILTER (is_purged) FROM (
+            SELECT {placing.work_date} IN (
+                SELECT work_date FROM work_dates WHERE raw_purged_at IS NOT NULL
+            ) AS is_purged
+            FROM (FROM {unknown}) AS punch {placing.join}
+        )
+        """,  # noqa: S608 (constant SQL)
+        periods,
+    ).fetchone()
+    connection.unregister("incoming")
+    assert row is not None
+    return int(row[0]), int(row[1])
+
+
 _SLOTS_UNKNOWN = """
     incoming
     ANTI JOIN (FROM raw_punches WHERE voided_at IS NULL) AS stored
