@@ -138,7 +138,7 @@ def insert_punches(connection: Connection, fetched: Sequence[FetchedTable], now:
     connection.register("incoming", incoming)
     _keep_work_codes(connection, incoming)
     seq = next_seq(connection, len(incoming))
-    placing = assign_work_dates(connection, pairs="SELECT DISTINCT device, user_id FROM incoming")
+    placing = assign_work_dates(connection, punches="incoming")
     cleared = connection.execute(
         f"""
         SELECT punch.device, count(*) FROM incoming AS punch {placing.join}
@@ -150,7 +150,7 @@ def insert_punches(connection: Connection, fetched: Sequence[FetchedTable], now:
         of[device].stored -= count
     unknown, periods = _unknown(connection, incoming)
     # Numbers as if the devices were stored one after the other.
-    connection.execute(
+    ((new,),) = connection.execute(
         f"""
         CREATE TEMP TABLE fresh AS
         SELECT punch.*,
@@ -163,7 +163,11 @@ def insert_punches(connection: Connection, fetched: Sequence[FetchedTable], now:
         WHERE work_date NOT IN (SELECT work_date FROM work_dates WHERE raw_purged_at IS NOT NULL)
         """,  # noqa: S608 (constant SQL)
         {**periods, "seq": seq, "earliest": CLOCK_WAS_RESET_BEFORE, "latest": now + AHEAD},
-    )
+    ).fetchall()
+    if not new:  # most polls: the statements below take a tenth of the time of a poll, even for no rows
+        connection.execute("DROP TABLE fresh")
+        connection.unregister("incoming")
+        return done
     connection.execute(
         """
         INSERT INTO raw_punches (device, user_id, uid, punched_at, punched_at_local, status, punch_state, verify_type,
