@@ -22,8 +22,8 @@ from zk_pipeline_tests.channel import listening
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
 from zk_pipeline_tests.docs.pages import PAGES, code_in_text, files_of, lines_of
 from zk_pipeline_tests.gates import MONDAY, gate, present
-from zk_pipeline_tests.store.push.push_fixtures import contact
 from zk_pipeline_tests.operations.bridge.bridge_fixtures import sqlite_bridge
+from zk_pipeline_tests.store.push.push_fixtures import contact
 from zk_pipeline_tests.store.store_fixtures import ingest, process
 
 NOT_RUN = {
