@@ -18,7 +18,7 @@ from zk_pipeline.web.attendance import (
     seasons,
     shifts,
 )
-from zk_pipeline.web.devices import forms, pages, pushing, quarantine
+from zk_pipeline.web.devices import forms, pages, punch_files, pushing, quarantine
 
 # `pushing` and `forms` before `pages`: /devices/adopt and /devices/new are no devices.
 _PAGES = (
@@ -27,6 +27,7 @@ _PAGES = (
     pushing,
     forms,
     pages,
+    punch_files,
     runs,
     presence,
     lists,

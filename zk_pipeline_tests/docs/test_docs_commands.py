@@ -22,6 +22,7 @@ from zk_pipeline_tests.channel import listening
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
 from zk_pipeline_tests.docs.pages import PAGES, code_in_text, files_of, lines_of
 from zk_pipeline_tests.gates import MONDAY, gate, present
+from zk_pipeline_tests.operations.bridge.bridge_fixtures import sqlite_bridge
 from zk_pipeline_tests.store.push.push_fixtures import contact
 from zk_pipeline_tests.store.store_fixtures import ingest, process
 
@@ -89,6 +90,7 @@ def documented_home(home: Path, tmp_path: Path, monday_home: Path, monkeypatch: 
     shutil.rmtree(home)
     shutil.copytree(monday_home, home)
     monkeypatch.chdir(tmp_path)
+    sqlite_bridge(tmp_path).device(1, "Old gate", "192.0.2.12", enabled=False)
     (tmp_path / "deploy").symlink_to(Path(__file__).parents[2] / "deploy")
     with listening() as channel:
         monkeypatch.setenv("ALERT_URLS", channel.url)

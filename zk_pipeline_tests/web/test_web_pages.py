@@ -86,6 +86,7 @@ def paths() -> list[str]:
         "/devices/4",
         "/devices/4/edit",
         "/devices/adopt/CJ0V2",
+        "/devices/1/import",
     ]
 
 

@@ -139,12 +139,13 @@ class Explanations:
 
 
 def _punches(connection: Connection, user_id: str, day: date, as_of: datetime | None) -> list[ExplainedPunch]:
+    valid = valid_punches(connection)
     pairs = f"""
-        SELECT DISTINCT device, user_id FROM {valid_punches(connection)} WHERE user_id = $user
+        SELECT DISTINCT device, user_id FROM {valid} WHERE user_id = $user
         UNION SELECT device, user_id FROM manual_punches WHERE user_id = $user
     """  # noqa: S608 (constant SQL)
-    placing = assign_work_dates(connection, pairs=pairs, values={"user": user_id})
-    punches = f"(FROM {placing.punches} UNION ALL {_WITHDRAWN_LATER})"
+    placing = assign_work_dates(connection, punches=valid, pairs=pairs, values={"user": user_id})
+    punches = f"(FROM {valid} UNION ALL {_WITHDRAWN_LATER})"
     rows = connection.execute(
         f"""
         WITH placed AS (

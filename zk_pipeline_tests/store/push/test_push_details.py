@@ -11,8 +11,8 @@ from zk_pipeline.devices.push.commands import PushCommand
 from zk_pipeline.store.errors import TerminalAdopted, UnknownTerminal
 from zk_pipeline.store.push.commands import Confirmation
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.store.push.push_fixtures import SERIAL, adopt, contact, event, push
-from zk_pipeline_tests.store.store_fixtures import StoppedClock
+from zk_pipeline_tests.store.push.push_fixtures import adopt, contact, event, push
+from zk_pipeline_tests.store.store_fixtures import SERIAL, StoppedClock
 
 
 def test_a_device_that_does_not_push_has_no_details(store: Store) -> None:
