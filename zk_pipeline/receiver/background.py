@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 
 from zk_pipeline.config.ducklake_address import LakeAddress
 from zk_pipeline.devices.push.commands import PushCommand
@@ -18,6 +20,7 @@ from zk_pipeline.store.push.terminals import PushTerminal
 
 UNCONFIRMED_FOR = timedelta(minutes=10)  # after the last sending, before a command expires
 OFFSET_RETRY_SECONDS = 3600.0
+MAX_OFFSET_REQUESTS = 100  # at once: each is a transaction, and uploads wait for it
 REQUESTED_BY = "receiver"
 
 _log = logging.getLogger("zk_pipeline.receiver")
@@ -50,6 +53,7 @@ class Background:
     _last: dict[str, float] = field(default_factory=dict)
     _offset_requests: dict[tuple[str, int], float] = field(default_factory=dict)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _is_stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def problem(self) -> str | None:
@@ -66,16 +70,19 @@ class Background:
 
     async def stop(self) -> None:
         """End the tasks and record what is only in memory."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._is_stopping.set()
+        committing, looking = self._tasks
+        await looking  # not cancelled: what it has taken from memory must be recorded
+        committing.cancel()
+        await asyncio.gather(committing, return_exceptions=True)
         await self._tried("commands", self._record_sent)
         await self._tried("contacts", self._record_contacts)
         await asyncio.to_thread(self.receiver.close)
 
     async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(self.intervals.look)
+        while not self._is_stopping.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._is_stopping.wait(), self.intervals.look)
             try:
                 await self._look()
             except Exception:
@@ -100,7 +107,7 @@ class Background:
         if self._is_time("expiry", intervals.expiry):
             await self._tried("expired commands", self._expire)
         if self._is_time("tick", intervals.tick):
-            await self._tried("comparison", self.receiver.on_tick)
+            await self._tried("comparison", self._tick)
 
     @property
     def _refresh_seconds(self) -> float:
@@ -114,26 +121,25 @@ class Background:
         self._last[task] = now
         return True
 
-    async def _tried(self, what: str, work: Callable[[], None]) -> None:
-        """Run `work` in the thread of the store; a busy store is tried again."""
+    async def _tried(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work`; a busy store is tried again."""
         try:
-            await self.receiver.in_store_thread(work)
+            await work()
         except Exception as error:
             if not is_store_failure(error):
                 raise
             self._store_problem = type(error).__name__
-            if self.receiver.complaints.allows(what):
-                _log.warning("%s: %s", what, error)
+            self.receiver.complain("the store", f"cannot be used ({what})", error)
 
     def _check_clock(self) -> None:
         clock = self.receiver.host_clock
         problem = clock.problem()
-        if problem is not None and self.receiver.complaints.allows("clock"):
-            _log.error(
-                "the clock of this host is not plausible: %s. All requests are refused, because terminals set their "
-                "clocks by the answers. Let a time service (NTP) set it, or check it and start the receiver once with "
-                "`zk-pipeline receive --trust-clock`",
-                problem,
+        if problem is not None:
+            self.receiver.complain(
+                "the clock of this host",
+                "is not plausible",
+                f"{problem}. All requests are refused, because terminals set their clocks by the answers. Let a time "
+                "service (NTP) set it, or check it and start once with `zk-pipeline receive --trust-clock`",
             )
         self.clock_problem = problem
 
@@ -154,38 +160,39 @@ class Background:
             found.append((status.st_mtime_ns, status.st_size, status.st_ino))
         return found
 
-    def _refresh(self) -> None:
+    async def _refresh(self) -> None:
         signature = self._signature()  # before the read: a later change is noticed
-        state = self.receiver.store.state()
+        state = await self.receiver.in_store_thread(self.receiver.store.state)
         self.receiver.host_clock.note_contacts(one.last_seen_at for one in state.terminals.values())
         self.receiver.registry.replace(state)
         open_ids = {one.id for commands in state.commands.values() for one in commands}
         self.receiver.command_log.keep_only(open_ids)
         self._seen, self._store_problem = signature, None
 
-    def _record_contacts(self) -> None:
+    async def _record_contacts(self) -> None:
         contacts = self.receiver.registry.contacts.take()
+        if not contacts:
+            return
         try:
-            self.receiver.store.record_contacts(contacts)
+            await self.receiver.in_store_thread(lambda: self.receiver.store.record_contacts(contacts))
         except Exception:
             self.receiver.registry.contacts.put_back(contacts)
             raise
 
-    def _record_sent(self) -> None:
+    async def _record_sent(self) -> None:
         """Record sent and refused commands."""
-        ids = self.receiver.command_log.take_unrecorded()
-        try:
-            if ids:
-                self.receiver.store.record_sent(ids)
-        except Exception:
-            self.receiver.command_log.put_back(ids)
-            raise
+        if ids := self.receiver.command_log.take_unrecorded():
+            try:
+                await self.receiver.in_store_thread(lambda: self.receiver.store.record_sent(ids))
+            except Exception:
+                self.receiver.command_log.put_back(ids)
+                raise
         while self.receiver.refused_commands:
             serial, refused = self.receiver.refused_commands[0]
-            self.receiver.store.confirm(serial, [refused])
+            await self.receiver.in_store_thread(partial(self.receiver.store.confirm, serial, [refused]))
             self.receiver.refused_commands.pop(0)
 
-    def _request_hellos(self) -> None:
+    async def _request_hellos(self) -> None:
         """Queue a command to each terminal whose clock was set by another UTC offset than its zone has now.
 
         So at daylight saving changes, and after a change of the device's zone.
@@ -194,21 +201,32 @@ class Background:
         self._offset_requests = {
             key: at for key, at in self._offset_requests.items() if monotonic - at < OFFSET_RETRY_SECONDS
         }
-        for terminal in self.receiver.registry.adopted():
-            offset = int(utc_offset(terminal.timezone or "UTC", now).total_seconds())
-            answered = self._answered_offset(terminal)
-            key = (terminal.serial_number, offset)
-            if answered is not None and answered != offset and key not in self._offset_requests:
-                session = self.receiver.registry.known_session(terminal.serial_number)
-                family = session.family if session else terminal.family
-                command = PushCommand(kind="set_clock" if family == "C" else "hello")
-                self.receiver.store.queue(terminal.serial_number, command, by=REQUESTED_BY)
-                self._offset_requests[key] = monotonic
+        due = [one for one in self.receiver.registry.adopted() if self._has_old_offset(one, now)]
+        for terminal in due[:MAX_OFFSET_REQUESTS]:
+            session = self.receiver.registry.sessions.get(terminal.serial_number)
+            family = terminal.family if session is None else session.family
+            command = PushCommand(kind="set_clock" if family == "C" else "hello")
+            await self.receiver.in_store_thread(
+                partial(self.receiver.store.queue, terminal.serial_number, command, by=REQUESTED_BY)
+            )
+            self._offset_requests[terminal.serial_number, _offset_seconds(terminal, now)] = monotonic
 
-    def _answered_offset(self, terminal: PushTerminal) -> int | None:
-        session = self.receiver.registry.known_session(terminal.serial_number)
-        return terminal.hello_offset_seconds if session is None else session.offset_seconds
+    def _has_old_offset(self, terminal: PushTerminal, now: datetime) -> bool:
+        """Whether the clock of a terminal was set by another UTC offset, and no command about it was queued lately."""
+        session = self.receiver.registry.sessions.get(terminal.serial_number)
+        answered = terminal.hello_offset_seconds if session is None else session.offset_seconds
+        offset = _offset_seconds(terminal, now)
+        return answered not in (None, offset) and (terminal.serial_number, offset) not in self._offset_requests
 
-    def _expire(self) -> None:
-        for one in self.receiver.store.expire_commands(UNCONFIRMED_FOR):
+    async def _expire(self) -> None:
+        expired = await self.receiver.in_store_thread(lambda: self.receiver.store.expire_commands(UNCONFIRMED_FOR))
+        for one in expired:
             _log.warning("command %s to terminal %s was never confirmed", one.command.kind, one.serial_number)
+
+    async def _tick(self) -> None:
+        await self.receiver.in_store_thread(self.receiver.on_tick)
+
+
+def _offset_seconds(terminal: PushTerminal, now: datetime) -> int:
+    """UTC offset in seconds of a terminal's zone at an instant."""
+    return int(utc_offset(terminal.timezone or "UTC", now).total_seconds())

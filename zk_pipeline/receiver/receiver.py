@@ -26,9 +26,9 @@ from zk_pipeline.receiver.commands import CommandLog, confirmations, is_sent_onc
 from zk_pipeline.receiver.group_commit import GroupCommit, NotStored, Received
 from zk_pipeline.receiver.host_clock import HostClock
 from zk_pipeline.receiver.limits import RateLimit
-from zk_pipeline.receiver.registry import Registry
+from zk_pipeline.receiver.registry import Registry, has_access
 from zk_pipeline.receiver.sessions import Session
-from zk_pipeline.store.push.commands import Confirmation, QueuedCommand
+from zk_pipeline.store.push.commands import Confirmation
 from zk_pipeline.store.push.push import PushStore
 from zk_pipeline.store.push.terminals import Contact, PushTerminal
 from zk_pipeline.store.push.uploads import RESENT, PushUpload, StoredUpload
@@ -58,20 +58,13 @@ OK = Answer(200, "OK")
 REFUSED = Answer(UNAVAILABLE)
 
 
-def _ignore(commands: Sequence[QueuedCommand], results: Sequence[CommandResult]) -> None:
-    """The default of `Receiver.on_confirmed`."""
-
-
 @dataclass
 class Receiver:
-    """Handles requests of terminals on a store. `on_confirmed` gets ended commands and the results that ended them,
-    `on_tick` is called every minute, both in the thread of the store.
-    """
+    """Handles requests of terminals on a store. `on_tick` is called every minute in the thread of the store."""
 
     store: PushStore
     host_clock: HostClock
     punch_events: Collection[int] = DEFAULT_PUNCH_EVENTS
-    on_confirmed: Callable[[Sequence[QueuedCommand], Sequence[CommandResult]], None] = _ignore
     on_tick: Callable[[], None] = lambda: None
     registry: Registry = field(default_factory=Registry)
     command_log: CommandLog = field(default_factory=CommandLog)
@@ -96,13 +89,32 @@ class Receiver:
     def admit(self, request: PushRequest, address: str) -> tuple[PushTerminal, Session] | None:
         """The terminal of a request and its session; None for one that is not adopted or sends too much."""
         now = self.store.clock()
-        terminal = self.registry.admit(request, address, now)
-        if terminal is None:
+        terminal = self.registry.terminal(request.serial)
+        if terminal is None or terminal.device is None:
+            self.registry.note_pending(request, address, now)
             return None
-        if not self.per_terminal.allows(request.serial):
-            self.complain(request.serial, "sends too many requests")
+        if not self._may_send(terminal, request, address):
             return None
         return terminal, self.registry.session(terminal, request, address, now)
+
+    def _may_send(self, terminal: PushTerminal, request: PushRequest, address: str) -> bool:
+        """Whether the request of an adopted terminal is answered.
+
+        A wrong secret or a foreign network says nothing about the terminal, so that its contact is not noted then.
+        """
+        name = f"terminal {terminal.serial_number}"
+        if not has_access(terminal, request.secret, address):
+            self.complain(name, "is refused: wrong path secret, or an address outside its networks", address)
+            return False
+        if not terminal.enabled:
+            self.registry.contacts.note(
+                Contact(serial_number=request.serial, address=address, seen_at=self.store.clock())
+            )
+            return False
+        if not self.per_terminal.allows(request.serial):
+            self.complain(name, "sends too many requests")
+            return False
+        return True
 
     async def answer(self, request: PushRequest, terminal: PushTerminal, session: Session, body: bytes) -> Answer:
         """The answer to a request of an adopted terminal."""
@@ -117,10 +129,10 @@ class Receiver:
             return OK
         return self._plain(request, terminal, session)
 
-    def complain(self, serial: str, reason: str) -> None:
-        """Log a problem of a terminal, at most every ten minutes."""
-        if self.complaints.allows(f"{serial} {reason}"):
-            _log.warning("terminal %s %s", serial, reason)
+    def complain(self, subject: str, problem: str, detail: object = None) -> None:
+        """Log a problem, at most every ten minutes; `detail` may differ each time."""
+        if self.complaints.allows(f"{subject} {problem}"):
+            _log.warning("%s %s%s", subject, problem, "" if detail is None else f": {detail}")
 
     def _plain(self, request: PushRequest, terminal: PushTerminal, session: Session) -> Answer:
         """Answers without a body to read and without the store."""
@@ -138,10 +150,12 @@ class Receiver:
             case "ping" | "photo" | "remote_att":
                 text = "OK"
             case "online_decision":
-                self.complain(serial, "asks for decisions about verifications: switch its server mode off")
+                self.complain(
+                    f"terminal {serial}", "asks for decisions about verifications: switch its server mode off"
+                )
                 text = "AUTH=Failed" if "authtype" in request.parameters else "OK"
             case _:  # key exchange, whose algorithm is unpublished, and files
-                self.complain(serial, f"requests {request.kind}, which is not supported")
+                self.complain(f"terminal {serial}", f"requests {request.kind}, which is not supported")
                 return Answer(404)
         return Answer(200, text)
 
@@ -179,11 +193,13 @@ class Receiver:
         try:
             parsed = await self._parsed(request, terminal, body)
         except UnreadableBody as error:
-            self.complain(terminal.serial_number, f"uploads what cannot be read: {error}")
+            self.complain(f"terminal {terminal.serial_number}", "uploads what cannot be read", error)
             session.interrupt(self.store.clock())
             return REFUSED
         now = self.store.clock()
         stamp = RESENT if request.kind == "querydata" else request.stamp
+        if parsed.dropped == parsed.lines and stamp in (None, RESENT):
+            return Answer(200, parsed.acknowledged, lines=parsed.lines)  # nothing of it is stored
         table = str(request.table)
         drift = session.measure_drift(table, stamp, parsed, zone=_zone(terminal), now=now)
         upload = PushUpload(
@@ -199,7 +215,7 @@ class Receiver:
         try:
             stored = await self.commits.submit(Received(upload, body))
         except NotStored as error:
-            self.complain(terminal.serial_number, f"keeps its upload, because it could not be stored: {error}")
+            self.complain("the store", "takes no uploads, which are not acknowledged", error)
             stored = None
         if stored is None:
             session.interrupt(self.store.clock())
@@ -271,14 +287,7 @@ class Receiver:
         confirmed = confirmations(results, open_commands, "C" if family == "C" else "A")
         if not confirmed:
             return OK
-
-        def confirm() -> list[QueuedCommand]:
-            ended = self.store.confirm(serial, confirmed)
-            if ended:
-                self.on_confirmed(ended, results)
-            return ended
-
-        await self.in_store_thread(confirm)
+        await self.in_store_thread(lambda: self.store.confirm(serial, confirmed))
         self.registry.note_ended([open_commands[one.command_id] for one in confirmed])
         return OK
 

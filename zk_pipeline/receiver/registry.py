@@ -28,52 +28,32 @@ class Registry:
 
     state: ReceiverState | None = None
     contacts: ContactBook = field(default_factory=ContactBook)
-    rejections: int = 0  # requests of adopted serial numbers with a wrong secret or from a foreign network
-    _sessions: dict[str, Session] = field(default_factory=dict)
+    sessions: dict[str, Session] = field(default_factory=dict)
 
     def replace(self, state: ReceiverState) -> None:
         """Take a newer state of the store."""
         self.state = state
-        self._sessions = {
-            serial: session for serial, session in self._sessions.items() if _is_adopted(state.terminals.get(serial))
-        }
+        adopted = {serial for serial, terminal in state.terminals.items() if terminal.device is not None}
+        self.sessions = {serial: session for serial, session in self.sessions.items() if serial in adopted}
 
-    def admit(self, request: PushRequest, address: str, now: datetime) -> PushTerminal | None:
-        """The adopted terminal of a request; None for any other one, whose contact is noted.
-
-        A wrong secret or a foreign network says nothing about the terminal: its contact is not noted.
-        """
-        if self.state is None:
-            return None
-        terminal = self.state.terminals.get(request.serial)
-        if terminal is None or terminal.device is None:
-            self._note_pending(request, address, now, is_known=terminal is not None)
-            return None
-        if not has_access(terminal, request.secret, address):
-            self.rejections += 1
-            return None
-        if not terminal.enabled:
-            self.contacts.note(Contact(serial_number=request.serial, address=address, seen_at=now))
-            return None
-        return terminal
+    def terminal(self, serial: str) -> PushTerminal | None:
+        """The terminal that the store knows, adopted or pending."""
+        return None if self.state is None else self.state.terminals.get(serial)
 
     def session(self, terminal: PushTerminal, request: PushRequest, address: str, now: datetime) -> Session:
         """The session of an adopted terminal, with this request and its contact noted."""
-        session = self._sessions.get(terminal.serial_number)
+        session = self.sessions.get(terminal.serial_number)
         if session is None:
-            session = self._sessions[terminal.serial_number] = Session.of(terminal, now)
+            session = self.sessions[terminal.serial_number] = Session.of(terminal, now)
         session.observe(request, now)
         family = session.family if session.family != terminal.family else None
         self.contacts.note(Contact(serial_number=terminal.serial_number, address=address, seen_at=now, family=family))
         return session
 
-    def known_session(self, serial: str) -> Session | None:
-        return self._sessions.get(serial)
-
     def adopted(self) -> list[PushTerminal]:
         """Terminals whose uploads are accepted."""
         terminals = {} if self.state is None else self.state.terminals
-        return [one for one in terminals.values() if _is_adopted(one) and one.enabled]
+        return [one for one in terminals.values() if one.device is not None and one.enabled]
 
     def stamps(self, serial: str) -> dict[str, str]:
         """Saved stamp by table."""
@@ -95,7 +75,8 @@ class Registry:
             if self.state is not None:
                 self.state.commands[serial] = [one for one in self.commands(serial) if one.id not in ended]
 
-    def _note_pending(self, request: PushRequest, address: str, now: datetime, *, is_known: bool) -> None:
+    def note_pending(self, request: PushRequest, address: str, now: datetime) -> None:
+        """Note the contact of a terminal that is not adopted."""
         observations = observe(request)
         contact = Contact(
             serial_number=request.serial,
@@ -104,7 +85,7 @@ class Registry:
             family=family_of(observations) if observations else None,
             push_version=request.parameters.get("pushver"),
         )
-        if is_known:
+        if self.terminal(request.serial) is not None:
             self.contacts.note(contact)
         elif self.contacts.note_new(contact):
             _log.info("unknown terminal %s at %s waits for `zk-pipeline device adopt`", request.serial, address)
@@ -128,7 +109,3 @@ def is_within(address: str, networks: str) -> bool:
         return False
     mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
     return any((mapped or found) in one for one in allowed)
-
-
-def _is_adopted(terminal: PushTerminal | None) -> bool:
-    return terminal is not None and terminal.device is not None

@@ -46,7 +46,7 @@ class Supervisor:
     def __enter__(self) -> Supervisor:
         check_port_is_free(self.port)
         if self.receiver is not None:
-            check_port_is_free(self.receiver[1], self.receiver[0], variable="RECEIVER_PORT")
+            check_receiver_port(*self.receiver)
         try:
             self._start_all(self._run_folder())
         except BaseException:
@@ -124,14 +124,30 @@ class Supervisor:
             time.sleep(0.1)
 
 
-def check_port_is_free(port: int, host: str = "127.0.0.1", *, variable: str = "--port") -> None:
-    """Raises UsageError if the port is in use; `variable` is where to choose another one."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+def check_port_is_free(port: int) -> None:
+    """Raises UsageError if the loopback port is in use."""
+    try:
+        _bind("127.0.0.1", port)
+    except OSError as error:
+        raise UsageError(f"port {port} cannot be used: {error.strerror}; choose another with --port") from None
+
+
+def check_receiver_port(host: str, port: int) -> None:
+    """Raises UsageError if the receiver cannot listen there."""
+    try:
+        _bind(host, port)
+    except OSError as error:
+        raise UsageError(
+            f"the receiver cannot listen on {host} port {port}: {error.strerror}; see RECEIVER_HOST and RECEIVER_PORT"
+        ) from None
+
+
+def _bind(host: str, port: int) -> None:
+    """Bind a socket and close it."""
+    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise UsageError(f"port {port} cannot be used: {error.strerror}; choose another with {variable}") from None
+        probe.bind(address)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from zk_pipeline.devices.models import Device
 from zk_pipeline.runtime.supervisor import single_instance
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
+from zk_pipeline_tests.ports import free_port
 from zk_pipeline_tests.simulator.push.recording_receiver import RecordingReceiver
 from zk_pipeline_tests.store.store_fixtures import device
 from zk_pipeline_tests.waiting import until
@@ -138,7 +139,9 @@ def test_terminals_that_never_answer_do_not_delay_an_interrupt(
     assert err == "\nzk-pipeline: interrupted\n"
 
 
-def test_an_up_that_is_refused_neither_creates_nor_upgrades_the_store(zk: CommandLine, home: Path) -> None:
+def test_an_up_that_is_refused_neither_creates_nor_upgrades_the_store(
+    zk: CommandLine, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.rmtree(home / "data", ignore_errors=True)
     with single_instance(home):
         assert "is in use by process" in zk("up").err
@@ -146,4 +149,9 @@ def test_an_up_that_is_refused_neither_creates_nor_upgrades_the_store(zk: Comman
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         assert "cannot be used" in zk("up", "--port", str(taken.getsockname()[1])).err
+        monkeypatch.setenv("RECEIVER_ENABLED", "true")
+        monkeypatch.setenv("RECEIVER_PORT", str(taken.getsockname()[1]))
+        refused = zk("up", "--port", str(free_port())).err
+        assert "the receiver cannot listen on 127.0.0.1" in refused
+        assert "see RECEIVER_HOST and RECEIVER_PORT" in refused
     assert not (home / "data").exists()

@@ -10,7 +10,7 @@ from zk_pipeline.cli.context import PORT, open_context
 from zk_pipeline.operations.alerting.problems import Links
 from zk_pipeline.operations.sync import check_crm
 from zk_pipeline.runtime.processes import stop_event
-from zk_pipeline.runtime.supervisor import Supervisor, check_port_is_free, single_instance
+from zk_pipeline.runtime.supervisor import Supervisor, check_port_is_free, check_receiver_port, single_instance
 
 
 @click.command()
@@ -31,6 +31,8 @@ def up(port: int) -> int:
     receiver = (settings.receiver_host, settings.receiver_port) if settings.receiver_enabled else None
     with stop_event() as stopped, single_instance(home):
         check_port_is_free(port)
+        if receiver is not None:
+            check_receiver_port(*receiver)
         # The first use of the store by a newer version upgrades it: not before this is certain to be the only `up`.
         with context.store.database.read("check the store"):
             pass  # an unusable store fails the command, not the first tick

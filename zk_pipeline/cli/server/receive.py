@@ -21,10 +21,11 @@ from zk_pipeline.runtime.processes import in_main_thread
     help="Accept the clock of this host although no time service has set it and no terminal was connected lately.",
 )
 def receive(host: str | None, port: int | None, trust_clock: bool) -> int:
-    """Receive the punches of terminals that push (ADMS, "cloud server"), and store them before they are acknowledged.
+    """Receive the punches of terminals that push.
 
-    An unknown terminal is refused until `zk-pipeline device adopt`; it keeps its punches. Terminals set their clocks by
-    this host. Runs until interrupted.
+    Such terminals (ADMS, "cloud server" in their menu) connect to this host. Punches are stored before they are
+    acknowledged. An unknown terminal is refused until `zk-pipeline device adopt`; it keeps its punches. Terminals set
+    their clocks by this host. Runs until interrupted.
 
     \b
     Example:  zk-pipeline receive --port 8081
