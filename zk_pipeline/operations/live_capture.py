@@ -278,7 +278,9 @@ def _is_same(one: Device, other: Device | None) -> bool:
 
 
 def _registered(device: Device) -> Device:
-    return replace(device, last_transport=None, log_layout=None, last_sync=None, keypad_locked_at=None)
+    return replace(
+        device, last_transport=None, log_layout=None, last_sync=None, last_contact=None, keypad_locked_at=None
+    )
 
 
 def _gather(arrived: _Arrivals, patience: float) -> list[tuple[Device, LiveEvent | _ConnectionLost]]:

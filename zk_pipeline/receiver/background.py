@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -52,6 +53,7 @@ class Background:
     _last: dict[str, float] = field(default_factory=dict)
     _offset_requests: dict[tuple[str, int], float] = field(default_factory=dict)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _is_stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def problem(self) -> str | None:
@@ -68,16 +70,19 @@ class Background:
 
     async def stop(self) -> None:
         """End the tasks and record what is only in memory."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._is_stopping.set()
+        committing, looking = self._tasks
+        await looking  # not cancelled: what it has taken from memory must be recorded
+        committing.cancel()
+        await asyncio.gather(committing, return_exceptions=True)
         await self._tried("commands", self._record_sent)
         await self._tried("contacts", self._record_contacts)
         await asyncio.to_thread(self.receiver.close)
 
     async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(self.intervals.look)
+        while not self._is_stopping.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._is_stopping.wait(), self.intervals.look)
             try:
                 await self._look()
             except Exception:
@@ -196,20 +201,22 @@ class Background:
         self._offset_requests = {
             key: at for key, at in self._offset_requests.items() if monotonic - at < OFFSET_RETRY_SECONDS
         }
-        due = [key for one in self.receiver.registry.adopted() if (key := self._changed_offset(one, now)) is not None]
-        for serial, offset in [key for key in due if key not in self._offset_requests][:MAX_OFFSET_REQUESTS]:
-            session = self.receiver.registry.sessions.get(serial)
-            is_access_control = session is not None and session.family == "C"
-            command = PushCommand(kind="set_clock" if is_access_control else "hello")
-            await self.receiver.in_store_thread(partial(self.receiver.store.queue, serial, command, by=REQUESTED_BY))
-            self._offset_requests[serial, offset] = monotonic
+        due = [one for one in self.receiver.registry.adopted() if self._has_old_offset(one, now)]
+        for terminal in due[:MAX_OFFSET_REQUESTS]:
+            session = self.receiver.registry.sessions.get(terminal.serial_number)
+            family = terminal.family if session is None else session.family
+            command = PushCommand(kind="set_clock" if family == "C" else "hello")
+            await self.receiver.in_store_thread(
+                partial(self.receiver.store.queue, terminal.serial_number, command, by=REQUESTED_BY)
+            )
+            self._offset_requests[terminal.serial_number, _offset_seconds(terminal, now)] = monotonic
 
-    def _changed_offset(self, terminal: PushTerminal, now: datetime) -> tuple[str, int] | None:
-        """Serial number and current UTC offset in seconds of a terminal whose clock has another one."""
+    def _has_old_offset(self, terminal: PushTerminal, now: datetime) -> bool:
+        """Whether the clock of a terminal was set by another UTC offset, and no command about it was queued lately."""
         session = self.receiver.registry.sessions.get(terminal.serial_number)
         answered = terminal.hello_offset_seconds if session is None else session.offset_seconds
-        offset = int(utc_offset(terminal.timezone or "UTC", now).total_seconds())
-        return None if answered in (None, offset) else (terminal.serial_number, offset)
+        offset = _offset_seconds(terminal, now)
+        return answered not in (None, offset) and (terminal.serial_number, offset) not in self._offset_requests
 
     async def _expire(self) -> None:
         expired = await self.receiver.in_store_thread(lambda: self.receiver.store.expire_commands(UNCONFIRMED_FOR))
@@ -218,3 +225,8 @@ class Background:
 
     async def _tick(self) -> None:
         await self.receiver.in_store_thread(self.receiver.on_tick)
+
+
+def _offset_seconds(terminal: PushTerminal, now: datetime) -> int:
+    """UTC offset in seconds of a terminal's zone at an instant."""
+    return int(utc_offset(terminal.timezone or "UTC", now).total_seconds())

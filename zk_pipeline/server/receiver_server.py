@@ -24,16 +24,21 @@ MAX_CONNECTIONS = 2000
 MAX_CONNECTIONS_PER_ADDRESS = 256  # terminals behind one address; a proxy on this host has no limit
 
 
+_CONTINUE = b"HTTP/1.1 100 "
 _HEADER_NAME = re.compile(rb"(?m)^[a-z][a-z-]*(?=:)")
 
 
 class TitleCaseTransport:
     """A transport that writes names of response headers as `Date`: uvicorn writes `date`, and the push client in
     firmware of 2013 compares them with case, so that its clock would never be set.
+
+    Headers are written together with the body that follows: one system call, and one segment for a client that reads
+    once.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
+        self._head = b""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -42,7 +47,16 @@ class TitleCaseTransport:
         if data.startswith(b"HTTP/"):
             head, end, body = data.partition(b"\r\n\r\n")
             data = _HEADER_NAME.sub(lambda name: name[0].title(), head) + end + body
-        self._transport.write(data)
+            if not body and not data.startswith(_CONTINUE):
+                self._head = data
+                return
+        self._transport.write(self._head + data)
+        self._head = b""
+
+    def close(self) -> None:
+        if self._head:  # the answer to HEAD has no body
+            self.write(b"")
+        self._transport.close()
 
 
 class ReceiverProtocol(HeaderTimeoutProtocol):

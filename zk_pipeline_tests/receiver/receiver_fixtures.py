@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -21,9 +22,27 @@ from zk_pipeline.store.store import Store
 from zk_pipeline_tests.waiting import until
 
 SERIAL = "CQZ7230960001"
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 QUICK = Intervals(
     look=0.01, refresh=0.02, refresh_lake=0.02, sent=0.02, contacts=0.05, new_contacts=0.02, offsets=0.05, tick=0.05
 )
+
+
+@dataclass
+class Host:
+    """Clocks of a host, moved by hand."""
+
+    now: datetime = NOON
+    boot: float = 100.0
+    has_ntp: bool = False
+
+    def clock(self, *, is_trusted: bool = False) -> HostClock:
+        return HostClock(lambda: self.now, is_trusted, elapsed=lambda: self.boot, is_synchronized=lambda: self.has_ntp)
+
+    def pass_time(self, **by: float) -> None:
+        span = timedelta(**by)
+        self.now += span
+        self.boot += span.total_seconds()
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ async def _in_thread(work: Callable[[], T]) -> T:
 
 def with_commits(store: Recorder, scenario: Callable[[GroupCommit], Awaitable[T]], *, answer_seconds: float = 20) -> T:
     async def run() -> T:
-        commits = GroupCommit(store, _in_thread, gather_seconds=0, answer_seconds=answer_seconds)
+        commits = GroupCommit(store, _in_thread, max_gather_seconds=0, answer_seconds=answer_seconds)
         task = asyncio.create_task(commits.run())
         try:
             return await scenario(commits)

@@ -155,6 +155,15 @@ def test_a_photo_is_acknowledged_and_not_stored(store: Store) -> None:
         assert (punches(store), quarantined(store)) == ([], [])
 
 
+@pytest.mark.parametrize(("stamp", "batches"), [({}, 0), ({"Stamp": "7"}, 1)])
+def test_an_upload_without_anything_to_store_needs_a_transaction_for_its_stamp_only(
+    stamp: dict[str, str], batches: int, served: Served, adopted: Store
+) -> None:
+    assert served.post("cdata", b"BIODATA Pin=1\tTmp=abc\n", table="BIODATA", **stamp).text == "OK: 1"
+    with adopted.database.read("test") as connection:
+        assert connection.execute("SELECT count(*) FROM push_batches").fetchone() == (batches,)
+
+
 def test_events_before_the_registration_are_stored(store: Store) -> None:
     faults = PushFaults(registers_late=True)
     with connected(store, profile=SECURITY_3, punches=3, faults=faults) as (_, terminal):
@@ -219,16 +228,25 @@ def test_http_1_0_without_a_host_header_gets_its_answer_and_the_end_of_the_conne
     assert b"content-encoding" not in head.lower()
 
 
+@pytest.mark.usefixtures("adopted")
 @pytest.mark.parametrize("path", [f"/iclock/getrequest?SN={SERIAL}", "/iclock/getrequest?SN=UNKNOWN", "/other"])
-def test_names_of_headers_are_in_title_case_because_old_firmware_compares_them(
-    served: Served, adopted: Store, path: str
-) -> None:
+def test_names_of_headers_are_in_title_case_because_old_firmware_compares_them(served: Served, path: str) -> None:
     with socket.create_connection(("127.0.0.1", served.port), 10) as raw:
         raw.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
         head = b"".join(iter(lambda: raw.recv(4096), b"")).partition(b"\r\n\r\n")[0].decode()
     names = [one.partition(":")[0] for one in head.split("\r\n")[1:]]
     assert {"Content-Type", "Content-Length", "Date", "Connection"} <= set(names)
     assert names == [one.title() for one in names]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_an_answer_arrives_whole_for_a_client_that_reads_once(method: str, served: Served) -> None:
+    with socket.create_connection(("127.0.0.1", served.port), 10) as raw:
+        raw.sendall(f"{method} /iclock/cdata?SN={SERIAL}&options=all HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        head, end, body = raw.recv(65536).partition(b"\r\n\r\n")
+    assert end
+    assert body.startswith(b"GET OPTION FROM") == (method == "GET")
+    assert b"200 OK" in head or method == "HEAD"
 
 
 def test_requests_on_one_connection_are_answered_in_turn(served: Served, adopted: Store) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from zk_pipeline.simulator.terminal.records import Punch
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
 from zk_pipeline_tests.receiver.receiver_fixtures import SERIAL, adopt, line, punches, receiver_of, serve
+from zk_pipeline_tests.store.store_fixtures import busy
 from zk_pipeline_tests.waiting import until
 
 NINE = "2026-06-01 09:00:00"
@@ -91,6 +93,28 @@ def test_an_interrupt_records_what_is_only_in_memory(home: Path, home_store: Sto
         assert process.wait(30) == 0
     assert [one.record_count for one in home_store.push.terminals()] == [77]
     assert "Traceback" not in log.read_text()
+
+
+def test_a_stop_answers_the_upload_that_waits_for_the_store(home: Path, home_store: Store) -> None:
+    adopt(home_store)
+    body = line("1", NINE)
+    head = f"POST /iclock/cdata?SN={SERIAL}&table=ATTLOG HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    with receiving(home) as (process, url, _):
+        port = httpx.URL(url).port
+        with busy(home_store, "a run"), socket.create_connection(("127.0.0.1", port or 0), 30) as waiting:
+            waiting.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
+            assert waiting.recv(100).startswith(b"HTTP/1.1 100")  # the receiver reads the body
+            waiting.sendall(body)
+            process.send_signal(signal.SIGTERM)
+            until(lambda: not _is_live(url), seconds=30)
+            assert process.poll() is None
+            answering = waiting.dup()
+        with answering:
+            answering.settimeout(30)
+            answer = b"".join(iter(lambda: answering.recv(4096), b""))
+        assert process.wait(30) == 0
+    assert answer.endswith(b"OK: 1")
+    assert len(punches(home_store)) == 1
 
 
 def test_a_port_that_is_taken_is_one_clear_line(home: Path) -> None:

@@ -44,6 +44,7 @@ CARRIED: Mapping[str, tuple[str, ...]] = {
     "work_dates": ("work_date",),
     "frozen_work_date_starts": ("device", "user_id", "on_date"),
     "blocked_dates": ("work_date",),
+    "earlier_deliveries": ("source", "device", "user_id", "work_date"),
     "day_reviews": ("site", "user_id", "work_date"),
     "api_tokens": ("id",),
     "alerts": ("key", "first_seen_at"),

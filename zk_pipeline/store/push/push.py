@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from zk_pipeline.devices.models import Device
 from zk_pipeline.devices.push.commands import PushCommand
@@ -16,13 +16,16 @@ from zk_pipeline.store.push.checks import Step, apply_steps, plan_steps, read_ch
 from zk_pipeline.store.push.commands import (
     Confirmation,
     QueuedCommand,
+    command_of,
     commands_of,
+    commands_of_device,
     expire_commands,
     open_commands,
     queue_command,
     record_confirmations,
     record_sent,
 )
+from zk_pipeline.store.push.details import PushDetails, TerminalEvent, read_details, read_events
 from zk_pipeline.store.push.terminals import Contact, PushTerminal, adopt, read_terminals, record_contacts
 from zk_pipeline.store.push.uploads import PushUpload, StoredUpload, prepare, read_stamps, store_uploads
 from zk_pipeline.store.terminals.devices import DeviceRegistry
@@ -60,6 +63,20 @@ class PushStore:
         with self.database.read("terminals that push") as connection:
             return read_terminals(connection)
 
+    def pending(self) -> list[PushTerminal]:
+        """Terminals that wait for adoption, by serial number."""
+        return [one for one in self.terminals() if one.device is None]
+
+    def details(self, device: str, timezone: str) -> PushDetails | None:
+        """Details of the terminal that pushes for a device, with its latest uploads by date in `timezone`."""
+        with self.database.read("details of a terminal that pushes", device) as connection:
+            return read_details(connection, device, timezone)
+
+    def events(self, device: str, first: date | None, last: date | None, *, limit: int) -> list[TerminalEvent]:
+        """Events of a device on these dates of its wall clock, both included; None: without limit. Newest first."""
+        with self.database.read("events of a terminal", device) as connection:
+            return read_events(connection, device, first, last, limit)
+
     def state(self) -> ReceiverState:
         """Terminals, stamps and open commands, by serial number."""
         with self.database.read("state of the receiver") as connection:
@@ -70,11 +87,20 @@ class PushStore:
             return ReceiverState(terminals, read_stamps(connection), commands)
 
     def adopt(
-        self, serial: str, name: str, *, timezone: str | None, default_timezone: str, site: str | None, by: str
+        self,
+        serial: str,
+        name: str,
+        *,
+        timezone: str | None,
+        default_timezone: str,
+        site: str | None,
+        by: str,
+        secret_hash: str | None = None,
     ) -> Device:
-        """Accept the uploads of a pending terminal as those of the device `name`, registered or new. Raises UsageError.
+        """Accept the uploads of a pending terminal as those of the device `name`, registered or new.
 
         A terminal that polls read, and the one that pushes, are the same device if their serial numbers are.
+        Raises UnknownTerminal, TerminalAdopted.
         """
         with self.database.write("adopt a terminal", name) as connection:
             adopt(
@@ -84,6 +110,7 @@ class PushStore:
                 timezone=timezone,
                 default_timezone=default_timezone,
                 site=site,
+                secret_hash=secret_hash,
                 by=by,
                 now=self.clock(),
             )
@@ -129,6 +156,16 @@ class PushStore:
         """The newest commands of a terminal, newest first."""
         with self.database.read("commands of a terminal", serial) as connection:
             return commands_of(connection, serial, limit)
+
+    def commands_of_device(self, device: str) -> list[QueuedCommand]:
+        """The newest commands of the terminal that pushes for a device, newest first; none if it does not push."""
+        with self.database.read("commands of a device", device) as connection:
+            return commands_of_device(connection, device, 50)
+
+    def command(self, number: int) -> QueuedCommand:
+        """The command with this id."""
+        with self.database.read("read a command") as connection:
+            return command_of(connection, number)
 
     def record_sent(self, ids: Collection[int]) -> None:
         """Record that commands were sent to their terminals."""

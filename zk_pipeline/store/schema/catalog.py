@@ -146,7 +146,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
         {
             "device": "Name of the device",
             "status": "success or failed",
-            "polls": "Deleted polls, without live capture",
+            "polls": "Deleted polls, without live capture and imported files",
             "duration_microseconds": "Their total duration, in microseconds",
             "new_punches": "New punches of these polls (device_polls.new)",
         },
@@ -349,7 +349,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
         {
             "device": "Name of the device",
             "user_id": "User id",
-            "uid": "The terminal's own slot number",
+            "uid": "The terminal's own slot number; -1: imported, unknown",
             "name": "Name as enrolled",
             "privilege": "0 user, 14 administrator; others by firmware",
             "card": "Card number, 0 for none",
@@ -584,6 +584,18 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "rows at several sites; otherwise null",
             "claimed_at": "When that run claimed it (instant, UTC)",
             "created_at": "When it became due (instant, UTC)",
+        },
+    ),
+    "earlier_deliveries": (
+        "Attendance days that another system delivered to the CRM before this one, such as the Django bridge",
+        {
+            "source": "The other system: django-bridge",
+            "device": "Name of the device of the day",
+            "user_id": "User of the day",
+            "work_date": "Date of the day in the other system",
+            "clock_in": "Clock-in that the CRM has (instant, UTC); null: none",
+            "clock_out": "Clock-out that the CRM has (instant, UTC); null: none",
+            "delivered_at": "When the other system delivered it (instant, UTC)",
         },
     ),
     "crm_attempts": (
