@@ -35,7 +35,8 @@ from zk_pipeline_tests.conftest import CRM_TOKEN, exported
 from zk_pipeline_tests.defs.instigators import add_sensor, add_tick
 from zk_pipeline_tests.defs.run_fixtures import poll_all, quality_tick
 from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
-from zk_pipeline_tests.store.store_fixtures import device, ingest, rows
+from zk_pipeline_tests.store.push.push_fixtures import adopt, contact
+from zk_pipeline_tests.store.store_fixtures import device, execute, ingest, rows
 
 COMM_KEY = "918273645"
 
@@ -232,6 +233,23 @@ def test_dead_letters_are_told_once_with_the_words_of_the_crm_and_are_over_when_
 
 
 @pytest.mark.usefixtures("failing")
+def test_a_terminal_that_pushes_and_falls_silent_is_an_alert_that_ends_with_its_next_contact(
+    launcher: Launcher, home_store: Store, channel: Channel
+) -> None:
+    adopt(home_store, "Quiet", "QUIET1")
+    assert "silent" not in alert_tick(launcher)
+    for table, column in (
+        ("push_terminals", "last_seen_at"), ("push_terminals", "adopted_at"), ("devices", "updated_at"),
+    ):  # fmt: skip
+        execute(home_store, f"UPDATE {table} SET {column} = {column} - INTERVAL 1 HOUR")
+    assert "Quiet is silent" in alert_tick(launcher)
+    assert channel.titles[-1] == "zk_pipeline: Quiet is silent"
+    assert channel.bodies[-1].startswith("no contact with the receiver since")
+    contact(home_store, "QUIET1")
+    assert "silent" not in alert_tick(launcher)
+    assert channel.titles[-1] == "zk_pipeline: resolved: Quiet is silent"
+
+
 def test_without_a_channel_the_tick_says_that_nobody_was_told(launcher: Launcher) -> None:
     assert alert_tick(launcher).endswith("ALERT_URLS is not set: no message was sent")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from zk_pipeline.store.push.check_plan import (
     MAX_QUERIED_PUNCHES,
     Answer,
     CheckedTerminal,
+    CheckState,
     PushCheck,
     Span,
     Verdict,
@@ -23,10 +25,11 @@ NOW = datetime(2026, 3, 10, 22, 30, tzinfo=UTC)  # the 11th in Istanbul
 DAY = date(2026, 3, 9)
 
 
-def check(first: date = DAY, last: date = DAY, state: str = "asked", **values: object) -> PushCheck:
-    return PushCheck(
-        serial_number="S", first_date=first, last_date=last, state=state, checked_at=NOW - timedelta(days=2), **values
-    )  # type: ignore[arg-type]
+def check(first: date = DAY, last: date = DAY, state: CheckState = "asked", **counts: int) -> PushCheck:
+    row = PushCheck(
+        serial_number="S", first_date=first, last_date=last, state=state, checked_at=NOW - timedelta(days=2)
+    )
+    return replace(row, **counts)  # type: ignore[arg-type]
 
 
 def terminal(*checks: PushCheck, zone: str = "Europe/Istanbul", begins: date = date.min) -> CheckedTerminal:
