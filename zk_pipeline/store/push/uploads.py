@@ -104,12 +104,17 @@ def store_uploads(
     return stored
 
 
-def read_stamps(connection: Connection) -> dict[str, dict[str, str]]:
-    """Saved stamp by serial number and table."""
+def read_stamps(connection: Connection, serials: Sequence[str] | None = None) -> dict[str, dict[str, str]]:
+    """Saved stamp by serial number (of `serials`, if given) and table."""
     stamps: dict[str, dict[str, str]] = {}
-    for serial, table, stamp in connection.execute(
-        "SELECT serial_number, table_name, stamp FROM push_stamps"
-    ).fetchall():
+    rows = connection.execute(
+        """
+        SELECT serial_number, table_name, stamp FROM push_stamps
+        WHERE $serials IS NULL OR list_contains($serials, serial_number)
+        """,
+        {"serials": None if serials is None else list(serials)},
+    ).fetchall()
+    for serial, table, stamp in rows:
         stamps.setdefault(serial, {})[table] = stamp
     return stamps
 
@@ -338,8 +343,13 @@ def _record_events(connection: Connection, part: Sequence[PreparedUpload]) -> No
 
 
 def _record_stamps(connection: Connection, part: Sequence[PreparedUpload]) -> None:
-    stamped = [one.upload for one in part if one.upload.stamp not in (None, RESENT)]
-    if not stamped:
+    saved = read_stamps(connection, [one.upload.serial_number for one in part])
+    stamped = [
+        one.upload
+        for one in part
+        if one.upload.stamp not in (None, RESENT, saved.get(one.upload.serial_number, {}).get(one.upload.table_name))
+    ]
+    if not stamped:  # newer firmware has a constant stamp
         return
     rows = [
         {"serial_number": one.serial_number, "table_name": one.table_name, "stamp": one.stamp, "at": one.received_at}
