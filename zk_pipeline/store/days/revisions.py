@@ -372,10 +372,21 @@ def stage(connection: Connection) -> None:
         FROM hashed
         """
     )
-    is_scoped = connection.execute("SELECT EXISTS (FROM staged_dates WHERE sites IS NOT NULL)").fetchall()[0][0]
+    is_scoped, has_stored = connection.execute(
+        """
+        SELECT EXISTS (FROM staged_dates WHERE sites IS NOT NULL),
+            EXISTS (FROM daily_attendance WHERE work_date IN (SELECT work_date FROM staged_dates))
+        """
+    ).fetchall()[0]
     connection.execute(_OTHERS if is_scoped else "CREATE TEMP TABLE others AS SELECT true LIMIT 0")
-    connection.execute(_REJUDGED)
-    if connection.execute("SELECT EXISTS (FROM rejudged)").fetchall()[0][0]:
+    if has_stored:
+        _rejudge(connection)
+
+
+def _rejudge(connection: Connection) -> None:
+    """Update stored rows of which only the hours differ that they were evaluated by."""
+    ((count,),) = connection.execute(_REJUDGED).fetchall()
+    if count:
         for table in ("daily_attendance", "daily_attendance_revisions"):
             connection.execute(_JUDGE.format(table=table))
     connection.execute("DROP TABLE rejudged")
