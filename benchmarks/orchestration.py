@@ -21,6 +21,7 @@ import click
 import dagster as dg
 import requests
 
+from benchmarks.processes import cpu_of, memory_of
 from benchmarks.terminal_server import Served, Wanted, serving
 from zk_pipeline.config.home import export_home
 from zk_pipeline.config.settings import load_settings
@@ -39,7 +40,6 @@ T = TypeVar("T")
 SIZES = (1, 10, 100)
 RECORDS, NEW = 200, 20
 FULL_EVALUATION_SECONDS = {"alert_sensor": 120, "quality_check_sensor": 3600}
-_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _LAUNCH = """
 mutation Launch($tags: [ExecutionTag!]!) { launchRun(executionParams: {
     selector: {repositoryLocationName: "zk_pipeline", repositoryName: "__repository__", jobName: "poll_devices"},
@@ -48,36 +48,12 @@ mutation Launch($tags: [ExecutionTag!]!) { launchRun(executionParams: {
 """
 
 
-def cpu_of(pid: int) -> float:
-    """CPU seconds of a process and of its ended children; 0 if there is no such process."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0.0
-    return sum(map(int, fields[11:15])) / _TICKS_PER_SECOND
-
-
 def parts_of_up() -> dict[str, int]:
     """Process id of each part of `up` (children of this process), by name."""
     marks = {"code server": "code_server", "daemon": "dagster._daemon", "webserver": "dagster_webserver"}
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
     lines = {int(pid): Path(f"/proc/{pid}/cmdline").read_text() for pid in children}
     return {name: pid for name, mark in marks.items() for pid, line in lines.items() if mark in line}
-
-
-def memory_of(pid: int) -> float:
-    """Megabytes of a process and its descendants, pages that they share counted once (PSS)."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        children = [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in children_of(task)]
-    except (FileNotFoundError, ProcessLookupError):
-        return 0.0
-    own = sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return own / 1024 + sum(map(memory_of, children))
-
-
-def children_of(task: Path) -> list[str]:
-    return (task / "children").read_text().split()
 
 
 def groups() -> dict[int, list[str]]:

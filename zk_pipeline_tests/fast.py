@@ -10,7 +10,7 @@ from zk_pipeline_tests.distribution import SLOW, file_of
 
 HERE = Path(__file__).parent
 # Folders that have such tests. Others are not even imported with `-m fast`: importing Dagster takes two seconds.
-FOLDERS = ("attendance", "config", "crm", "deploy", "devices", "docs", "runtime", "simulator", "store")
+FOLDERS = ("attendance", "config", "crm", "deploy", "devices", "docs", "receiver", "runtime", "simulator", "store")
 # Names that a module imports which starts processes.
 PROCESSES = {"subprocess", "multiprocessing", "child", "Child", "start", "start_sync", "killed"}
 FIXTURES = {"bare_home", "empty_home", "home", "postgres", "redis", "hundred_due"}

@@ -123,6 +123,7 @@ LAYERS = (
     {"cli"},
     {"demo"},
     {"server"},
+    {"receiver"},
     {"web"},
     {"api"},
     {"http"},

@@ -107,6 +107,20 @@ def _known_routes(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _event_codes(value: Any) -> Any:
+    """Codes of a text such as `0,1,14-19`; None for an empty one."""
+    if not isinstance(value, str) or not value.strip():
+        return None if isinstance(value, str) else value
+    codes: set[int] = set()
+    for part in value.split(","):
+        match = re.fullmatch(r"\s*(\d{1,5})(?:-(\d{1,5}))?\s*", part)
+        span = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
+        if not span:
+            raise ValueError(f"{part.strip()!r} is neither an event code nor a range such as 14-19")
+        codes.update(span)
+    return tuple(sorted(codes))
+
+
 def _poll_rules(value: str | None) -> str | None:
     split_poll_queues(value) if value else None
     return value
@@ -191,6 +205,12 @@ class Settings(BaseSettings):
     docs_url: OptionalUrl = _variable("ZK_PIPELINE_DOCS_URL", None)
     api_tokens_required: bool = _variable("API_TOKENS_REQUIRED", True)
     api_allow_insecure_http: bool = _variable("API_ALLOW_INSECURE_HTTP", False)
+    receiver_enabled: bool = _variable("RECEIVER_ENABLED", False)
+    receiver_host: str = _variable("RECEIVER_HOST", "127.0.0.1", pattern=r"^[0-9A-Za-z.:-]+$")
+    receiver_port: int = _variable("RECEIVER_PORT", 8081, ge=1, le=65535)
+    receiver_punch_events: Annotated[tuple[int, ...] | None, BeforeValidator(_event_codes)] = _variable(
+        "RECEIVER_PUNCH_EVENTS", None
+    )
     raw_retention_days: int = _variable("RAW_RETENTION_DAYS", 0, ge=0, le=36500)
     quarantine_retention_days: int = _variable("QUARANTINE_RETENTION_DAYS", 0, ge=0, le=36500)
     publish_snapshot: OptionalPath = _variable("PUBLISH_SNAPSHOT", None)

@@ -5,18 +5,25 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import datetime
+from typing import Protocol
 
 import numpy as np
 
 from zk_pipeline.simulator.company.workforce import Workforce
-from zk_pipeline.simulator.terminal.fleet import Fleet
 
 PAUSE_SECONDS = 4.0
 
 
+class PunchingFleet(Protocol):
+    """A fleet of emulated terminals, polled or pushing."""
+
+    def punch(self, name: str, user_id: str, /, *, verify_type: int, punch_state: int) -> object:
+        """Record a punch at the time that the terminal `name` shows."""
+
+
 def punch_until(
     stopped: threading.Event,
-    fleet: Fleet,
+    fleet: PunchingFleet,
     workforce: Workforce,
     *,
     now: Callable[[], datetime],

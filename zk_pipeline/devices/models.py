@@ -25,6 +25,7 @@ class Device:
     timezone: str = "UTC"
     site: str = ""
     enabled: bool = True
+    polled: bool = True  # whether polls connect to it; False: it only pushes
     live: bool = False  # whether `zk-pipeline live` captures its punches
     trust_punch_states: bool = False  # whether worked minutes are computed from its in, out and break states
     direction: Direction | None = None  # of every punch: an entry or exit gate
@@ -35,6 +36,8 @@ class Device:
     last_transport: Literal["tcp", "udp"] | None = None  # the one that worked last, tried first for `auto`
     log_layout: str | None = None  # of the last reading, as in LogPosition: used if the records prove no other
     last_sync: datetime | None = None
+    pushes: bool = False  # whether a terminal was adopted that connects to the receiver
+    last_contact: datetime | None = None  # last successful poll, or connection to the receiver
     keypad_locked_at: datetime | None = None  # since when the pipeline has locked it; None after a confirmed unlock
     created_at: datetime | None = None
     updated_at: datetime | None = None
@@ -42,6 +45,17 @@ class Device:
     def __post_init__(self) -> None:
         if not self.site:
             object.__setattr__(self, "site", self.name)
+
+    @property
+    def is_polled(self) -> bool:
+        """True for a device that scheduled polls read."""
+        return self.enabled and self.polled
+
+    @property
+    def connection(self) -> str:
+        """Way by which its punches arrive: "polled", "pushes", "polled, pushes" or (only imported files) "files"."""
+        ways = [word for word, is_used in (("polled", self.polled), ("pushes", self.pushes)) if is_used]
+        return ", ".join(ways) or "files"
 
 
 @dataclass(frozen=True, kw_only=True)

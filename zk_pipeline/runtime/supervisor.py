@@ -1,4 +1,4 @@
-"""Supervisor of the processes of `zk-pipeline up`: code server, webserver and daemon. If one ends, all end."""
+"""Supervisor of the processes of `zk-pipeline up`: code server, webserver, daemon, receiver. If one ends, all end."""
 
 from __future__ import annotations
 
@@ -39,11 +39,14 @@ class Supervisor:
     environ: Mapping[str, str]
     port: int
     logs: Path | None = None  # None: their output goes to the output of this process
+    receiver: tuple[str, int] | None = None  # address of the receiver for terminals that push; None: none is started
     _children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _exits: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> Supervisor:
         check_port_is_free(self.port)
+        if self.receiver is not None:
+            check_receiver_port(*self.receiver)
         try:
             self._start_all(self._run_folder())
         except BaseException:
@@ -93,6 +96,11 @@ class Supervisor:
             [*dagster, "zk_pipeline.server.dagster_webserver", "-h", "127.0.0.1", "-p", str(self.port),
              "-w", str(workspace), "--dagster-log-level", "warning"],
         )  # fmt: skip
+        if self.receiver is not None:
+            host, port = self.receiver
+            self._start(
+                "receiver", [sys.executable, "-m", "zk_pipeline", "receive", "--host", host, "--port", str(port)]
+            )
         self._wait("web server", lambda: webserver_answers(self.port))
 
     def _start(self, name: str, command: list[str], variables: Mapping[str, str] | None = None) -> None:
@@ -118,12 +126,28 @@ class Supervisor:
 
 def check_port_is_free(port: int) -> None:
     """Raises UsageError if the loopback port is in use."""
-    with socket.socket() as probe:
+    try:
+        _bind("127.0.0.1", port)
+    except OSError as error:
+        raise UsageError(f"port {port} cannot be used: {error.strerror}; choose another with --port") from None
+
+
+def check_receiver_port(host: str, port: int) -> None:
+    """Raises UsageError if the receiver cannot listen there."""
+    try:
+        _bind(host, port)
+    except OSError as error:
+        raise UsageError(
+            f"the receiver cannot listen on {host} port {port}: {error.strerror}; see RECEIVER_HOST and RECEIVER_PORT"
+        ) from None
+
+
+def _bind(host: str, port: int) -> None:
+    """Bind a socket and close it."""
+    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise UsageError(f"port {port} cannot be used: {error.strerror}; choose another with --port") from None
+        probe.bind(address)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from zk_pipeline.errors import UsageError
@@ -26,6 +26,7 @@ _LINGER_SECONDS = 10.0
 class HeaderTimeoutProtocol(HttpToolsProtocol):
     """HTTP protocol with timeouts for headers and for the last bytes of a response, which uvicorn lacks."""
 
+    max_connections = MAX_CONNECTIONS
     _header_timer: asyncio.TimerHandle | None = None
     _header_bytes = 0
 
@@ -35,7 +36,7 @@ class HeaderTimeoutProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > MAX_CONNECTIONS:
+        if len(self.connections) > self.max_connections:
             transport.abort()
             return
         self._start_header_timer()
@@ -94,17 +95,19 @@ class Server(uvicorn.Server):
             logging.getLogger("zk_pipeline.api").warning("stopping without waiting for requests")
 
 
-def make_server(app: FastAPI) -> Server:
+def make_server(
+    app: ASGIApp, *, protocol: type[HeaderTimeoutProtocol] = HeaderTimeoutProtocol, date_header: bool = True
+) -> Server:
     """A server for `app`, not started yet; pass its socket to `serve` or `run`."""
     config = uvicorn.Config(
         app,
-        http=HeaderTimeoutProtocol,
+        http=protocol,
         ws="none",
         lifespan="on",
         access_log=False,
         log_config=None,
         server_header=False,
-        date_header=True,
+        date_header=date_header,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=15,
         backlog=512,
@@ -130,11 +133,11 @@ def log_to_stderr(level: str = "INFO") -> None:
     class Lines(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
             text = super().format(record)
-            return text if record.name == "zk_pipeline.api.access" else f"{record.levelname.lower()}: {text}"
+            return text if record.name.endswith(".access") else f"{record.levelname.lower()}: {text}"
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Lines())
-    for name in ("uvicorn", "zk_pipeline.api"):
+    for name in ("uvicorn", "zk_pipeline.api", "zk_pipeline.receiver"):
         logger: Any = logging.getLogger(name)
         logger.addHandler(handler)
         logger.setLevel(level)

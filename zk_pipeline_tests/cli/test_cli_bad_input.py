@@ -74,6 +74,11 @@ ARGUMENTS: dict[str, tuple[list[str], str]] = {
     "demo without terminals": (["demo", "--devices", "-1"], "'--devices': -1 is not in the range x>=1"),
     "demo on a port that is none": (["demo", "--port", "65536"], "65536 is not in the range 1<=x<=65535"),
     "simulation of no days": (["simulate", "--days", "0"], "'--days': 0 is not in the range x>=1"),
+    "ports of terminals that push": (["simulate", "--push", "--port", "4370"], "leave it out with --push"),
+    "a receiver of polled terminals": (["simulate", "--receiver", "http://h"], "add --push"),
+    "an address of no receiver": (
+        ["simulate", "--push", "--receiver", "https://h"], "receiver address 'https://h': write it as http://HOST:PORT"
+    ),
     "simulation beyond the last port": (["simulate", "--port", "65534"], "leaves no room for 3 terminals"),
 }  # fmt: skip
 
@@ -99,7 +104,7 @@ FILES: dict[str, tuple[str | bytes, str]] = {
     "no list": ("devices: Gate", "must be a mapping with the one key `devices`"),
     "an entry that is none": ("devices: [Gate]", "device number 1: entry: "),
     "no name": ("devices: [{ip: 192.0.2.1}]", "device number 1: name: Field required"),
-    "no address": ("devices: [{name: Gate}]", "device 'Gate': ip: Field required"),
+    "no address": ("devices: [{name: Gate}]", "device 'Gate': ip_address: name an address as `ip`"),
     "unknown field": ("devices: [{name: Gate, ip: 192.0.2.1, colour: red}]", "device 'Gate': colour: "),
     "wrong address": ("devices: [{name: Gate, ip: 192.0.2.256}]", "'192.0.2.256' is not a valid IP address"),
     "a port of another base": ("devices: [{name: Gate, ip: 192.0.2.1, port: 010422}]", "port: '010422' is not a whole"),

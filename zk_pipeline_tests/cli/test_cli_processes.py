@@ -19,7 +19,10 @@ from zk_pipeline.devices.models import Device
 from zk_pipeline.runtime.supervisor import single_instance
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
+from zk_pipeline_tests.ports import free_port
+from zk_pipeline_tests.simulator.push.recording_receiver import RecordingReceiver
 from zk_pipeline_tests.store.store_fixtures import device
+from zk_pipeline_tests.waiting import until
 
 ZK = [sys.executable, "-m", "zk_pipeline"]
 
@@ -54,6 +57,35 @@ def test_simulated_terminals_can_be_read_until_a_signal(number: signal.Signals) 
         finally:
             process.kill()
     assert (process.returncode, out, err) == (0, "", "")
+
+
+@pytest.mark.usefixtures("bare_home")
+def test_simulated_terminals_push_to_a_receiver_until_a_signal() -> None:
+    command = [*ZK, "simulate", "--push", "--devices", "3", "--employees", "6", "--days", "7", "--json"]
+    with RecordingReceiver() as receiver:
+        command += ["--receiver", f"{receiver.url}/secret"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                terminals = read_array(process)
+                until(lambda: len(receiver.at("getrequest")) >= 3)
+                process.send_signal(signal.SIGINT)
+                out, err = process.communicate(timeout=30)
+            finally:
+                process.kill()
+    assert (process.returncode, out, err) == (0, "", "")
+    assert {one.path for one in receiver.at("cdata")} == {"/secret/iclock/cdata"}
+    assert [one["firmware"] for one in terminals] == ["push-2.4", "tft-3", "security-3"]
+    uploaded = {str(one["serial_number"]): 0 for one in terminals}
+    for upload in (*receiver.uploads("ATTLOG"), *receiver.uploads("tabledata"), *receiver.uploads("rtlog")):
+        if upload.parameters.get("tablename") != "user":
+            uploaded[upload.parameters["SN"]] += len(upload.lines)
+    for one in terminals:
+        assert uploaded[str(one["serial_number"])] >= int(str(one["punches"])) > 0
+    first = terminals[0]
+    assert first["adopt"] == (
+        f"zk-pipeline device adopt {first['serial_number']} --name {first['name']}"
+        f" --timezone {first['timezone']} --site {first['site']}"
+    )
 
 
 def test_a_closed_pipe_causes_no_traceback(home: Path, home_store: Store) -> None:
@@ -107,7 +139,9 @@ def test_terminals_that_never_answer_do_not_delay_an_interrupt(
     assert err == "\nzk-pipeline: interrupted\n"
 
 
-def test_an_up_that_is_refused_neither_creates_nor_upgrades_the_store(zk: CommandLine, home: Path) -> None:
+def test_an_up_that_is_refused_neither_creates_nor_upgrades_the_store(
+    zk: CommandLine, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.rmtree(home / "data", ignore_errors=True)
     with single_instance(home):
         assert "is in use by process" in zk("up").err
@@ -115,4 +149,9 @@ def test_an_up_that_is_refused_neither_creates_nor_upgrades_the_store(zk: Comman
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         assert "cannot be used" in zk("up", "--port", str(taken.getsockname()[1])).err
+        monkeypatch.setenv("RECEIVER_ENABLED", "true")
+        monkeypatch.setenv("RECEIVER_PORT", str(taken.getsockname()[1]))
+        refused = zk("up", "--port", str(free_port())).err
+        assert "the receiver cannot listen on 127.0.0.1" in refused
+        assert "see RECEIVER_HOST and RECEIVER_PORT" in refused
     assert not (home / "data").exists()

@@ -43,6 +43,9 @@ CONTRACT_DEFAULTS: dict[str, Any] = {
     "ALERT_URLS": None,
     "API_TOKENS_REQUIRED": True,
     "RAW_RETENTION_DAYS": 0,
+    "RECEIVER_ENABLED": False,
+    "RECEIVER_HOST": "127.0.0.1",
+    "RECEIVER_PORT": 8081,
 }
 WRONG = {
     "ZK_PIPELINE_DATABASE": ["", "postgres://host/db", "~no-user-of-this-name/x.duckdb"],
@@ -83,6 +86,10 @@ WRONG = {
     "RUN_RETENTION_DAYS": ["-1", "", "1.5"],
     "PUBLISH_SNAPSHOT": ["published", "data/attendance.duckdb"],
     "API_ALLOW_INSECURE_HTTP": ["maybe"],
+    "RECEIVER_ENABLED": ["maybe"],
+    "RECEIVER_HOST": ["", "http://x", "a b"],
+    "RECEIVER_PORT": ["0", "65536", "http"],
+    "RECEIVER_PUNCH_EVENTS": ["all", "1;2", "1-", "-1", "123456", "19-14"],
 }
 
 
@@ -266,3 +273,8 @@ def test_what_is_wrong_with_a_shared_store_is_said_without_its_password(
     with pytest.raises(UsageError, match=f"^{variable}") as refused:
         load(tmp_path, **({"ZK_PIPELINE_DATABASE": address} | {variable: value}))
     assert "hidden" not in str(refused.value)
+
+
+def test_event_codes_are_numbers_and_ranges(tmp_path: Path) -> None:
+    assert load(tmp_path, RECEIVER_PUNCH_EVENTS=" 0, 14-16,203 ").receiver_punch_events == (0, 14, 15, 16, 203)
+    assert load(tmp_path, RECEIVER_PUNCH_EVENTS=" ").receiver_punch_events is None

@@ -18,6 +18,7 @@ from zk_pipeline.store.store import Store
 from zk_pipeline_tests.channel import Channel, listening
 from zk_pipeline_tests.conftest import exported
 from zk_pipeline_tests.demo.dagster_ui import Run, Ui, serving_ui
+from zk_pipeline_tests.ports import free_port
 from zk_pipeline_tests.waiting import until
 
 _TICKS = """
@@ -39,6 +40,7 @@ class Room:
     instance: dg.DagsterInstance
     fleet: Fleet
     channel: Channel
+    receiver_port: int
 
     def polls(self, *statuses: str) -> list[Run]:
         """The polls, the newest first."""
@@ -73,10 +75,12 @@ def open_room(empty_home: Path, folder: Path) -> Iterator[Room]:
         shipped = shipped.replace(usual, ours)
     config.write_text(shipped)
     with exported(home), listening() as channel, Fleet() as fleet:
-        how = {"ALERT_URLS": channel.url, "POLLING_INTERVAL_MINUTES": "1", "ZKTECO_TIMEOUT": "3600"}
+        port = free_port()
+        receiver = {"RECEIVER_ENABLED": "true", "RECEIVER_PORT": str(port)}
+        how = {**receiver, "ALERT_URLS": channel.url, "POLLING_INTERVAL_MINUTES": "1", "ZKTECO_TIMEOUT": "3600"}
         with (
             dg.DagsterInstance.get() as instance,
             serving_ui(home, ["up"], folder / "up.log", **how, **QUICK, ZKTECO_POLL_DEADLINE="3600") as ui,
         ):
             ui.stop_schedules()
-            yield Room(ui, Store.at(home / "data" / "attendance.duckdb"), instance, fleet, channel)
+            yield Room(ui, Store.at(home / "data" / "attendance.duckdb"), instance, fleet, channel, port)

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from zk_pipeline.defs.partitions import range_tags
@@ -55,6 +56,18 @@ def test_while_it_runs_no_second_one_starts(room: Room) -> None:
     )
     assert (second.returncode, second.stdout) == (2, "")
     assert second.stderr == f"zk-pipeline: {room.ui.home} is in use by process {room.ui.process.pid}: end it first\n"
+
+
+def test_the_receiver_for_terminals_that_push_runs_with_the_others(room: Room) -> None:
+    url = f"http://127.0.0.1:{room.receiver_port}/health/ready"
+    wait(lambda: _answer(url) == "ready", seconds=60)
+
+
+def _answer(url: str) -> str:
+    try:
+        return httpx.get(url, trust_env=False).text
+    except httpx.TransportError:
+        return ""
 
 
 def test_a_killed_run_is_done_once_more_one_over_its_time_is_ended_and_the_next_tick_carries_on(room: Room) -> None:

@@ -41,7 +41,12 @@ def test_containers_share_one_home_and_the_loopback_of_the_pipeline() -> None:
     for name in services:
         if name != "pipeline":
             assert services[name]["network_mode"] == "service:pipeline"
-    assert [port for name in services for port in services[name].get("ports", [])] == ["80:80", "443:443"]
+    assert [port for name in services for port in services[name].get("ports", [])] == [
+        "80:80",
+        "443:443",
+        "8080:8080",
+        "8443:8443",
+    ]
 
 
 def test_the_image_contains_the_files_of_the_build() -> None:

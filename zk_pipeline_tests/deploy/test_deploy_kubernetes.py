@@ -132,11 +132,12 @@ def test_the_webserver_checks_host_names_and_answers_its_probes() -> None:
     assert "ZK_PIPELINE_UI_URL=https://" in (HERE / "settings.env").read_text()
 
 
-def test_the_command_exists() -> None:
+@pytest.mark.parametrize("deployment", ["zk-pipeline-api", "zk-pipeline-receiver"])
+def test_the_command_exists(deployment: str) -> None:
     (command,) = [
         one["spec"]["template"]["spec"]["containers"][0]["command"]
         for one in DEPLOYMENTS
-        if one["metadata"]["name"].endswith("-api")
+        if one["metadata"]["name"] == deployment
     ]
     program, name, *arguments = command
     found = cli.get_command(click.Context(cli), name)

@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -29,6 +30,9 @@ pytestmark = [
 ]
 
 
+MIRROR_DATE = "Mon, 01 Jun 2026 12:00:00 GMT"
+
+
 class Mirror(BaseHTTPRequestHandler):
     """Echo the headers and the path of the request."""
 
@@ -40,6 +44,9 @@ class Mirror(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     do_POST = do_GET
+
+    def date_time_string(self, timestamp: float | None = None) -> str:  # noqa: ARG002
+        return MIRROR_DATE
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -61,8 +68,7 @@ def proxy(behind: int, tmp_path: Path) -> Iterator[tuple[int, int]]:
     _run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=dagster.example.com",
          "-keyout", key, "-out", certificate)  # fmt: skip
     passwords.write_text(f"{LOGIN[0]}:{_run('openssl', 'passwd', '-apr1', LOGIN[1]).strip()}\n")
-    ours = (DEPLOY / "nginx" / "zk-pipeline.conf").read_text()
-    for theirs, here in {
+    changes = {
         "listen 80;": f"listen 127.0.0.1:{plain};",
         "listen 443 ssl;": f"listen 127.0.0.1:{tls} ssl;",
         "127.0.0.1:3000": f"127.0.0.1:{behind}",
@@ -70,23 +76,32 @@ def proxy(behind: int, tmp_path: Path) -> Iterator[tuple[int, int]]:
         "/etc/ssl/certs/zk-pipeline.pem": str(certificate),
         "/etc/ssl/private/zk-pipeline.key": str(key),
         "/etc/nginx/zk-pipeline.htpasswd": str(passwords),
-        "/var/log/nginx": str(tmp_path),
-    }.items():
+    }
+    with nginx("zk-pipeline.conf", changes, tmp_path):
+        until(lambda: _listens(tls))
+        yield plain, tls
+
+
+@contextmanager
+def nginx(name: str, changes: dict[str, str], folder: Path) -> Iterator[None]:
+    """A running nginx with a shipped configuration, each key of `changes` replaced by its value."""
+    ours = (DEPLOY / "nginx" / name).read_text()
+    for theirs, here in {**changes, "/var/log/nginx": str(folder)}.items():
         assert theirs in ours
         ours = ours.replace(theirs, here)
-    config = tmp_path / "nginx.conf"
-    folders = "".join(f"{kind}_temp_path {tmp_path}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi"))
-    folders += "".join(f"{kind}_temp_path {tmp_path}/{kind};\n" for kind in ("uwsgi", "scgi"))
+    config = folder / "nginx.conf"
+    folders = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi"))
+    folders += "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in ("uwsgi", "scgi"))
     user = "user root;\n" if os.geteuid() == 0 else ""  # else nginx gives up the right to read what we made
     config.write_text(
-        f"daemon off;\nmaster_process off;\npid {tmp_path}/pid;\nerror_log {tmp_path}/error.log;\n{user}"
+        f"daemon off;\nmaster_process off;\npid {folder}/pid;\nerror_log {folder}/error.log;\n{user}"
         f"events {{}}\nhttp {{\n{folders}{ours}}}\n"
     )
-    running = subprocess.Popen([NGINX, "-e", str(tmp_path / "error.log"), "-c", str(config)])
+    running = subprocess.Popen([NGINX, "-e", str(folder / "error.log"), "-c", str(config)])
     try:
-        until(lambda: _listens(tls) or running.poll() is not None)
-        assert running.poll() is None, (tmp_path / "error.log").read_text()
-        yield plain, tls
+        until(lambda: (folder / "pid").exists() or running.poll() is not None)
+        assert running.poll() is None, (folder / "error.log").read_text()
+        yield
     finally:
         running.terminate()
         running.wait(10)
@@ -192,3 +207,24 @@ def test_plain_http_is_sent_to_https_and_old_tls_is_refused(proxy: tuple[int, in
     old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
     with socket.create_connection(("127.0.0.1", tls)) as plain_socket, pytest.raises(ssl.SSLError):
         old.wrap_socket(plain_socket)
+
+
+def test_terminals_reach_the_receiver_with_their_address_and_its_date(behind: int, tmp_path: Path) -> None:
+    port = free_port()
+    changes = {
+        "listen 8080;": f"listen 127.0.0.1:{port};",
+        "    listen 8443 ssl;\n": "",
+        "    ssl_certificate     /etc/ssl/certs/zk-pipeline.pem;\n": "",
+        "    ssl_certificate_key /etc/ssl/private/zk-pipeline.key;\n": "",
+        "127.0.0.1:8081": f"127.0.0.1:{behind}",
+    }
+    with nginx("zk-pipeline-receiver.conf", changes, tmp_path), requests.Session() as session:
+        session.trust_env = False
+        until(lambda: _listens(port))
+        url = f"http://127.0.0.1:{port}/s3cret/iclock/getrequest?SN=1"
+        seen = session.get(url, headers={"X-Forwarded-For": "198.51.100.7"}, timeout=10)
+        assert (seen.json()["path"], seen.json()["x-forwarded-for"]) == ("/s3cret/iclock/getrequest?SN=1", "127.0.0.1")
+        assert seen.headers["Date"] == MIRROR_DATE
+        assert session.get(f"http://127.0.0.1:{port}/health/ready", timeout=10).status_code == 404
+    logs = "".join(one.read_text() for one in tmp_path.glob("*.log"))
+    assert "s3cret" not in logs

@@ -30,7 +30,7 @@ from zk_pipeline_tests.docs.reference import (
 )
 
 EXPORTED_ONLY = {"ZK_PIPELINE_HOME", "DAGSTER_HOME"}
-OTHERS = {"GATE_KEY", "READ_ONLY"}  # an example variable; an SQL keyword
+OTHERS = {"GATE_KEY", "READ_ONLY", "FORWARDED_ALLOW_IPS"}  # an example variable; an SQL keyword; one of uvicorn
 NAMES_OF_CODE = {"LOG_LAYOUTS"}  # for contributors
 
 

@@ -13,13 +13,16 @@ import numpy as np
 
 from zk_pipeline.attendance.shifts import Assignment, Holiday, Season, Target
 from zk_pipeline.config.settings import Settings, load_settings
+from zk_pipeline.devices.push.uploads import ParsedUpload, PushedPunch
 from zk_pipeline.operations.process import Processed, process_dates, stale_dates, work_rules
 from zk_pipeline.simulator.terminal.definition import serial_number_of
+from zk_pipeline.store.push.terminals import Contact
+from zk_pipeline.store.push.uploads import PushUpload
 from zk_pipeline.store.shifts.shift_plan import ShiftPlan
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.work_dates.configured_hours import rejudge
 from zk_pipeline_tests.attendance.any_company import Worked
-from zk_pipeline_tests.attendance.plain_company import PlainCompany, PlainDay, PlainPunch
+from zk_pipeline_tests.attendance.plain_company import PlainCompany, PlainDay, PlainGate, PlainPunch
 from zk_pipeline_tests.attendance.rules_fixtures import BOUNDS, dated_rules_of, shift_from
 from zk_pipeline_tests.store.store_fixtures import device, ingest, reading, rows
 
@@ -114,6 +117,34 @@ def read(store: Store, punches: Sequence[PlainPunch]) -> None:
             finished_at=store.clock(),
             run_id=None,
         )
+
+
+def push(store: Store, punches: Sequence[PlainPunch]) -> None:
+    """One upload by the terminal of each gate that has any of these, in the order given, stored together."""
+    by_gate: dict[PlainGate, list[PushedPunch]] = {}
+    for punch in punches:
+        pushed = PushedPunch(punch.user, punch.local, punch.state, 1, None, None)
+        by_gate.setdefault(punch.gate, []).append(pushed)
+    pushing = {one.device for one in store.push.terminals()}
+    for gate in by_gate:
+        if gate.name not in pushing:
+            serial = serial_number_of(gate.name)
+            store.push.record_contacts([Contact(serial_number=serial, address="192.0.2.1", seen_at=store.clock())])
+            store.push.adopt(serial, gate.name, timezone=None, default_timezone="UTC", site=None, by="test")
+    uploads = [
+        PushUpload(
+            serial_number=serial_number_of(gate.name),
+            device=gate.name,
+            timezone=gate.zone,
+            table_name="ATTLOG",
+            stamp="9999",
+            parsed=ParsedUpload(held, [], [], [], len(held), f"OK: {len(held)}"),
+            received_at=store.clock(),
+        )
+        for gate, held in by_gate.items()
+    ]
+    if uploads:
+        assert all(store.push.store(uploads))
 
 
 def stale(store: Store, settings: Settings) -> list[date]:

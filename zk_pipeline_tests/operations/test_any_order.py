@@ -1,4 +1,4 @@
-"""Any order of punches, polls, processing and kills results in the same attendance days."""
+"""Any order of punches, polls, uploads, processing and kills results in the same attendance days."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from zk_pipeline_tests.operations.company_fixtures import (
     establish,
     made_days,
     process_stale,
+    push,
     read,
     settings_of,
     stale,
@@ -42,7 +43,7 @@ DELIVERIES = """
 SELECT user_id, work_date, list(revision ORDER BY revision), list(state ORDER BY revision)
 FROM crm_deliveries GROUP BY ALL ORDER BY ALL
 """
-READ, PROCESS = "read", "process"
+READ, PUSH, PROCESS = "read", "push", "process"
 
 
 def store_of(worked: Worked, template: Where, folder: Path) -> tuple[Store, Settings]:
@@ -56,8 +57,8 @@ def store_of(worked: Worked, template: Where, folder: Path) -> tuple[Store, Sett
 
 @st.composite
 def arrivals(draw: st.DrawFn, most: int) -> list[tuple[float, Killed | str]]:
-    """Where the punches are cut into polls, and what happens with each; two kills at least."""
-    then = st.sampled_from([READ, PROCESS, *Killed])
+    """Where the punches are cut into polls and uploads, and what happens with each; two kills at least."""
+    then = st.sampled_from([READ, PUSH, PROCESS, *Killed])
     held = draw(st.lists(st.tuples(st.floats(0, 1), then), min_size=1, max_size=most))
     held += [(draw(st.floats(0, 1)), draw(st.sampled_from([Killed.AFTER_READING, Killed.WHILE_WRITING])))]
     held += [(draw(st.floats(0, 1)), draw(st.sampled_from(list(Killed))))]
@@ -65,7 +66,7 @@ def arrivals(draw: st.DrawFn, most: int) -> list[tuple[float, Killed | str]]:
 
 
 def go_through(worked: Worked, parts: list[tuple[float, Killed | str]], store: Store, config: Settings) -> None:
-    """Each part is read, perhaps processed, perhaps by a process that is killed; stale dates are compared each time."""
+    """Each part is read or pushed, perhaps processed, perhaps by a killed process; stale dates are compared."""
     touched: set[date] = set()
     stored: set[object] = set()
     begin, at = 0, store.database.where
@@ -78,7 +79,7 @@ def go_through(worked: Worked, parts: list[tuple[float, Killed | str]], store: S
         if isinstance(then, Killed):
             killed(then, at, LONG_AFTER, config, held)
         else:
-            read(store, held)
+            (push if then == PUSH else read)(store, held)
         if then is Killed.WHILE_READING:
             assert stale(store, config) == sorted(touched)
             continue  # the next poll brings them again

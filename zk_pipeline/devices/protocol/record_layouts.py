@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import calendar
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 
 import numpy as np
@@ -125,9 +125,15 @@ def decode_time(code: int) -> datetime | None:
 
     Source: `EncodeTime` of the maker's manual: months of 31 days, so that 31 February can be encoded.
     """
-    seconds = decode_times(np.array([code], dtype=np.uint32))[0]
-    wall_clock: datetime | None = seconds.item()
-    return wall_clock
+    days, seconds = divmod(code, DAY_SECONDS)
+    months, day = divmod(days, 31)
+    year, month = divmod(months, 12)
+    if not 0 <= year <= LAST_YEAR - FIRST_YEAR:
+        return None
+    try:
+        return datetime(FIRST_YEAR + year, month + 1, day + 1) + timedelta(seconds=seconds)  # noqa: DTZ001 (wall clock)
+    except ValueError:
+        return None
 
 
 def decode_times(codes: npt.NDArray[np.uint32]) -> npt.NDArray[np.datetime64]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+from zk_pipeline.store.deliveries.earlier_deliveries import settle_earlier_deliveries
 from zk_pipeline.store.deliveries.idempotency_keys import create_keys_table
 from zk_pipeline.store.engine.database import Connection
 
@@ -295,6 +296,7 @@ def _enqueue(connection: Connection, now: datetime, per_site: bool) -> None:
         {"now": now, "per_site": per_site},
     )
     connection.execute("DROP TABLE keyed")
+    settle_earlier_deliveries(connection, "SELECT work_date FROM staged_dates")
 
 
 # Every change of a row, a retraction too, is a revision.

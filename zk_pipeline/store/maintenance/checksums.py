@@ -14,12 +14,15 @@ _BY_DATE = "work_date::VARCHAR"
 _PARTITION = {
     "device_polls": "strftime(started_at, '%Y-%m')",
     "raw_punches": "strftime(punched_at_local, '%Y-%m')",
+    "push_batches": "strftime(received_at, '%Y-%m')",
+    "device_events": "strftime(occurred_at_local, '%Y-%m')",
     "corrected_punches": "strftime(punched_at_local, '%Y-%m')",
     "quarantined_records": "strftime(created_at, '%Y-%m')",
     "daily_attendance": _BY_DATE,
     "daily_attendance_revisions": _BY_DATE,
     "crm_deliveries": _BY_DATE,
     "crm_attempts": _BY_DATE,
+    "earlier_deliveries": _BY_DATE,
     "payroll_days": _BY_DATE,
 }
 # The list of applied migrations belongs to one store and is not data.

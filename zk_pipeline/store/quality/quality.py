@@ -17,6 +17,8 @@ from zk_pipeline.store.quality.integrity import (
     inconsistent_dates,
     schema_faults,
 )
+from zk_pipeline.store.queries.metrics import IS_POLL
+from zk_pipeline.store.queries.terminal_health import IS_MISSING
 from zk_pipeline.store.schema.migrations_runner import tables_as_shipped
 from zk_pipeline.store.terminals.namesakes import Names, candidates, namesakes
 from zk_pipeline.store.work_dates.assignment import assign_work_dates
@@ -26,9 +28,9 @@ DAY, WEEK, MONTH = timedelta(days=1), timedelta(days=7), timedelta(days=30)
 
 @dataclass(frozen=True)
 class DeviceReach:
-    """An enabled device. `silent_since`: its last successful poll or last change of registration. `missing`: records of
-    its last successful poll that are not in the store. The other fields are of its newest poll, None if that succeeded.
-    Covers polls of the last two days.
+    """An enabled device that is polled. `silent_since`: its last successful poll or last change of registration.
+    `missing`: records of its last successful poll that are not in the store. The other fields are of its newest poll,
+    None if that succeeded. Covers polls of the last two days.
     """
 
     device: str
@@ -38,6 +40,20 @@ class DeviceReach:
     error: str | None
     run_id: str | None
     missing: int
+
+
+@dataclass(frozen=True)
+class PushReach:
+    """An enabled device whose terminal pushes. `silent_since`: its last contact with the receiver, adoption or change
+    of registration. `missing`: punches of the terminal, from `differs_from` to
+    `differs_until`, that it was asked for and that are not in the store.
+    """
+
+    device: str
+    silent_since: datetime
+    missing: int
+    differs_from: date | None
+    differs_until: date | None
 
 
 @dataclass(frozen=True)
@@ -61,6 +77,7 @@ class Freshness:
     waiting_since: Mapping[date, datetime]
     undelivered: Undelivered
     locked_since: Mapping[str, datetime] = field(default_factory=dict)
+    pushing: list[PushReach] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -169,7 +186,14 @@ def freshness(connection: Connection, now: datetime, *, first: date, last: date)
         "SELECT name, keypad_locked_at FROM devices "
         "WHERE keypad_locked_at IS NOT NULL AND removed_at IS NULL ORDER BY name"
     ).fetchall()
-    return Freshness([DeviceReach(*row) for row in devices], dict(waiting), _undelivered(connection), dict(locked))
+    pushing = connection.execute(_PUSHING).fetchall()
+    return Freshness(
+        [DeviceReach(*row) for row in devices],
+        dict(waiting),
+        _undelivered(connection),
+        dict(locked),
+        [PushReach(*row) for row in pushing],
+    )
 
 
 def _relevant_dates(connection: Connection, now: datetime) -> list[date]:
@@ -209,13 +233,13 @@ def _shares(connection: Connection, today: date) -> dict[date, Shares]:
     return shares
 
 
-_REACH = """
+_REACH = f"""
 WITH newest AS (
     SELECT
         device,
         max(struct_pack(id, finished_at, status, error_code, error, run_id)) AS poll,
         max(struct_pack(id, reported, records_accounted_for, warnings)) FILTER (status = 'success') AS good
-    FROM device_polls WHERE started_at > $since AND mode IS DISTINCT FROM 'live'
+    FROM device_polls WHERE started_at > $since AND {IS_POLL}
     GROUP BY device
 )
 SELECT
@@ -228,9 +252,27 @@ SELECT
     -- If the terminal's counter is not the number of its records, the poll has a warning.
     CASE WHEN good.warnings IS NULL THEN greatest(0, coalesce(good.reported - good.records_accounted_for, 0)) ELSE 0 END
 FROM devices AS device LEFT JOIN newest ON newest.device = device.name
+WHERE device.enabled AND device.polled AND device.removed_at IS NULL
+ORDER BY device.name
+"""  # noqa: S608 (constant SQL)
+
+_PUSHING = f"""
+SELECT
+    device.name,
+    greatest(terminal.last_seen_at, terminal.adopted_at, device.updated_at),
+    coalesce(differing.missing, 0),
+    differing.first_date,
+    differing.last_date
+FROM devices AS device
+JOIN push_terminals AS terminal ON terminal.device = device.name
+LEFT JOIN (
+    SELECT serial_number, sum(terminal_punches - stored_punches)::BIGINT AS missing,
+           min(first_date) AS first_date, max(last_date) AS last_date
+    FROM push_checks WHERE {IS_MISSING} GROUP BY serial_number
+) AS differing ON differing.serial_number = terminal.serial_number
 WHERE device.enabled AND device.removed_at IS NULL
 ORDER BY device.name
-"""
+"""  # noqa: S608 (constant SQL)
 
 # A date that became stale without new punches (a changed rule, a moved device) is requested by the sensor at once; its
 # delay is unknown, and it does not count as late.

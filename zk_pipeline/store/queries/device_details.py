@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.queries.metrics import IS_POLL
 
 NEWEST_POLLS = 20
 
@@ -33,7 +34,9 @@ class PollListItem:
 
 @dataclass(frozen=True)
 class DeviceDetails:
-    """One terminal. `polls`: newest first; `records` and `drift_seconds`: of the latest successful poll."""
+    """One terminal. `polls`: newest first; `records` and `drift_seconds`: of the latest successful poll, or of the
+    latest uploads of a terminal that only pushes.
+    """
 
     polls: list[PollListItem]
     punches: int
@@ -60,7 +63,7 @@ def device_details(database: Database, name: str) -> DeviceDetails:
     return DeviceDetails([PollListItem(*row) for row in polls], *facts)
 
 
-_FACTS = """
+_FACTS = f"""
 WITH punches AS (
     SELECT count(*) AS held, max(punched_at_local) FILTER (NOT is_clock_suspect AND voided_at IS NULL) AS last
     FROM raw_punches WHERE device = $name
@@ -68,7 +71,7 @@ WITH punches AS (
 good AS (
     SELECT max(struct_pack(id, record_count_after, clock_drift_seconds)) AS poll
     FROM device_polls
-    WHERE device = $name AND status = 'success' AND coalesce(mode, '') NOT IN ('live', 'release')
+    WHERE device = $name AND status = 'success' AND {IS_POLL}
 )
 SELECT
     punches.held,
@@ -78,11 +81,12 @@ SELECT
     device.firmware_version,
     device.platform,
     device.record_capacity,
-    good.poll.record_count_after,
-    good.poll.clock_drift_seconds
-FROM devices AS device, punches, good
+    CASE WHEN device.polled THEN good.poll.record_count_after ELSE terminal.record_count END,
+    CASE WHEN device.polled THEN good.poll.clock_drift_seconds ELSE device.clock_drift_seconds END
+FROM punches, good, devices AS device
+LEFT JOIN push_terminals AS terminal ON terminal.device = device.name
 WHERE device.name = $name
-"""
+"""  # noqa: S608 (constant SQL)
 _POLLS = """
 SELECT started_at, finished_at, status, mode, fetched, "new", quarantined, clock_drift_seconds, run_id, error,
        warnings

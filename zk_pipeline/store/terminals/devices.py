@@ -30,6 +30,7 @@ EDITABLE = (
     "timezone",
     "site",
     "enabled",
+    "polled",
     "comm_key_env",
     "encoding",
     "live",
@@ -49,7 +50,14 @@ COLUMNS = (
     "updated_at",
 )
 
-_SELECT = f"SELECT {', '.join(COLUMNS)} FROM devices WHERE removed_at IS NULL"  # noqa: S608 (constant names)
+_SELECT = f"""
+    SELECT {", ".join(COLUMNS)}, pushing.device IS NOT NULL AS pushes,
+           greatest(last_sync, pushing.last_seen_at) AS last_contact
+    FROM devices
+    LEFT JOIN (SELECT device, last_seen_at FROM push_terminals WHERE device IS NOT NULL) AS pushing
+        ON pushing.device = devices.name
+    WHERE removed_at IS NULL
+"""  # noqa: S608 (constant SQL)
 
 
 @dataclass(frozen=True)
@@ -93,9 +101,9 @@ class DeviceRegistry:
     def add(self, device: Device) -> Device:
         """Register a device. Raises DeviceExists."""
         with self.database.write("add a device", device.name) as connection:
-            if _find(connection, device.name):
+            if registered_or_none(connection, device.name):
                 raise DeviceExists(f"device {device.name!r} is registered already: change it with `device update`")
-            _insert(connection, device, self.clock())
+            insert_device(connection, device, self.clock())
         return self.get(device.name)
 
     def update(self, name: str, **changes: Any) -> Device:
@@ -104,7 +112,7 @@ class DeviceRegistry:
         Raises UnknownDevice.
         """
         with self.database.write("update a device", name) as connection:
-            _update(connection, replace(_registered(connection, name), **changes), self.clock())
+            update_device(connection, _registered(connection, name), changes, self.clock())
         return self.get(name)
 
     def forget_serial(self, name: str) -> None:
@@ -129,6 +137,7 @@ class DeviceRegistry:
                 [name],
             )
             connection.execute("DELETE FROM device_log_positions WHERE device = ?", [name])
+            _release_push(connection, name)
 
     def record_clock(self, name: str, *, drift_before: float | None, drift_after: float) -> None:
         """Record that a terminal's clock was set: punches since its last reading may have the wrong time.
@@ -153,27 +162,44 @@ class DeviceRegistry:
                 "UPDATE devices SET removed_at = $now, updated_at = $now WHERE name = $name AND removed_at IS NULL",
                 {"now": self.clock(), "name": name},
             )
+            _release_push(connection, name)
 
     def are_registered(self, devices: Sequence[Device]) -> bool:
         """Whether `apply` would change nothing. Does not write."""
         known = {device.name: device for device in self.all()} if devices else {}
-        return all(one.name in known and not _is_changed(known[one.name], one) for one in devices)
+        return all(
+            one.name in known and not _is_changed(known[one.name], _declared(one, known[one.name])) for one in devices
+        )
 
     def apply(self, devices: Iterable[Device]) -> ApplyResult[str]:
-        """Apply the declared devices, in one transaction; others stay unchanged. Idempotent."""
+        """Apply the declared devices, in one transaction; others stay unchanged. Idempotent.
+
+        A declared device without an address keeps the registered one.
+        """
         applied = ApplyResult[str]()
         with self.database.write("apply devices") as connection:
             for device in devices:
-                known = _find(connection, device.name)
+                known = registered_or_none(connection, device.name)
                 if known is None:
-                    _insert(connection, device, self.clock())
+                    insert_device(connection, device, self.clock())
                     applied.added.append(device.name)
-                elif _is_changed(known, device):
-                    _update(connection, device, self.clock())
+                elif _is_changed(known, _declared(device, known)):
+                    _update(connection, _declared(device, known), self.clock())
                     applied.changed.append(device.name)
                 else:
                     applied.unchanged.append(device.name)
         return applied
+
+
+def _release_push(connection: Connection, name: str) -> None:
+    """Make the terminal that pushes for a device pending again."""
+    connection.execute(
+        "UPDATE push_terminals SET device = NULL, adopted_at = NULL, adopted_by = NULL WHERE device = ?", [name]
+    )
+
+
+def _declared(device: Device, known: Device) -> Device:
+    return device if device.ip_address else replace(device, ip_address=known.ip_address)
 
 
 def _is_changed(known: Device, device: Device) -> bool:
@@ -306,23 +332,25 @@ _POLLED = pa.schema(
 
 
 def _device(row: tuple[Any, ...]) -> Device:
-    return Device(**dict(zip(COLUMNS, row, strict=True)))
+    return Device(**dict(zip((*COLUMNS, "pushes", "last_contact"), row, strict=True)))
 
 
-def _find(connection: Connection, name: str) -> Device | None:
+def registered_or_none(connection: Connection, name: str) -> Device | None:
+    """The registered device with that name."""
     row = connection.execute(f"{_SELECT} AND name = ?", [name]).fetchone()
     return _device(row) if row else None
 
 
 def _registered(connection: Connection, name: str) -> Device:
-    device = _find(connection, name)
+    device = registered_or_none(connection, name)
     if device is None:
         names = connection.execute("SELECT name FROM devices WHERE removed_at IS NULL ORDER BY name").fetchall()
         raise UnknownDevice(_unknown(name, [row[0] for row in names]))
     return device
 
 
-def _insert(connection: Connection, device: Device, now: datetime) -> None:
+def insert_device(connection: Connection, device: Device, now: datetime) -> None:
+    """Register a device, in the caller's transaction; a removed one of that name is restored."""
     values = {field: asdict(device)[field] for field in EDITABLE} | {"name": device.name, "now": now}
     revived = connection.execute("SELECT id FROM devices WHERE name = ?", [device.name]).fetchone()
     if revived:
@@ -331,14 +359,19 @@ def _insert(connection: Connection, device: Device, now: datetime) -> None:
         return
     connection.execute(
         """
-        INSERT INTO devices (id, name, ip_address, port, protocol, timezone, site, enabled, comm_key_env, encoding,
-                             live, trust_punch_states, direction, created_at, updated_at)
-        SELECT coalesce(max(id), 0) + 1, $name, $ip_address, $port, $protocol, $timezone, $site, $enabled,
+        INSERT INTO devices (id, name, ip_address, port, protocol, timezone, site, enabled, polled, comm_key_env,
+                             encoding, live, trust_punch_states, direction, created_at, updated_at)
+        SELECT coalesce(max(id), 0) + 1, $name, $ip_address, $port, $protocol, $timezone, $site, $enabled, $polled,
                $comm_key_env, $encoding, $live, $trust_punch_states, $direction, $now, $now
         FROM devices
         """,
         values,
     )
+
+
+def update_device(connection: Connection, device: Device, changes: Mapping[str, Any], now: datetime) -> None:
+    """Change EDITABLE fields, in the caller's transaction; affected work dates become stale."""
+    _update(connection, replace(device, **changes), now)
 
 
 def _update(connection: Connection, device: Device, now: datetime) -> None:
@@ -362,7 +395,7 @@ def _change(connection: Connection, device: Device, now: datetime) -> None:
         """
         UPDATE devices
         SET ip_address = $ip_address, port = $port, protocol = $protocol, timezone = $timezone, site = $site,
-            enabled = $enabled, comm_key_env = $comm_key_env, encoding = $encoding, live = $live,
+            enabled = $enabled, polled = $polled, comm_key_env = $comm_key_env, encoding = $encoding, live = $live,
             trust_punch_states = $trust_punch_states, direction = $direction, updated_at = $now
         WHERE name = $name
         """,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from typing import Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -24,6 +25,7 @@ from zk_pipeline.store.work_dates.sequence import mark_stale, next_seq
 # stored, but their time is unknown.
 CLOCK_WAS_RESET_BEFORE = datetime(2001, 1, 1)  # noqa: DTZ001 (a wall-clock reading)
 AHEAD = timedelta(days=1)
+Source = Literal["poll", "live", "push", "file"]
 
 # Periods in which known punches are searched are merged if they are closer than this.
 _NEAR = timedelta(days=7)
@@ -64,13 +66,16 @@ NAMES_OF_TERMINALS = """
 class FetchedTable:
     """Rows of one poll of one device: `table` as from `punches_table`, `rejected_table` or `users_table`.
 
-    `in_doubt`: for punches, which ones have a clock known to be wrong; None: none of them.
+    `in_doubt`: for punches, which ones have a clock known to be wrong; None: none of them. `record_format`: for
+    rejected records, as in `quarantined_records`.
     """
 
     device: str
     poll_id: int
     table: pa.Table
     in_doubt: pa.Array | None = None
+    source: Source = "poll"
+    record_format: str | None = None
 
 
 @dataclass
@@ -103,6 +108,13 @@ def rejected_table(rejected: pd.DataFrame) -> pa.Table:
     none = pa.nulls(len(rejected), pa.int32())
     table = pa.Table.from_pandas(rejected, pa.schema(list(REJECTED)[:2]), preserve_index=False)
     return table.append_column("listed_before", none).append_column("listed_after", none)
+
+
+def rejected_lines(rejected: Sequence[tuple[bytes, str]]) -> pa.Table:
+    """As `rejected_table`, of (raw, reason) pairs."""
+    none: list[None] = [None] * len(rejected)
+    columns = {"raw": [raw for raw, _ in rejected], "reason": [reason for _, reason in rejected]}
+    return pa.table({**columns, "listed_before": none, "listed_after": none}, schema=REJECTED)
 
 
 def users_table(users: pd.DataFrame) -> pa.Table:
@@ -159,9 +171,9 @@ def insert_punches(connection: Connection, fetched: Sequence[FetchedTable], now:
     connection.execute(
         """
         INSERT INTO raw_punches (device, user_id, uid, punched_at, punched_at_local, status, punch_state, verify_type,
-                                 work_code, first_poll_id, seq, created_at, is_clock_suspect)
-        SELECT device, user_id, uid, punched_at, punched_at_local, status, punch_state, verify_type, work_code, poll_id,
-               seq, $now, is_clock_suspect
+                                 work_code, source, first_poll_id, seq, created_at, is_clock_suspect)
+        SELECT device, user_id, uid, punched_at, punched_at_local, status, punch_state, verify_type, work_code, source,
+               poll_id, seq, $now, is_clock_suspect
         FROM fresh ORDER BY seq
         """,
         {"now": now},
@@ -220,6 +232,32 @@ def count_missing(connection: Connection, device: str, punches: pa.Table) -> int
     return int(row[0])
 
 
+def count_new(connection: Connection, device: str, punches: pa.Table) -> tuple[int, int]:
+    """Numbers of `punches`, all with a user, that are not stored for `device`: those that `insert_punches` would store,
+    and those of work dates whose punches retention has deleted.
+    """
+    if not len(punches):
+        return 0, 0
+    incoming = _together([FetchedTable(device, 0, punches)])
+    connection.register("incoming", incoming)
+    placing = assign_work_dates(connection, pairs="SELECT DISTINCT device, user_id FROM incoming")
+    unknown, periods = _unknown(connection, incoming)
+    row = connection.execute(
+        f"""
+        SELECT count(*) FILTER (NOT is_purged), count(*) FILTER (is_purged) FROM (
+            SELECT {placing.work_date} IN (
+                SELECT work_date FROM work_dates WHERE raw_purged_at IS NOT NULL
+            ) AS is_purged
+            FROM (FROM {unknown}) AS punch {placing.join}
+        )
+        """,  # noqa: S608 (constant SQL)
+        periods,
+    ).fetchone()
+    connection.unregister("incoming")
+    assert row is not None
+    return int(row[0]), int(row[1])
+
+
 _SLOTS_UNKNOWN = """
     incoming
     ANTI JOIN (FROM raw_punches WHERE voided_at IS NULL) AS stored
@@ -238,6 +276,8 @@ def _together(fetched: Sequence[FetchedTable]) -> pa.Table:
         table = one.table.append_column("device", pa.repeat(pa.scalar(one.device), rows))
         table = table.append_column("poll_id", pa.repeat(pa.scalar(one.poll_id, pa.int64()), rows))
         table = table.append_column("in_doubt", in_doubt)
+        table = table.append_column("source", pa.repeat(pa.scalar(one.source), rows))
+        table = table.append_column("record_format", pa.repeat(pa.scalar(one.record_format, pa.string()), rows))
         tables.append(table.append_column("ahead", pa.repeat(pa.scalar(ahead, pa.int64()), rows)))
         ahead += rows
     return pa.concat_tables(tables)
@@ -313,7 +353,7 @@ def insert_rejected(connection: Connection, fetched: Sequence[FetchedTable], now
         """
         CREATE TEMP TABLE rejected_once AS
         SELECT device, raw, min(reason) AS reason, min(poll_id) AS poll_id, min(listed_before) AS listed_before,
-               min(listed_after) AS listed_after
+               min(listed_after) AS listed_after, min(record_format) AS record_format
         FROM rejected GROUP BY device, raw
         """
     )
@@ -328,8 +368,8 @@ def insert_rejected(connection: Connection, fetched: Sequence[FetchedTable], now
     connection.execute(
         """
         INSERT INTO quarantined_records
-            (device, raw, reason, first_poll_id, created_at, listed_before, listed_after)
-        SELECT device, raw, reason, poll_id, $now, listed_before, listed_after
+            (device, raw, reason, first_poll_id, created_at, listed_before, listed_after, record_format)
+        SELECT device, raw, reason, poll_id, $now, listed_before, listed_after, record_format
         FROM rejected_once
         ANTI JOIN (
             SELECT device, raw FROM quarantined_records WHERE device IN (SELECT device FROM rejected_once)

@@ -84,3 +84,14 @@ def test_states_and_verifications_are_put_right_by_the_layout_of_the_poll_that_b
     layouts = {device.name: device.log_layout for device in upgraded.devices.all()}
     assert layouts == {name: layout for name, (layout, _) in POLLED.items()} | {"Without tail": "16"}
     assert stale(upgraded) == []
+
+
+def test_punches_of_before_have_the_source_of_their_poll_and_terminals_stay_polled(store: Store) -> None:
+    before_the_migration(store)
+    upgraded = store_at(store.database.where)
+    sources = rows(
+        upgraded, "SELECT mode, source FROM raw_punches JOIN device_polls ON id = first_poll_id GROUP BY ALL"
+    )
+    assert {source for mode, source in sources if mode == "live"} == {"live"}
+    assert {source for mode, source in sources if mode != "live"} == {"poll"}
+    assert rows(upgraded, "SELECT DISTINCT polled FROM devices") == [(True,)]

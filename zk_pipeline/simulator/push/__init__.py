@@ -1,0 +1,1 @@
+"""Emulated terminals that push (ADMS, iclock): HTTP clients, independent of `devices/push`."""
