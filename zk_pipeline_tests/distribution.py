@@ -10,8 +10,8 @@ from xdist.scheduler import LoadScopeScheduling
 if TYPE_CHECKING:
     from xdist.remote import Producer
 
-# Files that take long: about the longest first, what waits for a daemon between what computes.
-# WHOLE: its tests share what is slow to start.
+# Files that take long, which are not in `-m fast`: about the longest first, what waits for a daemon between what
+# computes. WHOLE: its tests share what is slow to start.
 WHOLE, BY_CASE = True, False
 SLOW = {
     "demo/test_control_room.py": WHOLE,
@@ -59,6 +59,32 @@ SLOW = {
     "store/queries/test_store_lists.py": WHOLE,
     "store/queries/test_store_explanations.py": WHOLE,
     "store/terminals/test_keypad_locks.py": BY_CASE,
+    # More than a seventh of a second per case, mostly waits for timeouts and copies of stores.
+    "attendance/test_any_rules.py": WHOLE,
+    "attendance/test_attendance_zones.py": WHOLE,
+    "crm/test_crm_lookup.py": WHOLE,
+    "crm/test_crm_signal_safe.py": WHOLE,
+    "devices/test_incomplete_readings.py": WHOLE,
+    "devices/test_live_punches.py": WHOLE,
+    "devices/test_locked_reading.py": WHOLE,
+    "devices/test_reading_again.py": WHOLE,
+    "devices/test_terminal_failures.py": WHOLE,
+    "receiver/test_receiver_clocks.py": WHOLE,
+    "receiver/test_receiver_faults.py": WHOLE,
+    "receiver/test_receiver_mistakes.py": WHOLE,
+    "receiver/test_receiver_process.py": WHOLE,
+    "receiver/test_receiver_security.py": WHOLE,
+    "simulator/company/test_simulator_workforce.py": WHOLE,
+    "store/maintenance/test_poll_totals.py": WHOLE,
+    "store/maintenance/test_store_retention.py": WHOLE,
+    "store/push/test_push_checks.py": WHOLE,
+    "store/quality/test_store_repairs.py": WHOLE,
+    "store/queries/test_store_metrics.py": WHOLE,
+    "store/queries/test_store_reviews.py": WHOLE,
+    "store/schema/test_names_migration.py": WHOLE,
+    "store/terminals/test_store_devices.py": WHOLE,
+    "store/terminals/test_store_punches.py": WHOLE,
+    "store/terminals/test_store_registrations.py": WHOLE,
 }
 
 

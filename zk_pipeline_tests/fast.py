@@ -14,35 +14,6 @@ FOLDERS = ("attendance", "config", "crm", "deploy", "devices", "docs", "receiver
 # Names that a module imports which starts processes.
 PROCESSES = {"subprocess", "multiprocessing", "child", "Child", "start", "start_sync", "killed"}
 FIXTURES = {"bare_home", "empty_home", "home", "postgres", "redis", "hundred_due"}
-# Measured: more than a seventh of a second per case, mostly waits for timeouts and copies of stores.
-LONG = {
-    "attendance/test_any_rules.py",
-    "attendance/test_attendance_zones.py",
-    "crm/test_crm_lookup.py",
-    "crm/test_crm_signal_safe.py",
-    "devices/test_incomplete_readings.py",
-    "devices/test_live_punches.py",
-    "devices/test_locked_reading.py",
-    "devices/test_reading_again.py",
-    "devices/test_terminal_failures.py",
-    "receiver/test_receiver_clocks.py",
-    "receiver/test_receiver_faults.py",
-    "receiver/test_receiver_mistakes.py",
-    "receiver/test_receiver_process.py",
-    "receiver/test_receiver_security.py",
-    "simulator/company/test_simulator_workforce.py",
-    "store/maintenance/test_poll_totals.py",
-    "store/maintenance/test_store_retention.py",
-    "store/quality/test_store_repairs.py",
-    "store/push/test_push_checks.py",
-    "store/push/test_push_retention.py",
-    "store/queries/test_store_metrics.py",
-    "store/queries/test_store_reviews.py",
-    "store/schema/test_names_migration.py",
-    "store/terminals/test_store_devices.py",
-    "store/terminals/test_store_punches.py",
-    "store/terminals/test_store_registrations.py",
-}
 MARKS = ("stress", "matrix", "browser")
 
 
@@ -62,7 +33,7 @@ def mark_fast(items: list[pytest.Item]) -> None:
 def _is_fast(item: pytest.Item) -> bool:
     file = file_of(item.nodeid)
     folder, _, inner = file.partition("/")
-    if (inner and folder not in FOLDERS) or file in LONG or file in SLOW:
+    if (inner and folder not in FOLDERS) or file in SLOW:
         return False
     if any(item.get_closest_marker(mark) for mark in MARKS):
         return False

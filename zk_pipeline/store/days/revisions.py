@@ -8,13 +8,13 @@ caller's transaction. Creates `revised`, one row per new revision.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
 from zk_pipeline.store.deliveries.earlier_deliveries import settle_earlier_deliveries
 from zk_pipeline.store.deliveries.idempotency_keys import create_keys_table
 from zk_pipeline.store.engine.database import Connection
-from zk_pipeline.store.terminals.lost_punches import check_lost_punches
 
 _CONTENT = """site, device, user_id, work_date, clock_in, clock_out, clock_in_local, clock_out_local, timezone,
     punch_count, worked_minutes, is_incomplete, is_outlier, outlier_codes, outlier_reason, shift, shift_start,
@@ -139,41 +139,20 @@ _OF_OTHERS = """
 """
 
 
-def write_revisions(connection: Connection, *, now: datetime, run_id: str | None, per_site: bool) -> None:
-    """Write the revisions: current rows, their history and their deliveries.
-
-    Older deliveries are superseded, except those with an unknown outcome, which are sent first. Raises PunchesLost.
+@dataclass(frozen=True)
+class Revised:
+    """Presence of revisions; of revisions of stored rows, retractions included; of revisions of users at several sites;
+    of deliveries on their dates. A statement takes milliseconds even for no rows.
     """
-    _revise(connection, now, per_site)
-    # A statement takes milliseconds even for no rows; most dates have none for most of them.
-    has_changes, replaces_rows, is_shared, has_deliveries = connection.execute(
-        """
-        SELECT EXISTS (FROM revised), EXISTS (FROM revised WHERE NOT is_added),
-            EXISTS (FROM revised SEMI JOIN shared USING (user_id, work_date)),
-            EXISTS (FROM crm_deliveries WHERE work_date IN (SELECT work_date FROM revised))
-        """
-    ).fetchall()[0]
-    if replaces_rows:
-        check_lost_punches(connection, STORED)
-        connection.execute(
-            """
-            DELETE FROM daily_attendance
-            WHERE work_date IN (SELECT work_date FROM staged_dates)
-              AND (site, user_id, work_date) IN (SELECT (site, user_id, work_date) FROM revised)
-            """
-        )
-    if has_changes:
-        _insert_revisions(connection, now, run_id)
-        connection.execute(_RECORDS if is_shared else _NO_RECORDS, {"per_site": per_site} if is_shared else {})
-        if has_deliveries:
-            connection.execute(_SUPERSEDE, {"per_site": per_site})
-        _enqueue(connection, now, per_site)
-        connection.execute("DROP TABLE records")
-    connection.execute("DROP TABLE shared")
+
+    has_rows: bool
+    replaces_rows: bool
+    has_shared: bool
+    has_deliveries: bool
 
 
-def _revise(connection: Connection, now: datetime, per_site: bool) -> None:
-    """Create `shared` and `revised`."""
+def revise(connection: Connection, *, now: datetime, per_site: bool) -> Revised:
+    """Create `revised` and, of the users and dates at several sites, `shared`."""
     has_others, has_apart = connection.execute(
         "SELECT EXISTS (FROM others), EXISTS (FROM merged_days) OR EXISTS (FROM people_apart)"
     ).fetchall()[0]
@@ -184,6 +163,41 @@ def _revise(connection: Connection, now: datetime, per_site: bool) -> None:
     connection.execute(_SHARED)
     connection.execute(_REVISED.format(others=_OF_OTHERS if has_others else ""), {"now": now})
     connection.execute("DROP TABLE unchanged")
+    found = connection.execute(
+        """
+        SELECT EXISTS (FROM revised), EXISTS (FROM revised WHERE NOT is_added),
+            EXISTS (FROM revised SEMI JOIN shared USING (user_id, work_date)),
+            EXISTS (FROM crm_deliveries WHERE work_date IN (SELECT work_date FROM revised))
+        """
+    ).fetchall()[0]
+    return Revised(*found)
+
+
+def write_revisions(
+    connection: Connection, revised: Revised, *, now: datetime, run_id: str | None, per_site: bool
+) -> None:
+    """Write the revisions: current rows, their history and their deliveries; drops `shared`.
+
+    Older deliveries are superseded, except those with an unknown outcome, which are sent first.
+    """
+    if revised.replaces_rows:
+        connection.execute(
+            """
+            DELETE FROM daily_attendance
+            WHERE work_date IN (SELECT work_date FROM staged_dates)
+              AND (site, user_id, work_date) IN (SELECT (site, user_id, work_date) FROM revised)
+            """
+        )
+    if revised.has_rows:
+        _insert_revisions(connection, now, run_id)
+        connection.execute(
+            _RECORDS if revised.has_shared else _NO_RECORDS, {"per_site": per_site} if revised.has_shared else {}
+        )
+        if revised.has_deliveries:
+            connection.execute(_SUPERSEDE, {"per_site": per_site})
+        _enqueue(connection, now, per_site)
+        connection.execute("DROP TABLE records")
+    connection.execute("DROP TABLE shared")
 
 
 def _insert_revisions(connection: Connection, now: datetime, run_id: str | None) -> None:
@@ -374,10 +388,21 @@ def stage(connection: Connection) -> None:
         FROM hashed
         """
     )
-    is_scoped = connection.execute("SELECT EXISTS (FROM staged_dates WHERE sites IS NOT NULL)").fetchall()[0][0]
+    is_scoped, has_stored = connection.execute(
+        """
+        SELECT EXISTS (FROM staged_dates WHERE sites IS NOT NULL),
+            EXISTS (FROM daily_attendance WHERE work_date IN (SELECT work_date FROM staged_dates))
+        """
+    ).fetchall()[0]
     connection.execute(_OTHERS if is_scoped else "CREATE TEMP TABLE others AS SELECT true LIMIT 0")
-    connection.execute(_REJUDGED)
-    if connection.execute("SELECT EXISTS (FROM rejudged)").fetchall()[0][0]:
+    if has_stored:
+        _rejudge(connection)
+
+
+def _rejudge(connection: Connection) -> None:
+    """Update stored rows of which only the hours differ that they were evaluated by."""
+    ((count,),) = connection.execute(_REJUDGED).fetchall()
+    if count:
         for table in ("daily_attendance", "daily_attendance_revisions"):
             connection.execute(_JUDGE.format(table=table))
     connection.execute("DROP TABLE rejudged")

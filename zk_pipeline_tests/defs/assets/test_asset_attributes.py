@@ -167,10 +167,21 @@ MACHINERY = (
     ),
 )
 OTHER_ROWS = {
-    "devices": ("attendance", "store.work_dates"),
-    "raw_punches": ("attendance.names", "attendance.rules", "store.work_dates"),
-    "work_dates": ("attendance", "store.deliveries.idempotency_keys", "store.terminals"),
+    "devices": ("attendance", "store.deliveries.earlier_deliveries", "store.work_dates"),
+    "raw_punches": (
+        "attendance.names",
+        "attendance.rules",
+        "store.deliveries.earlier_deliveries",
+        "store.work_dates",
+    ),
+    "work_dates": (
+        "attendance",
+        "store.deliveries.earlier_deliveries",
+        "store.deliveries.idempotency_keys",
+        "store.terminals",
+    ),
     "daily_attendance": (
+        "store.deliveries.earlier_deliveries",
         "store.deliveries.idempotency_keys",
         "store.quality.integrity",
         "store.terminals.lost_punches",

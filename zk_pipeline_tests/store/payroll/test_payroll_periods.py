@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import date, datetime, time, timedelta
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from zk_pipeline.attendance.shifts import Assignment, Shift, Target
 from zk_pipeline.errors import UsageError, ZkPipelineError
+from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.errors import PayrollPeriodConflict
 from zk_pipeline.store.payroll.unpaid_minutes import Comparison, unpaid_minutes
 from zk_pipeline.store.shifts.leaves import NewLeave
@@ -19,6 +21,7 @@ from zk_pipeline_tests.store.store_fixtures import (
     MONDAY,
     TUESDAY,
     StoppedClock,
+    copied,
     device,
     execute,
     ingest,
@@ -38,14 +41,20 @@ def open_weeks(store: Store, *names: str) -> None:
         store.payroll.open(name, "cli:ada", first=first, last=first + timedelta(6))
 
 
-@pytest.fixture
-def worked(store: Store) -> Store:
-    """Monday and Tuesday of user 1001 are processed, nine hours each; the weeks a and b are open."""
+@pytest.fixture(scope="module")
+def two_days(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory) -> Where:
+    store = copied(empty_store_file, tmp_path_factory.mktemp("two days"))
     store.devices.add(device(site="HQ"))
     ingest(store, "Gate", *on(MONDAY, "09:00", "18:00"), *on(TUESDAY, "09:00", "18:00"))
     process(store, MONDAY, TUESDAY)
     open_weeks(store, "a", "b")
-    return store
+    return store.database.where
+
+
+@pytest.fixture
+def worked(two_days: Where, tmp_path: Path, clock: StoppedClock) -> Store:
+    """Monday and Tuesday of user 1001 are processed, nine hours each; the weeks a and b are open."""
+    return copied(two_days, tmp_path, clock)
 
 
 def test_a_month_needs_no_dates_and_another_span_needs_both(store: Store) -> None:

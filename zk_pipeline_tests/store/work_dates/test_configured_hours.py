@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -11,12 +12,14 @@ from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.attendance.shifts import Assignment, Shift, Target
 from zk_pipeline.operations.process import process_dates
 from zk_pipeline.operations.rejudge import preview_rejudge
+from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.store.store_fixtures import StoppedClock, device, ingest, rows
+from zk_pipeline_tests.store.store_fixtures import StoppedClock, copied, device, ingest, rows
 
 NINE, EIGHT = WorkRules(), WorkRules(start=time(8), end=time(16))
 MONDAY = date(2026, 3, 2)
 TUESDAY, WEDNESDAY = MONDAY + timedelta(days=1), MONDAY + timedelta(days=2)
+TUESDAY_EVENING = datetime(2026, 3, 3, 17, tzinfo=UTC)
 JUDGED = "SELECT work_date, late_minutes, judged_by, revision FROM daily_attendance ORDER BY work_date, user_id"
 STATE = """
     SELECT work_date::VARCHAR, latest_punch_seq::VARCHAR, processed_seq::VARCHAR FROM work_dates
@@ -26,14 +29,20 @@ STATE = """
 BY_NINE, BY_EIGHT = "09:00-18:00 (settings)", "08:00-16:00 (settings)"
 
 
-@pytest.fixture
-def store(store: Store, clock: StoppedClock) -> Store:
-    """Monday and Tuesday processed by nine to six; it is Tuesday evening in Istanbul, where the gate is."""
-    clock.now = datetime(2026, 3, 3, 17, tzinfo=UTC)
+@pytest.fixture(scope="module")
+def two_days(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory) -> Where:
+    store = copied(empty_store_file, tmp_path_factory.mktemp("two days"), StoppedClock(TUESDAY_EVENING))
     store.devices.add(device("Gate", timezone="Europe/Istanbul"))
     ingest(store, "Gate", *at(MONDAY, "08:30", "18:00"), *at(TUESDAY, "08:30", "18:00"))
     process(store, NINE)
-    return store
+    return store.database.where
+
+
+@pytest.fixture
+def store(two_days: Where, tmp_path: Path, clock: StoppedClock) -> Store:
+    """Monday and Tuesday processed by nine to six; it is Tuesday evening in Istanbul, where the gate is."""
+    clock.now = TUESDAY_EVENING
+    return copied(two_days, tmp_path, clock)
 
 
 def at(day: date, *times: str, user: str = "1001") -> list[tuple[str, str]]:

@@ -42,13 +42,19 @@ DAYS = (
 REVISIONS = "SELECT user_id, work_date, revision FROM daily_attendance_revisions ORDER BY ALL"
 
 
-@pytest.fixture
-def store(store: Store) -> Store:
-    """Monday and Tuesday of one user are processed; Tuesday has no clock-out."""
+@pytest.fixture(scope="module")
+def two_days(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory) -> Where:
+    store = copied(empty_store_file, tmp_path_factory.mktemp("two days"))
     store.devices.add(device(site="HQ"))
     ingest(store, "Gate", *on(MONDAY, "08:00", "17:00"), *on(TUESDAY, "08:00"))
     process(store, MONDAY, TUESDAY)
-    return store
+    return store.database.where
+
+
+@pytest.fixture
+def store(two_days: Where, tmp_path: Path, clock: StoppedClock) -> Store:
+    """Monday and Tuesday of one user are processed; Tuesday has no clock-out."""
+    return copied(two_days, tmp_path, clock)
 
 
 def asked(day: date = TUESDAY, at: str = "17:30", *, user: str = "1001", site: str = "HQ") -> PunchRequest:
