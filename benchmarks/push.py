@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,7 +31,8 @@ FIRST = datetime.fromisoformat("2026-01-05T08:00:00")
 USERS, APART_SECONDS = 50, 7
 NO_DELAY = 3600.0  # no requests for commands in between
 WAIT_SECONDS = 3600.0
-REALTIME_TERMINALS, BACKLOG_TERMINALS = 20, 10
+REALTIME_TERMINALS = (20, 200)
+BACKLOG_TERMINALS = 10
 SINGLE = 200
 
 
@@ -96,10 +97,10 @@ def upload_backlog(receiver: Running, lines: int) -> Cost:
     return costs[0]
 
 
-def upload_realtime(receiver: Running, punches: int) -> Cost:
-    """Punches of connected terminals, one line per POST."""
-    terminals = terminals_of(receiver.url, REALTIME_TERMINALS)
-    each = punches // REALTIME_TERMINALS
+def upload_realtime(receiver: Running, punches: int, *, count: int) -> Cost:
+    """Punches of so many connected terminals at once, one line per POST."""
+    terminals = terminals_of(receiver.url, count)
+    each = punches // count
     with PushFleet(terminals, delay_seconds=NO_DELAY) as fleet:
         until(lambda: all(not one.sends_info for one in terminals), seconds=WAIT_SECONDS)
         with measured(receiver) as costs:
@@ -153,17 +154,22 @@ def verified(receiver: Receiver, folder: Path, expected: int) -> None:
 
 def run_uploads(receivers: Sequence[Receiver], punches: int, lines: int) -> None:
     click.echo(f"\n{punches:,} punches, one per POST; {lines:,} lines in batches of 128\n")
-    table("receiver", "load", "punches/s", "CPU", "punches per CPU second", "CPU per 1,000", "memory")
-    for receiver in receivers:
-        for load, count, upload in (("realtime", punches, upload_realtime), ("backlog", lines, upload_backlog)):
+    table("load", "receiver", "punches/s", "CPU", "punches per CPU second", "CPU per 1,000", "memory")
+    loads: list[tuple[str, int, int, Callable[[Running, int], Cost]]] = [
+        (f"one per POST, {count} terminals", punches, count, partial(upload_realtime, count=count))
+        for count in REALTIME_TERMINALS
+    ]
+    loads.append((f"backlog of {BACKLOG_TERMINALS} terminals", lines, BACKLOG_TERMINALS, upload_backlog))
+    for load, count, terminals, upload in loads:
+        for receiver in receivers:
             with tempfile.TemporaryDirectory() as name:
                 folder = Path(name)
-                with receiver.running(folder, names_of(max(REALTIME_TERMINALS, BACKLOG_TERMINALS))) as running:
+                with receiver.running(folder, names_of(terminals)) as running:
                     cost = upload(running, count)
                 verified(receiver, folder, count)
             row(
-                receiver.name,
                 load,
+                receiver.name,
                 f"{count / cost.wall:,.0f}",
                 f"{cost.cpu:.2f} s",
                 f"{count / cost.cpu:,.0f}",

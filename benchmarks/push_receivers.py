@@ -73,10 +73,14 @@ class Own:
         port = free_port()
         command = [part.replace("{port}", str(port)) for part in shlex.split(self.command)]
         environment = {"ZK_PIPELINE_HOME": str(folder), "ZK_PIPELINE_DATABASE": str(_store_path(folder))}
-        with subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL) as process:  # noqa: S603
+        log = folder / "receiver.log"
+        with (
+            log.open("wb") as stream,
+            subprocess.Popen(command, env={**os.environ, **environment}, stdout=stream, stderr=stream) as process,  # noqa: S603
+        ):
             try:
                 until(lambda: process.poll() is not None or _answers(port), seconds=_START_SECONDS, every=0.1)
-                assert process.poll() is None, f"{command[0]} ended with exit code {process.returncode}"
+                assert process.poll() is None, f"the receiver ended: {log.read_text()[-500:]}"
                 yield Running(f"http://127.0.0.1:{port}", process.pid)
             finally:
                 process.terminate()

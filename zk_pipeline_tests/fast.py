@@ -34,6 +34,7 @@ LONG = {
     "store/maintenance/test_poll_totals.py",
     "store/maintenance/test_store_retention.py",
     "store/quality/test_store_repairs.py",
+    "store/push/test_push_checks.py",
     "store/queries/test_store_metrics.py",
     "store/queries/test_store_reviews.py",
     "store/schema/test_names_migration.py",

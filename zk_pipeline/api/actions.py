@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from zk_pipeline.api.attendance import DayId
 from zk_pipeline.api.devices import DeviceId
 from zk_pipeline.api.responses import FAILURES, TERMINAL_FAILURES, Problem, TerminalProblem
+from zk_pipeline.devices.errors import check_polled
 from zk_pipeline.http.auth import Operator
 from zk_pipeline.http.fields import Date, Id, UserId, as_date
 from zk_pipeline.http.pagination import DateText, FlagText, Text, flag
@@ -173,8 +174,9 @@ async def poll(
     query: Annotated[Waiting, Query()],
     body: WaitingBody | None = None,
 ) -> Response | dict[str, Any]:
-    """Poll one terminal and store its punches."""
+    """Poll one terminal and store its punches. One that only pushes is refused with 400."""
     device = await run_in_threadpool(services.store.devices.by_id, device_id)
+    check_polled([device])
     action = Action(kind="poll", arguments={"names": [device.name]})
     answer = await _run(request, services, with_body(query, body), action, _all_polled)
     if isinstance(answer, Response):

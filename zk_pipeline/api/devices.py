@@ -17,6 +17,7 @@ from zk_pipeline.http.auth import Admin, Operator, Reader
 from zk_pipeline.http.fields import Port
 from zk_pipeline.http.services import Given
 from zk_pipeline.http.strict_input import StrictRoute
+from zk_pipeline.operations.pushing_terminals import check_address_to_poll
 from zk_pipeline.operations.set_clock import set_clock as set_clock_of
 from zk_pipeline.store.terminals.devices import EDITABLE
 
@@ -24,8 +25,15 @@ router = APIRouter(prefix="/api/devices", tags=["devices"], responses=FAILURES, 
 
 DeviceId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 _CLEARABLE = ("comm_key_env", "direction")  # null in a change: none
-_PUSHES = {"pushes": "Whether a terminal was adopted that connects to the receiver (`zk-pipeline receive`)"}
-DeviceAnswer = catalog_model("Device", Device, "devices", _PUSHES)
+DeviceAnswer = catalog_model(
+    "Device",
+    Device,
+    "devices",
+    {
+        "pushes": "Whether a terminal was adopted that connects to the receiver (`zk-pipeline receive`)",
+        "last_contact": "Last successful poll, or connection to the receiver (instant, UTC)",
+    },
+)
 
 
 class _ReadOnly(BaseModel):
@@ -38,6 +46,7 @@ class _ReadOnly(BaseModel):
     last_transport: Any = Field(None, json_schema_extra={"readOnly": True})
     log_layout: Any = Field(None, json_schema_extra={"readOnly": True})
     pushes: Any = Field(None, json_schema_extra={"readOnly": True})
+    last_contact: Any = Field(None, json_schema_extra={"readOnly": True})
     last_sync: Any = Field(None, json_schema_extra={"readOnly": True})
     keypad_locked_at: Any = Field(None, json_schema_extra={"readOnly": True})
     created_at: Any = Field(None, json_schema_extra={"readOnly": True})
@@ -138,10 +147,12 @@ def device(services: Given, _: Reader, device_id: DeviceId) -> Device:
 
 @router.put("/{device_id}/", response_model=DeviceAnswer)
 def replace(services: Given, _: Admin, device_id: DeviceId, new: NewDevice) -> Device:
-    """Replace the registration of a terminal; missing fields get their defaults."""
+    """Replace the registration of a terminal; missing fields get their defaults, except `polled`, which stays."""
     before = services.store.devices.by_id(device_id)
     _check_name_stays(before, new)
-    values = {"timezone": services.settings.timezone} | check_fields(_given(new))
+    # Clients of the Django bridge do not know `polled`.
+    defaults: dict[str, Any] = {"timezone": services.settings.timezone, "polled": before.polled}
+    values = defaults | check_fields(_given(new))
     as_new = Device(name=before.name, **values)
     return services.store.devices.update(before.name, **{name: getattr(as_new, name) for name in EDITABLE})
 
@@ -152,6 +163,7 @@ def change(services: Given, _: Admin, device_id: DeviceId, new: DeviceChange) ->
     before = services.store.devices.by_id(device_id)
     _check_name_stays(before, new)
     changes = check_fields(_given(new))
+    check_address_to_poll(before, changes, option="ip_address")
     changes |= {name: None for name in _CLEARABLE if name in new.model_fields_set and not getattr(new, name)}
     return services.store.devices.update(before.name, **changes) if changes else before
 

@@ -45,6 +45,7 @@ class PipelineCollector(Collector):
         """All metric families; a family without samples keeps its help text."""
         yield from self._store_metrics()
         yield from self._poll_metrics()
+        yield from self._push_metrics()
         yield from self._device_metrics()
         yield from self._dagster_metrics()
         yield from self._lock_metrics()
@@ -80,11 +81,40 @@ class PipelineCollector(Collector):
             punches.add_metric([one.device, one.status], one.new_punches)
         yield from (polls, seconds, punches)
 
+    def _push_metrics(self) -> Iterator[Metric]:
+        uploads = CounterMetricFamily("zk_push_uploads_total", "Uploads of pushing terminals.", labels=["device"])
+        lines = CounterMetricFamily(
+            "zk_push_lines_total",
+            "Lines of pushing terminals by outcome; new: punches that were not stored before.",
+            labels=["device", "outcome"],
+        )
+        pushing = self.store.pushing
+        for one in pushing:
+            uploads.add_metric([one.device], one.uploads)
+            for outcome, count in (
+                ("new", one.stored),
+                ("duplicate", one.duplicates),
+                ("quarantined", one.quarantined),
+                ("other", one.other),
+            ):
+                lines.add_metric([one.device, outcome], count)
+        yield from (uploads, lines)
+        yield _device_gauge(
+            "zk_push_last_contact_timestamp_seconds",
+            "Last contact of the terminal with the receiver, as Unix time.",
+            ((one.device, None if one.last_contact is None else one.last_contact.timestamp()) for one in pushing),
+        )
+        yield _gauge(
+            "zk_push_pending_terminals",
+            "Terminals that have connected to the receiver and are not adopted.",
+            self.store.pending_terminals,
+        )
+
     def _device_metrics(self) -> Iterator[Metric]:
         devices = self.store.devices
         yield _device_gauge(
             "zk_device_last_success_timestamp_seconds",
-            "End of the latest successful poll, as Unix time.",
+            "End of the latest successful poll, or last contact of a terminal that only pushes, as Unix time.",
             ((one.device, None if one.last_success is None else one.last_success.timestamp()) for one in devices),
         )
         yield _device_gauge(

@@ -29,14 +29,16 @@ CorrectionId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 
 class Quarantined(BaseModel):
-    """A record of a terminal's log that cannot be a punch."""
+    """A record of a terminal's log, or a line that it pushed, that cannot be a punch."""
 
     device_name: str
     reason: str = Field(description="Why it cannot be a punch")
     poll_id: int = Field(description="Poll that stored it first (device_polls.id)")
     created_at: datetime
     released_at: datetime | None = Field(description="When it was released (instant, UTC)")
+    record_format: str | None = Field(description="Table of a pushed line; null for a record of a terminal's log")
     raw: str = Field(description="The record's bytes, as hexadecimal digits")
+    text: str | None = Field(description="The line, if it is text; null for a record of a terminal's log")
 
 
 class QuarantineParameters(KeysetParameters):
@@ -102,7 +104,9 @@ def quarantine(
             "poll_id": one.poll_id,
             "created_at": one.created_at,
             "released_at": one.released_at,
+            "record_format": one.record_format,
             "raw": one.raw.hex(),
+            "text": one.text,
         }
         for one in page.rows
     ]

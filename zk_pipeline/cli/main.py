@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from keyword import iskeyword
 
 import click
 
@@ -38,6 +39,7 @@ COMMANDS = {
     "quarantine": ("terminals.quarantine", "Records that could not be read as punches."),
     "test-device": ("terminals.connectivity", "Connect to terminals and print their device information."),
     "poll": ("terminals.poll", "Read terminals and store their punches."),
+    "import": ("terminals.imports", "Import punches from files, and the history of the Django bridge."),
     "process": ("attendance.process", "Compute attendance days from punches."),
     "sync": ("crm.sync", "Deliver due records to the CRM."),
     "test-crm": ("crm.connectivity", "Check the CRM's connection and credentials without creating a record."),
@@ -75,7 +77,8 @@ class LazyGroup(click.Group):
             return None
         module = import_module(f"zk_pipeline.cli.{COMMANDS[name][0]}")
         check_for_end()
-        command: click.Command = getattr(module, name.replace("-", "_"))
+        attribute = f"{name}_" if iskeyword(name) else name.replace("-", "_")
+        command: click.Command = getattr(module, attribute)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -14,6 +14,7 @@ from zk_pipeline.defs.assets.raw_punches import terminal_assets
 from zk_pipeline.defs.assets.work_dates import work_dates_asset
 from zk_pipeline.defs.automation.alert_sensors import alert_sensors
 from zk_pipeline.defs.automation.jobs import jobs
+from zk_pipeline.defs.automation.push_sensor import push_sensor
 from zk_pipeline.defs.automation.schedules import schedules
 from zk_pipeline.defs.automation.sensors import sensors
 from zk_pipeline.defs.checks.quality_checks import quality_checks, quality_sensor
@@ -60,6 +61,7 @@ def build_definitions(
         schedules=schedules(settings, schedule_crons, schedule_status),
         sensors=[
             *sensors(settings, sensor_status, devices),
+            push_sensor(settings, sensor_status),
             quality_sensor(settings, sensor_status),
             *alert_sensors(settings, sensor_status),
         ],

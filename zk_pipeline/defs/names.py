@@ -10,6 +10,7 @@ import dagster as dg
 SENSORS = (
     "device_registry_sensor",
     "new_punches_sensor",
+    "pushed_punches_sensor",
     "quality_check_sensor",
     "run_failure_alert_sensor",
     "alert_sensor",

@@ -27,6 +27,7 @@ class Company:
     employees: int = 120
     devices: int = 3
     days: int = 60
+    pushing: int = 1  # terminals that push, in addition to `devices`
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,18 @@ def check_timezone(name: str) -> str:
     return name
 
 
+def check_networks(text: str) -> str:
+    """Validate networks, separated by commas, such as 192.0.2.0/24; returned in canonical form.
+
+    Raises UsageError.
+    """
+    try:
+        networks = [ipaddress.ip_network(one.strip()) for one in text.split(",")]
+    except ValueError as error:
+        raise UsageError(f"networks {text[:200]!r} are not valid: {error}") from None
+    return ",".join(str(one) for one in dict.fromkeys(networks))
+
+
 def check_encoding(name: str) -> str:
     """Validate the name of a text encoding such as UTF-8, GBK or cp1256. Raises UsageError."""
     try:

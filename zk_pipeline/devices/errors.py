@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterable
 from typing import ClassVar
 
 from zk_pipeline.devices.models import Device
-from zk_pipeline.errors import ZkPipelineError
+from zk_pipeline.errors import UsageError, ZkPipelineError
 
 
 class TerminalError(ZkPipelineError):
@@ -27,6 +29,24 @@ class TerminalError(ZkPipelineError):
         self.attempted = attempted
         self.problem = problem
         super().__init__(f"{device.name} ({self.address}): {attempted} failed: {problem}. {self.advice}")
+
+
+class OnlyPushes(UsageError):
+    """A connection was requested to a device that is not polled: its terminal only pushes, or its punches are files."""
+
+    def __init__(self, device: Device) -> None:
+        way = "only pushes: its terminal connects to the receiver, and" if device.pushes else "is not polled:"
+        super().__init__(
+            f"{device.name} {way} nothing connects to it. If it can be reached, `zk-pipeline device update "
+            f"{shlex.quote(device.name)} --ip ADDRESS --polled` makes it polled"
+        )
+
+
+def check_polled(devices: Iterable[Device]) -> None:
+    """Raise OnlyPushes for the first device that polls must not connect to."""
+    for one in devices:
+        if not one.polled:
+            raise OnlyPushes(one)
 
 
 class Unreachable(TerminalError):

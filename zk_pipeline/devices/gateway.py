@@ -14,7 +14,7 @@ import pandas as pd
 from zk_pipeline.devices.clear_log import clear_log
 from zk_pipeline.devices.clock import SYSTEM_CLOCK, Clock, Deadline
 from zk_pipeline.devices.device_lock import exclusive_access
-from zk_pipeline.devices.errors import Busy
+from zk_pipeline.devices.errors import Busy, check_polled
 from zk_pipeline.devices.keypad_lock import KeypadLocks, unlock_left_locked, unlock_reserve_seconds
 from zk_pipeline.devices.live import KEEP_ALIVE_SECONDS, live_punches
 from zk_pipeline.devices.models import Device, LogPosition, Reading, TerminalInfo
@@ -37,8 +37,8 @@ class TerminalGateway:
     `keypad_locks` records terminals with a locked keypad. Every method first unlocks a terminal that a killed process
     or a broken connection left locked; if that fails, it logs a warning and continues.
 
-    Every method raises TerminalError for failures of the terminal, UsageError for a wrong comm key or lock folder, and
-    the errors of `keypad_locks`.
+    Every method raises TerminalError for failures of the terminal, OnlyPushes for a device that is not polled,
+    UsageError for a wrong comm key or lock folder, and the errors of `keypad_locks`.
     """
 
     timeout: float
@@ -123,6 +123,7 @@ class TerminalGateway:
 
     @contextmanager
     def _access(self, device: Device, *, is_cancelled: Callable[[], bool] = lambda: False) -> Iterator[_DeviceAccess]:
+        check_polled([device])
         comm_key = self.comm_keys(device)
         deadline = Deadline.after(self.deadline, self.clock)
         if self.locks is None:

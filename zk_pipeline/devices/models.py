@@ -37,6 +37,7 @@ class Device:
     log_layout: str | None = None  # of the last reading, as in LogPosition: used if the records prove no other
     last_sync: datetime | None = None
     pushes: bool = False  # whether a terminal was adopted that connects to the receiver
+    last_contact: datetime | None = None  # last successful poll, or connection to the receiver
     keypad_locked_at: datetime | None = None  # since when the pipeline has locked it; None after a confirmed unlock
     created_at: datetime | None = None
     updated_at: datetime | None = None
@@ -49,6 +50,12 @@ class Device:
     def is_polled(self) -> bool:
         """True for a device that scheduled polls read."""
         return self.enabled and self.polled
+
+    @property
+    def connection(self) -> str:
+        """Way by which its punches arrive: "polled", "pushes", "polled, pushes" or (only imported files) "files"."""
+        ways = [word for word, is_used in (("polled", self.polled), ("pushes", self.pushes)) if is_used]
+        return ", ".join(ways) or "files"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,10 +25,12 @@ from zk_pipeline.store.errors import (
     PunchRequestDecided,
     StoreBusy,
     StoreUnusable,
+    TerminalAdopted,
     UnknownDevice,
     UnknownLeave,
     UnknownPayrollPeriod,
     UnknownPunchRequest,
+    UnknownTerminal,
 )
 
 _log = logging.getLogger("zk_pipeline.api")
@@ -48,6 +50,8 @@ _STATUS: tuple[tuple[type[ZkPipelineError], int, int | None], ...] = (
     (TerminalError, 503, None),
     (CrmMisconfigured, 503, None),
     (UnknownDevice, 404, None),
+    (UnknownTerminal, 404, None),
+    (TerminalAdopted, 409, None),
     (UnknownPayrollPeriod, 404, None),
     (PayrollPeriodConflict, 409, None),
     (UnknownPunchRequest, 404, None),

@@ -23,6 +23,8 @@ from zk_pipeline.http.origin import SAFE_METHODS, is_host, is_loopback_name, is_
 from zk_pipeline.http.request_metrics import RequestMetrics
 
 MAX_BODY_BYTES = 256 * 1024
+MAX_PUNCH_FILE_BYTES = 4 * 1024 * 1024  # 100,000 punches: the log of a terminal
+_PUNCH_FILES = re.compile(r"/devices/\d+/import")
 BODY_TIMEOUT_SECONDS = 20.0  # for the whole body
 SEND_TIMEOUT_SECONDS = 30.0  # for the client to receive one chunk of a response
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
@@ -90,9 +92,9 @@ class RequestGuard:
         names = [name for name, _ in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)]
         if scope["path"].startswith("/api/") and len(names) != len(set(names)):
             return _reject(400, "a parameter is given more than once")
-        length = headers.get("content-length", "0")
-        if length.isdigit() and int(length) > MAX_BODY_BYTES:
-            return _reject(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
+        length, most = headers.get("content-length", "0"), max_body_bytes(scope)
+        if length.isdigit() and int(length) > most:
+            return _reject(413, f"the body is larger than {most} bytes")
         return None
 
 
@@ -104,6 +106,7 @@ class _Exchange:
         self._began = time.perf_counter()
         self._received, self._sent, self._status = 0, 0, 0
         self._is_complete = _has_no_body(Headers(scope=scope))
+        self._most = max_body_bytes(scope)
 
     async def receive(self) -> Message:
         if self._is_complete:
@@ -115,8 +118,8 @@ class _Exchange:
             raise HTTPException(408, f"the body did not arrive within {BODY_TIMEOUT_SECONDS:.0f} s") from None
         self._is_complete = not message.get("more_body", False)
         self._received += len(message.get("body", b""))
-        if self._received > MAX_BODY_BYTES:
-            raise HTTPException(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
+        if self._received > self._most:
+            raise HTTPException(413, f"the body is larger than {self._most} bytes")
         return message
 
     async def send(self, message: Message) -> None:
@@ -154,6 +157,11 @@ class _Exchange:
             "ms": round(seconds * 1e3, 1),
         }
         ACCESS_LOG.info("%s", json.dumps(entry))
+
+
+def max_body_bytes(scope: Scope) -> int:
+    """Size limit of a request's body. Handlers read no body before they have checked the identity."""
+    return MAX_PUNCH_FILE_BYTES if _PUNCH_FILES.fullmatch(scope["path"]) else MAX_BODY_BYTES
 
 
 def _has_no_body(headers: Headers) -> bool:

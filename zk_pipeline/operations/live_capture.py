@@ -71,7 +71,7 @@ def capture_live(
 ) -> None:
     """Capture live punches until `stop`, with one thread per terminal; store, `on_stored` and `say` run in this thread.
 
-    Captures from `devices`, or from all devices that are enabled and set to live. Changes in the registry take effect
+    Captures from `devices`, or from all polled devices that are set to live. Changes in the registry take effect
     within seconds. A device in `devices` that was already disabled is captured, too.
 
     After any failure, the terminal is reconnected after a pause that grows to a minute; `say` reports both, and an
@@ -91,9 +91,9 @@ def capture_live(
 
 def _device_filter(devices: Sequence[Device] | None) -> Callable[[Device], bool]:
     if devices is None:
-        return lambda one: one.enabled and one.live
+        return lambda one: one.is_polled and one.live
     was_enabled = {one.name: one.enabled for one in devices}
-    return lambda one: one.name in was_enabled and (one.enabled or not was_enabled[one.name])
+    return lambda one: one.polled and one.name in was_enabled and (one.enabled or not was_enabled[one.name])
 
 
 @dataclass(eq=False)
@@ -278,7 +278,9 @@ def _is_same(one: Device, other: Device | None) -> bool:
 
 
 def _registered(device: Device) -> Device:
-    return replace(device, last_transport=None, log_layout=None, last_sync=None, keypad_locked_at=None)
+    return replace(
+        device, last_transport=None, log_layout=None, last_sync=None, last_contact=None, keypad_locked_at=None
+    )
 
 
 def _gather(arrived: _Arrivals, patience: float) -> list[tuple[Device, LiveEvent | _ConnectionLost]]:

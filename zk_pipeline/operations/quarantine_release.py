@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
-from zk_pipeline.devices.models import Device
+from zk_pipeline.devices.models import Device, punches_frame
 from zk_pipeline.devices.protocol.decode import decode_log
 from zk_pipeline.devices.protocol.record_layouts import LOG_LAYOUTS, Layout
+from zk_pipeline.devices.push.uploads import DEFAULT_PUNCH_EVENTS, parse_quarantined
 from zk_pipeline.operations.poll import storage_error
 from zk_pipeline.store.errors import is_store_failure
 from zk_pipeline.store.store import Store
@@ -50,8 +52,11 @@ def release_quarantine(store: Store, devices: Sequence[str] | None = None) -> li
 
 
 def _release(store: Store, device: Device, records: Sequence[QuarantinedRecord]) -> ReleaseResult:
-    punches = _decode(records, store.quarantine.layout_of(device.name), device.encoding)
-    released, new = store.quarantine.release(device, punches)
+    layout, released, new = store.quarantine.layout_of(device.name), 0, 0
+    for source in dict.fromkeys(one.source for one in records):
+        punches = _decode([one for one in records if one.source == source], layout, device.encoding)
+        some_released, some_new = store.quarantine.release(device, punches, source=source)
+        released, new = released + some_released, new + some_new
     return ReleaseResult(device.name, released, new, len(records) - released)
 
 
@@ -59,11 +64,27 @@ def _decode(records: Sequence[QuarantinedRecord], layout_name: str | None, encod
     """The records that can be punches, as Reading.punches with the bytes of each."""
     frames = []
     for one in records:
-        layout = _layout(len(one.raw), layout_name)
-        if layout is not None:
+        if one.record_format is not None:
+            punches = _lines(one.record_format, one.raw, encoding)
+        elif layout := _layout(len(one.raw), layout_name):
             punches, _ = decode_log(one.raw, layout, encoding=encoding)
-            frames.append(punches.assign(raw=[one.raw] * len(punches)))
+        else:
+            continue
+        frames.append(punches.assign(raw=[one.raw] * len(punches)))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _lines(record_format: str, raw: bytes, encoding: str) -> pd.DataFrame:
+    """Punches of a pushed line, as Reading.punches; none of a line that is still unreadable."""
+    found = parse_quarantined(record_format, raw, encoding=encoding, punch_events=DEFAULT_PUNCH_EVENTS)
+    return punches_frame(
+        user_id=[one.user_id for one in found],
+        punched_at_local=np.array([one.punched_at_local for one in found], dtype="datetime64[s]"),
+        status=[one.verify_type for one in found],
+        punch_state=[one.punch_state for one in found],
+        verify_type=[one.verify_type for one in found],
+        work_code=pd.array([one.work_code for one in found], dtype="Int64"),
+    )
 
 
 def _layout(size: int, name: str | None) -> Layout | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.defs.partitions import DateRange, contiguous, last_work_date, newest_range
+from zk_pipeline.devices.errors import check_polled
 from zk_pipeline.operations.process import stale_dates, work_rules
 from zk_pipeline.operations.sync import additional_states, check_crm, pause_message
 from zk_pipeline.runs.launcher import Launcher, RunResult, open_launcher
@@ -53,9 +54,15 @@ def poll(
     lock_while_reading: bool = False,
     notify: Notify = _ignore,
 ) -> list[RunResult]:
-    """Poll the named devices; with None, all enabled devices."""
+    """Poll the named devices; with None, all enabled devices that are polled. Raises OnlyPushes for a named one that is
+    not.
+    """
     registered = store.devices.all()
-    chosen = store.devices.select(names) if names is not None else [device for device in registered if device.enabled]
+    if names is None:
+        chosen = [device for device in registered if device.is_polled]
+    else:
+        chosen = store.devices.select(names)
+        check_polled(chosen)
     if not chosen:
         return []
     notify(f"polling {len(chosen)} devices ...")

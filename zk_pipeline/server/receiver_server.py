@@ -13,6 +13,7 @@ from zk_pipeline.receiver.app import ReceiverApp
 from zk_pipeline.receiver.background import Intervals
 from zk_pipeline.receiver.host_clock import HostClock
 from zk_pipeline.receiver.receiver import Receiver
+from zk_pipeline.receiver.reconciliation import Reconciliation
 from zk_pipeline.server.uvicorn_server import HeaderTimeoutProtocol, Server, make_server
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.store import Store
@@ -96,6 +97,7 @@ def create_receiver(settings: Settings, store: Store, *, trusts_clock: bool = Fa
         store.push,
         HostClock(store.clock, is_trusted=trusts_clock),
         punch_events=DEFAULT_PUNCH_EVENTS if events is None else events,
+        on_tick=Reconciliation(store.push).tick,
     )
 
 

@@ -33,6 +33,14 @@ class DeviceExists(UsageError):
     """A device with that name is already registered."""
 
 
+class UnknownTerminal(UsageError):
+    """No terminal with that serial number has connected to the receiver."""
+
+
+class TerminalAdopted(UsageError):
+    """The terminal, or the device that it would be, is already adopted or registered otherwise."""
+
+
 class UnknownPayrollPeriod(UsageError):
     """No payroll period has that name."""
 

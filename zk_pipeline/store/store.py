@@ -37,9 +37,11 @@ from zk_pipeline.store.shifts.holidays import HolidayStore
 from zk_pipeline.store.shifts.leaves import LeaveStore
 from zk_pipeline.store.shifts.shift_plan import PlanApplied, ShiftPlan, apply_plan
 from zk_pipeline.store.shifts.shifts import ShiftStore
+from zk_pipeline.store.terminals.bridge_history import BridgeHistoryStore
 from zk_pipeline.store.terminals.clock_corrections import CorrectionStore
 from zk_pipeline.store.terminals.devices import DeviceRegistry
 from zk_pipeline.store.terminals.keypad_locks import KeypadLockStore
+from zk_pipeline.store.terminals.punch_files import PunchFileStore
 from zk_pipeline.store.terminals.punches import PunchStore
 from zk_pipeline.store.terminals.quarantine import QuarantineStore
 from zk_pipeline.store.work_dates.manual_punches import ManualPunchStore
@@ -74,8 +76,16 @@ class Store:
         return PunchStore(self.database, self.clock)
 
     @property
+    def punch_files(self) -> PunchFileStore:
+        return PunchFileStore(self.database, self.clock)
+
+    @property
     def push(self) -> PushStore:
         return PushStore(self.database, self.clock)
+
+    @property
+    def bridge_history(self) -> BridgeHistoryStore:
+        return BridgeHistoryStore(self.database, self.clock)
 
     @property
     def days(self) -> DayStore:

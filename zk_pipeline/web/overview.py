@@ -36,6 +36,7 @@ def overview(request: Request, services: Given, identity: Reader) -> Response:
         store=status,
         waiting_requests=waiting,
         lines=lines_of(services, status),
+        pending_terminals=len(services.store.push.pending()),
         presence=presence(services.store.database, now),
         deliveries=[(state, *shown, status.deliveries.get(state, 0)) for state, shown in _STATES.items()],
         paused=paused_until(services.store, services.settings),

@@ -18,14 +18,16 @@ from zk_pipeline.web.attendance import (
     seasons,
     shifts,
 )
-from zk_pipeline.web.devices import forms, pages, quarantine
+from zk_pipeline.web.devices import forms, pages, punch_files, pushing, quarantine
 
-# `forms` before `pages`: /devices/new is not a device.
+# `pushing` and `forms` before `pages`: /devices/adopt and /devices/new are no devices.
 _PAGES = (
     login,
     overview,
+    pushing,
     forms,
     pages,
+    punch_files,
     runs,
     presence,
     lists,

@@ -9,6 +9,8 @@ from datetime import datetime
 from jinja2 import Environment
 
 from zk_pipeline import time_text
+from zk_pipeline.operations.pushing_terminals import PendingTerminal, listed_command
+from zk_pipeline.store.push.terminals import PushTerminal
 from zk_pipeline.store.queries.explanations import PUNCH_STATES
 from zk_pipeline.web.list_pages import address, day_address
 
@@ -17,6 +19,7 @@ _RUN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # CSS class of a delivery state or attempt outcome; neutral states have none.
 _DELIVERY_KINDS = {"delivered": "ok", "retry": "warn", "failed": "bad"}
 _OUTCOME_KINDS = {"delivered": "ok", "rejected": "bad", "misconfigured": "bad"}
+_FAMILIES = {"A": "attendance push (A)", "B": "push SDK (B)", "C": "security push (C)"}
 _DELIVERY_LABELS = {"failed": "dead letter", "pending": "waiting", None: "–"}
 
 
@@ -31,6 +34,9 @@ def add_template_filters(environment: Environment) -> None:
         delivery_label=delivery_label,
         outcome_kind=outcome_kind,
         pairs=pairs,
+        offset=offset,
+        protocol=protocol,
+        listed_command=listed_command,
     )
     environment.tests["run"] = is_run
     environment.globals.update(address=address, day_address=day_address)
@@ -51,6 +57,20 @@ def wall_time(local: datetime | None, day: object = None) -> str:
 def moment(value: datetime | None, zone: str) -> str:
     """An instant to the second on the wall clock of `zone`, which the table header names."""
     return "–" if value is None else time_text.wall_clock(time_text.in_zone(value, zone))
+
+
+def protocol(terminal: PushTerminal | PendingTerminal) -> str:
+    """Protocol family and version of a terminal that pushes."""
+    family = _FAMILIES.get(terminal.family or "", "not known yet")
+    return f"{family}, version {terminal.push_version}" if terminal.push_version else family
+
+
+def offset(seconds: int | None) -> str:
+    """A UTC offset as `+03:00`."""
+    if seconds is None:
+        return "–"
+    hours, minutes = divmod(abs(seconds) // 60, 60)
+    return f"{'-' if seconds < 0 else '+'}{hours:02}:{minutes:02}"
 
 
 def punch_state(number: int) -> str:

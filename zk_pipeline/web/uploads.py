@@ -15,7 +15,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from zk_pipeline.errors import UsageError
 from zk_pipeline.http.auth import Identity, check_csrf
-from zk_pipeline.http.middleware import MAX_BODY_BYTES
+from zk_pipeline.http.middleware import MAX_BODY_BYTES, MAX_PUNCH_FILE_BYTES
 from zk_pipeline.store.api_tokens import Scope
 from zk_pipeline.web.rendering import Form, require_login
 
@@ -65,9 +65,9 @@ RequesterUpload = Annotated[SignedUpload, Depends(signed_upload("request"))]
 
 
 class _Parser(MultiPartParser):
-    """Files stay in memory: the middleware ends a request whose body exceeds MAX_BODY_BYTES."""
+    """Files stay in memory: the middleware ends a request whose body exceeds its limit."""
 
-    spool_max_size = MAX_BODY_BYTES
+    spool_max_size = MAX_PUNCH_FILE_BYTES
     is_complete = False
 
     def on_end(self) -> None:

@@ -21,6 +21,7 @@ SYNC = f"{DAYS}/sync/"
 SAMPLES = {
     "device_id": 1, "day_id": 1, "name": "none", "assignment_id": 77, "day": "2026-01-01", "correction_id": 77,
     "request_id": 77, "leave_id": 77, "season_id": 77, "period": "none",
+    "serial": "none",
 }  # fmt: skip
 CHANGES = ("post", "put", "patch", "delete")
 

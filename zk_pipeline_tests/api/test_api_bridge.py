@@ -40,6 +40,7 @@ PUNCH = (
     "punch_state",
     "verify_type",
     "work_code",
+    "source",
     "created_at",
 )
 DAY = ("id", "device", "device_name", "user_id", "date", "clock_in", "clock_out", "is_outlier", "outlier_reason",

@@ -20,10 +20,10 @@ from zk_pipeline.store.store import Store
 from zk_pipeline_tests.api.api_fixtures import NothingToDo, serve
 from zk_pipeline_tests.gates import gate, switch_on
 
-DEVICE = "id name ip_address port enabled last_sync created_at updated_at"
+DEVICE = "id name ip_address port enabled last_sync created_at updated_at polled pushes serial_number last_contact"
 INFO = "device_name ip_address port firmware_version serial_number platform user_count attendance_count connected"
 POLLED = "status device total_fetched new_records"
-PUNCH = "id device device_name user_id timestamp status punch_state verify_type work_code created_at"
+PUNCH = "id device device_name user_id timestamp status punch_state verify_type work_code source created_at"
 DAY = (
     "id device device_name user_id date clock_in clock_out is_outlier outlier_reason synced_to_crm sync_attempts "
     "last_sync_attempt created_at updated_at"

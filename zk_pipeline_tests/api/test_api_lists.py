@@ -16,7 +16,7 @@ from zk_pipeline_tests.store.store_fixtures import MONDAY, ingest, on
 
 PUNCH_FIELDS = {
     "id", "device", "device_name", "user_id", "timestamp", "status", "punch_state", "verify_type", "work_code",
-    "created_at",
+    "source", "created_at",
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from zk_pipeline.attendance.shifts import Holiday, Shift
 from zk_pipeline.store.locks.lock_statistics import MAX_OPERATIONS, OTHER
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.api.api_fixtures import Served
+from zk_pipeline_tests.store.push.push_fixtures import adopt, contact, push
 from zk_pipeline_tests.store.store_fixtures import MONDAY, device, execute, ingest, on
 
 # family → type and labels of its samples, without `le`
@@ -31,6 +32,10 @@ FAMILIES = {
     "zk_polls": ("counter", "device status"),
     "zk_poll_seconds": ("counter", "device status"),
     "zk_new_punches": ("counter", "device status"),
+    "zk_push_uploads": ("counter", "device"),
+    "zk_push_lines": ("counter", "device outcome"),
+    "zk_push_last_contact_timestamp_seconds": ("gauge", "device"),
+    "zk_push_pending_terminals": ("gauge", ""),
     "zk_device_last_success_timestamp_seconds": ("gauge", "device"),
     "zk_device_clock_drift_seconds": ("gauge", "device"),
     "zk_device_log_used_ratio": ("gauge", "device"),
@@ -74,7 +79,8 @@ def test_the_page_has_every_family_with_its_type_labels_and_help(filled: Store, 
         for name, family in shown.items()
     }
     without_samples = {name for name, family in shown.items() if not family.samples}
-    assert without_samples <= {"zk_daemon_heartbeat_age_seconds", "zk_device_log_used_ratio"}
+    of_push = {name for name in FAMILIES if name.startswith("zk_push_")}
+    assert without_samples <= {"zk_daemon_heartbeat_age_seconds", "zk_device_log_used_ratio"} | of_push
     expected = {name: (kind, "" if name in without_samples else labels) for name, (kind, labels) in FAMILIES.items()}
     assert found == expected
     assert [name for name, family in shown.items() if not family.documentation.endswith(".")] == []
@@ -111,6 +117,21 @@ def test_no_counter_falls_at_a_clean_up(own: Served) -> None:
         after = counters(client)
     assert {name: (value, after.get(name)) for name, value in before.items() if after.get(name, -1) < value} == {}
     assert after["zk_polls_total", (("device", "Gate"), ("status", "success"))] == 5
+
+
+def test_lines_of_terminals_that_push_are_counted_by_outcome(own: Served) -> None:
+    store = own.services.store
+    adopt(store)
+    contact(store, "PENDING")
+    push(store, ("1", "2026-03-02 08:00"), ("1", "2026-03-02 09:00"), rejected=[b"x"])
+    push(store, ("1", "2026-03-02 09:00"))
+    with own.client("read") as client:
+        shown = families(client)
+    lines = {one.labels["outcome"]: one.value for one in shown["zk_push_lines"].samples}
+    assert lines == {"new": 2, "duplicate": 1, "quarantined": 1, "other": 0}
+    assert [one.value for one in shown["zk_push_uploads"].samples] == [2]
+    assert [one.value for one in shown["zk_push_pending_terminals"].samples] == [1]
+    assert abs(shown["zk_push_last_contact_timestamp_seconds"].samples[0].value - store.clock().timestamp()) < 600
 
 
 def test_labels_of_the_lock_metrics_do_not_grow_with_devices(own: Served) -> None:

@@ -35,6 +35,8 @@ OF_MEANING = (
     "site: ",
     "give either date or",
     "device name ",
+    "device '",
+    "the command ",
     "start_date and end_date must be given together",
     "end_date: ",
     "end_date ",

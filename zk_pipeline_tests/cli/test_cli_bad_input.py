@@ -104,7 +104,7 @@ FILES: dict[str, tuple[str | bytes, str]] = {
     "no list": ("devices: Gate", "must be a mapping with the one key `devices`"),
     "an entry that is none": ("devices: [Gate]", "device number 1: entry: "),
     "no name": ("devices: [{ip: 192.0.2.1}]", "device number 1: name: Field required"),
-    "no address": ("devices: [{name: Gate}]", "device 'Gate': ip: Field required"),
+    "no address": ("devices: [{name: Gate}]", "device 'Gate': ip_address: name an address as `ip`"),
     "unknown field": ("devices: [{name: Gate, ip: 192.0.2.1, colour: red}]", "device 'Gate': colour: "),
     "wrong address": ("devices: [{name: Gate, ip: 192.0.2.256}]", "'192.0.2.256' is not a valid IP address"),
     "a port of another base": ("devices: [{name: Gate, ip: 192.0.2.1, port: 010422}]", "port: '010422' is not a whole"),

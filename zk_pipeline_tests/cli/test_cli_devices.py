@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from zk_pipeline.devices.models import Device
 from zk_pipeline.simulator.terminal.definition import TerminalDefinition
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.simulator.terminal.terminal import EmulatedTerminal
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
 from zk_pipeline_tests.gates import MONDAY, NASTY, PEOPLE, gate, present, switch_on
+from zk_pipeline_tests.store.push.push_fixtures import adopt
 
 DEVICES = """
 devices:
@@ -202,6 +204,37 @@ def test_terminals_are_tested_in_parallel_with_their_device_information(
     assert result.code == 1
     assert "Off" not in result.out.split()
     assert zk("test-device", "Good").code == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["poll"],
+        ["test-device"],
+        ["live"],
+        ["device", "set-clock"],
+        ["device", "users"],
+        ["device", "clear-log", "--yes"],
+    ],
+)
+def test_a_command_that_would_connect_to_a_terminal_that_only_pushes_says_so_in_one_line(
+    zk: CommandLine, home_store: Store, command: list[str]
+) -> None:
+    adopt(home_store)
+    result = zk(*command, "Gate")
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("zk-pipeline: Gate only pushes")
+    assert len(result.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", [["poll"], ["test-device"], ["test-device", "--all"]])
+def test_commands_for_all_devices_leave_out_those_that_only_push(
+    zk: CommandLine, home_store: Store, command: list[str]
+) -> None:
+    home_store.devices.add(Device(name="Gate", ip_address="127.0.0.1", port=1, polled=False))
+    result = zk(*command)
+    assert (result.code, result.out) == (1, "")
+    assert result.err.endswith(" add one with `zk-pipeline device add NAME IP`\n")
 
 
 def test_without_any_device_there_is_nothing_to_test(zk: CommandLine, home: Path) -> None:

@@ -19,6 +19,8 @@ from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
 from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
+from zk_pipeline_tests.operations.bridge.bridge_fixtures import sqlite_bridge
+from zk_pipeline_tests.store.push.push_fixtures import contact
 from zk_pipeline_tests.store.store_fixtures import ingest
 
 APART = {"watchdog", "test-alerts"}  # need a daemon or a channel: tested in test_cli_alerting
@@ -49,7 +51,10 @@ def example_of(zk: CommandLine, *path: str) -> list[str]:
 
 @pytest.fixture
 def main_office(fleet: Fleet, home_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Registered terminals of the examples' names, a CRM, and files of devices, shifts and holidays."""
+    """Registered terminals of the examples' names, one that waits for adoption, a CRM, and files of devices, shifts and
+    holidays.
+    """
+    contact(home_store, "CJ0V212560123")
     switch_on(fleet, home_store, gate("Main Office", *present(MONDAY)), gate("Back Gate"))
     (tmp_path / "shifts.yaml").write_text('shifts:\n  - {name: night, start: "22:00", end: "06:00"}\n')
     (tmp_path / "punches.csv").write_text(f"user_id,site,at,state,reason\n1001,Head office,{MONDAY} 08:30,in,power\n")
@@ -57,12 +62,15 @@ def main_office(fleet: Fleet, home_store: Store, tmp_path: Path, monkeypatch: py
     event = f"BEGIN:VEVENT\nDTSTART;VALUE=DATE:{MONDAY:%Y%m%d}\nSUMMARY:Feast\nEND:VEVENT\n"
     (tmp_path / "holidays.ics").write_text(event)
     (tmp_path / "leave.csv").write_text(f"user_id,first_date,kind\n1001,{MONDAY},sick leave\n")
+    (tmp_path / "1_attlog.dat").write_text(f"        7\t{MONDAY} 08:30:00\t1\t0\t1\t0\n")
+    sqlite_bridge(tmp_path).device(1, "Old gate", "192.0.2.11")
     (tmp_path / "devices.yaml").write_text("devices:\n  - {name: Main Office, ip: 192.0.2.10}\n")
     monkeypatch.chdir(tmp_path)
 
 
 # Commands whose example needs that of another one before.
 BEFORE = {
+    ("device", "command"): ("device", "adopt"),
     ("punch", "approve"): ("punch", "request"),
     ("punch", "reject"): ("punch", "request"),
     ("punch", "withdraw"): ("punch", "apply"),
@@ -149,6 +157,7 @@ def test_a_module_is_named_after_its_command_or_listed_here() -> None:
         "restore": "store.backup",
         "test-alerts": "instance.alerts",
         "watchdog": "instance.alerts",
+        "import": "terminals.imports",  # a keyword of Python
     }
 
 

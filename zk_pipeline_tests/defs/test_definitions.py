@@ -112,6 +112,7 @@ def test_the_sensors_are_those_of_the_contract_and_run_by_default(repository: dg
         (
             "device_registry_sensor",
             "new_punches_sensor",
+            "pushed_punches_sensor",
             "quality_check_sensor",
             "run_failure_alert_sensor",
             "alert_sensor",
@@ -242,4 +243,4 @@ def test_the_tools_of_dagster_validate_check_and_list_the_definitions_from_a_che
         "crm_sync",
     }
     assert len(listed["schedules"]) == 5
-    assert len(listed["sensors"]) == 5
+    assert len(listed["sensors"]) == 6

@@ -97,6 +97,7 @@ def test_two_pipelines_poll_process_and_sync_in_one_instance_each_into_its_own_s
             "device_registry_sensor",
             "poll_devices_schedule",
             "new_punches_sensor",
+            "pushed_punches_sensor",
             "sync_to_crm_schedule",
             "quality_check_sensor",
             "alert_sensor",

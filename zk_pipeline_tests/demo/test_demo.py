@@ -58,7 +58,9 @@ def shown(
 def test_the_demo_agrees_and_says_what_it_did(shown: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     home, done = shown
     said = summary(done)
-    assert {name: said[name] for name in FIRST_NUMBERS} == {"terminals": 3, "employees": 12, "agrees": True}
+    assert {name: said[name] for name in FIRST_NUMBERS} == {"terminals": 4, "employees": 12, "agrees": True}
+    assert said["terminals_pushing"] == 1
+    assert 0 < said["punches_pushed"] < said["punches_new"]
     assert [(check["expected"], check["wrong"]) for check in said["checks"]] == [
         (said["punches_new"], []),
         (said["days_made"], []),
@@ -91,7 +93,7 @@ def test_a_second_demo_stores_and_delivers_nothing_and_people_can_read_it(
     assert done.code == 0
     lines = [line.split() for line in done.out.splitlines()]
     numbers = {" ".join(words[:-1]): words[-1] for words in lines if words[0] not in ("ok", "NOT")}
-    assert numbers["new punches stored"] == "0"
+    assert (numbers["new punches stored"], numbers["of them pushed"]) == ("0", "0")
     assert numbers["days delivered to the CRM"] == "0"
     assert [words[0] for words in lines].count("ok") == 3
     assert ledger_days(home / ".demo") == before
@@ -102,9 +104,10 @@ def test_other_numbers_begin_a_new_demo(
 ) -> None:
     home = copy_of(shown[0], tmp_path)
     said = demo_in_process(home, capsys, "--employees", "5", "--days", "7", "--devices", "1", "--json").json
-    assert {name: said[name] for name in FIRST_NUMBERS} == {"terminals": 1, "employees": 5, "agrees": True}
+    assert {name: said[name] for name in FIRST_NUMBERS} == {"terminals": 2, "employees": 5, "agrees": True}
     assert said["delivered"] == len(ledger_days(home / ".demo")) > 0
-    assert {user_id for user_id, _, _ in ledger_days(home / ".demo")} <= {f"{number}" for number in range(1001, 1006)}
+    users = {user_id.removeprefix("EMP") for user_id, _, _ in ledger_days(home / ".demo")}
+    assert users <= {f"{number}" for number in range(1001, 1006)}
 
 
 def test_numbers_that_do_not_agree_fail_the_demo(

@@ -86,7 +86,7 @@ def test_the_partitions_of_the_punches_are_the_terminals_all_materialized(
     ui: Ui, page: Page, screenshots: Path
 ) -> None:
     page.goto(f"{ui.url}/assets/raw_punches?view=partitions")
-    page.get_by_text("Materialized (3)").wait_for()
+    page.get_by_text("Materialized (4)").wait_for()
     for name in GATES:
         page.get_by_text(name, exact=True).first.wait_for()
     page.get_by_text(GATES[0], exact=True).first.click()

@@ -25,6 +25,7 @@ from zk_pipeline.demo.walkthrough import Walkthrough, comm_key_variable
 from zk_pipeline.runs.launcher import Launcher, RunResult, open_launcher
 from zk_pipeline.simulator.company.workforce import Workforce, generate
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
+from zk_pipeline.simulator.push.fleet import PushFleet
 from zk_pipeline.simulator.terminal.faults import Faults, HangAt
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.simulator.terminal.protocol import Command
@@ -127,12 +128,13 @@ def open_hosts(
     with (
         pytest.MonkeyPatch.context() as patch,
         Fleet.serve(workforce.emulated_terminals()) as fleet,
+        PushFleet([]) as pushing,
         CrmReceiver(token=CRM_TOKEN) as crm,
     ):
         for name, value in {**exported, "CRM_API_URL": crm.url, **variables}.items():
             patch.setenv(name, value)
         settings = load_settings()
-        show = Walkthrough(settings, workforce, fleet, crm, say=lambda _: None)
+        show = Walkthrough(settings, workforce, fleet, pushing, crm, say=lambda _: None)
         show.register()
         with (
             open_launcher(settings) as launcher,

@@ -30,7 +30,7 @@ from zk_pipeline.operations.alerting.quality_checks import CHECKS, RUN_CHECKS
 from zk_pipeline.operations.terminal_gateway import terminal_gateway
 from zk_pipeline.server.app import create_app
 from zk_pipeline.store.quality.alerts import Problem
-from zk_pipeline.store.quality.quality import DeviceReach, Freshness, Undelivered
+from zk_pipeline.store.quality.quality import DeviceReach, Freshness, PushReach, Undelivered
 from zk_pipeline.store.store import Store
 
 CHECKOUT = Path(__file__).parents[2]
@@ -96,12 +96,20 @@ def every_problem() -> dict[str, list[Problem]]:
     lost = DeviceReach("NAME", LONG_AGO, LONG_AGO, "refused", "message", "run", 0)
     late = Freshness([lost], {}, Undelivered(1, LONG_AGO, 1, LONG_AGO, "message"), {"NAME": LONG_AGO})
     some = Freshness([lost, read], {}, late.undelivered, {})
+    gone = PushReach("NAME", LONG_AGO, 1, LONG_AGO.date(), LONG_AGO.date())
+    here = PushReach("OTHER", LONG_AGO + timedelta(1), 0, None, None)
+    pushing = [Freshness([], {}, late.undelivered, {}, found) for found in ([gone], [gone, here])]
     links = Links()
     return {
         "device_problems": [
             problem
             for found in (late, some)
             for problem in problems.device_problems(found, LONG_AGO, timedelta(0), links)
+        ],
+        "push_problems": [
+            problem
+            for found in pushing
+            for problem in problems.push_problems(found, LONG_AGO + timedelta(1), timedelta(0))
         ],
         "lock_problems": problems.lock_problems(late, LONG_AGO, timedelta(seconds=-1)),
         "check_problems": problems.check_problems(

@@ -22,6 +22,8 @@ from zk_pipeline_tests.channel import listening
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
 from zk_pipeline_tests.docs.pages import PAGES, code_in_text, files_of, lines_of
 from zk_pipeline_tests.gates import MONDAY, gate, present
+from zk_pipeline_tests.operations.bridge.bridge_fixtures import sqlite_bridge
+from zk_pipeline_tests.store.push.push_fixtures import contact
 from zk_pipeline_tests.store.store_fixtures import ingest, process
 
 NOT_RUN = {
@@ -67,7 +69,7 @@ def ports() -> Iterator[dict[str, int]]:
 
 @pytest.fixture(scope="module")
 def monday_home(empty_home: Path, ports: dict[str, int], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with both terminals, processed punches of a Monday and a daemon heartbeat, to be copied."""
+    """A home with both terminals, a pending one, processed punches of a Monday and a daemon heartbeat, to be copied."""
     home = tmp_path_factory.mktemp("monday") / "home"
     shutil.copytree(empty_home, home)
     store = Store.at(home / "data" / "attendance.duckdb")
@@ -75,6 +77,7 @@ def monday_home(empty_home: Path, ports: dict[str, int], tmp_path_factory: pytes
         store.devices.add(Device(name=name, ip_address="127.0.0.1", port=ports[address], site="headquarters"))
     ingest(store, "Main Office", *present(MONDAY))
     process(store, MONDAY)
+    contact(store, "CJ0V212560123")  # pushes, and waits for adoption
     with dg.DagsterInstance.from_config(str(home)) as instance:
         for kind in instance.get_required_daemon_types():
             instance.add_daemon_heartbeat(DaemonHeartbeat(time.time(), kind, "id", []))
@@ -87,6 +90,7 @@ def documented_home(home: Path, tmp_path: Path, monday_home: Path, monkeypatch: 
     shutil.rmtree(home)
     shutil.copytree(monday_home, home)
     monkeypatch.chdir(tmp_path)
+    sqlite_bridge(tmp_path).device(1, "Old gate", "192.0.2.12", enabled=False)
     (tmp_path / "deploy").symlink_to(Path(__file__).parents[2] / "deploy")
     with listening() as channel:
         monkeypatch.setenv("ALERT_URLS", channel.url)
@@ -174,5 +178,5 @@ def test_a_command_in_the_text_exists_with_its_options(page: str, command_line: 
         command = subs[0] if subs else command
     options = {word for word in rest if word.startswith("-")}
     assert command is not None
-    known = {option for param in command.params for option in param.opts}
+    known = {option for param in command.params for option in (*param.opts, *param.secondary_opts)}
     assert options <= known | {"--help"}, f"{page}: {command_line}"

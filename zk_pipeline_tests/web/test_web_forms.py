@@ -165,7 +165,13 @@ def test_a_form_of_another_page_is_refused(web: Web) -> None:
 def test_a_registration_is_changed_and_an_empty_field_has_its_default(web: Web) -> None:
     one = web.store.devices.add(Device(name="Changed", ip_address="192.0.2.1", site="Here", comm_key_env="KEY"))
     with web.client() as admin:
-        signed = {"csrf_token": csrf_of(admin), "ip_address": "192.0.2.2", "port": "4371", "enabled": "on"}
+        signed = {
+            "csrf_token": csrf_of(admin),
+            "ip_address": "192.0.2.2",
+            "port": "4371",
+            "enabled": "on",
+            "polled": "on",
+        }
         wrong = admin.post(f"/devices/{one.id}/edit", data=signed | {"timezone": "Europe/Istambul"})
         assert (wrong.status_code, "did you mean Europe/Istanbul" in wrong.text) == (400, True)
         for field, value in (

@@ -20,6 +20,7 @@ from zk_pipeline.config.home import find_home
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.demo.hosts import install_instance_config, workers
 from zk_pipeline.demo.live_traffic import punch_until
+from zk_pipeline.demo.pushing import pushing_terminals, receiver
 from zk_pipeline.demo.verification import true_punches
 from zk_pipeline.demo.walkthrough import Summary, Walkthrough, comm_key_variable
 from zk_pipeline.demo.workspace import Company, Workspace
@@ -80,7 +81,10 @@ def demo(
         install_instance_config(place.home, dagster_yaml)
         variables = _variables(storage.workforce, truth, crm.url, token)
         place.enter(os.environ, variables | ({"POLL_QUEUES": "*={site}"} if many_hosts else {}))
-        show = Walkthrough(load_settings(), storage.workforce, fleet, crm, _say)
+        settings = load_settings()
+        url = stack.enter_context(receiver(settings))
+        pushing = stack.enter_context(pushing_terminals(url, storage.workforce, fleet))
+        show = Walkthrough(settings, storage.workforce, fleet, pushing, crm, _say)
         show.register()
         serving = partial(Supervisor, place.home, dict(os.environ), port, logs=place.logs)
         supervisor = stack.enter_context(serving()) if many_hosts else None  # its daemon submits runs to the workers
@@ -148,8 +152,10 @@ def _print(summary: Summary, seconds: float, as_json: bool) -> None:
     print_pairs(
         {
             "terminals": summary.terminals,
+            "of them push": summary.terminals_pushing,
             "employees": summary.employees,
             "new punches stored": summary.punches_new,
+            "of them pushed": summary.punches_pushed,
             "days added or changed": summary.days_made,
             "days delivered to the CRM": summary.delivered,
             "seconds": f"{seconds:.0f}",

@@ -10,7 +10,7 @@ import click
 from zk_pipeline.cli.context import open_context
 from zk_pipeline.cli.output import as_json, note, print_json, print_table
 from zk_pipeline.counted import counted
-from zk_pipeline.devices.errors import TerminalError
+from zk_pipeline.devices.errors import TerminalError, check_polled
 from zk_pipeline.devices.models import TerminalInfo
 from zk_pipeline.devices.polling import PollOutcome, poll_many
 from zk_pipeline.errors import UsageError, ZkPipelineError
@@ -23,10 +23,11 @@ _SHOWN = [
 
 @click.command("test-device")
 @click.argument("names", metavar="[NAME]...", nargs=-1)
-@click.option("--all", "every", is_flag=True, help="All registered devices, including disabled ones.")
+@click.option("--all", "every", is_flag=True, help="All polled devices, including disabled ones.")
 @as_json
 def test_device(names: tuple[str, ...], every: bool, as_json: bool) -> int:
-    """Connect to terminals and print their device information. Default: all enabled devices.
+    """Connect to terminals and print their device information. Default: all enabled devices
+    that are polled.
 
     \b
     Example:  zk-pipeline test-device "Main Office"
@@ -34,8 +35,11 @@ def test_device(names: tuple[str, ...], every: bool, as_json: bool) -> int:
     if names and every:
         raise UsageError("give either names or --all")
     context = open_context()
-    devices = context.store.devices.select(names) if names else context.store.devices.all()
-    chosen = devices if names or every else [one for one in devices if one.enabled]
+    if names:
+        chosen = context.store.devices.select(names)
+        check_polled(chosen)
+    else:
+        chosen = [one for one in context.store.devices.all() if one.polled and (every or one.enabled)]
     if not chosen:
         raise ZkPipelineError("no device to test: add one with `zk-pipeline device add NAME IP`")
     note(f"connecting to {counted(len(chosen), 'device')} ...")

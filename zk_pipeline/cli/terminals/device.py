@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -13,10 +13,22 @@ from zk_pipeline.cli.context import open_context
 from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_rows
 from zk_pipeline.cli.terminals.device_actions import clear_log, set_clock, users
 from zk_pipeline.cli.terminals.device_clock import correct_clock
+from zk_pipeline.cli.terminals.device_push import (
+    adopt,
+    command,
+    commands,
+    events,
+    limit_options,
+    pending,
+    print_secret,
+    push_facts,
+    push_pairs,
+)
 from zk_pipeline.devices.addresses import DIRECTIONS, NO_DIRECTION, check_fields, check_name
 from zk_pipeline.devices.models import Device
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.files.device_file import read_device_file
+from zk_pipeline.operations.pushing_terminals import change_limits, check_address_to_poll
 
 _SHOWN = [
     "name",
@@ -27,9 +39,11 @@ _SHOWN = [
     "site",
     "direction",
     "enabled",
+    "connection",
     "serial_number",
-    "last_sync",
+    "last_contact",
 ]
+PENDING_AGAIN = "its terminal is pending again: `zk-pipeline device pending` lists it"
 
 
 @click.group()
@@ -97,7 +111,7 @@ def list_(as_json: bool) -> None:
     \b
     Example:  zk-pipeline device list --json
     """
-    devices = [asdict(one) for one in open_context().store.devices.all()]
+    devices = [asdict(one) | {"connection": one.connection} for one in open_context().store.devices.all()]
     none = "no device is registered; add one with `zk-pipeline device add NAME IP`"
     print_rows(devices, _SHOWN, as_json=as_json, none=none)
 
@@ -106,16 +120,22 @@ def list_(as_json: bool) -> None:
 @click.argument("name")
 @as_json
 def show(name: str, as_json: bool) -> None:
-    """Show the registration of NAME.
+    """Show the registration of NAME, and for a terminal that pushes its state, stamps and open commands.
 
     \b
     Example:  zk-pipeline device show "Main Office"
     """
-    one = asdict(open_context().store.devices.get(name))
+    store = open_context().store
+    one = store.devices.get(name)
+    pushing = store.push.details(one.name, one.timezone)
+    facts = asdict(one) | {"connection": one.connection}
     if as_json:
-        print_json(one)
-    else:
-        print_pairs(one)
+        print_json(facts | {"push": None if pushing is None else push_facts(pushing)})
+        return
+    print_pairs(facts)
+    if pushing is not None:
+        click.echo()
+        print_pairs(push_pairs(pushing))
 
 
 @device.command("update")
@@ -125,29 +145,48 @@ def show(name: str, as_json: bool) -> None:
     "--accept-new-serial", is_flag=True, help="Accept the serial number of a replacement terminal at the next contact."
 )
 @_options(defaults=False)
-def update(name: str, *, accept_new_serial: bool, **options: Any) -> None:
+@click.option("--polled/--not-polled", default=None, help="Poll it at its address (with --ip if it only pushed).")
+@limit_options
+def update(
+    name: str,
+    *,
+    accept_new_serial: bool,
+    push_secret: Literal["new", "none"] | None,
+    push_networks: str | None,
+    push_timezone_form: str | None,
+    **options: Any,
+) -> None:
     """Change the registration of NAME; omitted options keep their values.
 
-    Another site, zone or direction makes the work dates of its punches stale; the next processing computes them again.
+    The options --push-… are for terminals that push. Another site, zone or direction makes the work dates of its
+    punches stale; the next processing computes them again.
 
     \b
     Example:  zk-pipeline device update "Main Office" --ip 192.0.2.11 --site headquarters
     """
     changes = check_fields(options)
-    if not changes and not accept_new_serial:
+    limits = {"secret": push_secret, "networks": push_networks, "timezone_form": push_timezone_form}
+    if not changes and not accept_new_serial and not any(limits.values()):
         raise UsageError("nothing to change: name at least one option, such as --ip")
-    devices = open_context().store.devices
+    store = open_context().store
+    before = store.devices.get(name)
+    check_address_to_poll(before, changes, option="--ip")
+    secret = change_limits(store, name, secret=push_secret, networks=push_networks, timezone_form=push_timezone_form)
     if changes:
-        devices.update(name, **changes)
+        store.devices.update(name, **changes)
     if accept_new_serial:
-        devices.forget_serial(name)
+        store.devices.forget_serial(name)
     click.echo(f"updated {name}")
+    if secret is not None:
+        print_secret(secret)
+    if accept_new_serial and before.pushes:
+        click.echo(PENDING_AGAIN)
 
 
 @device.command("enable")
 @click.argument("name")
 def enable(name: str) -> None:
-    """Include NAME in polls.
+    """Include NAME in polls, and accept its uploads.
 
     \b
     Example:  zk-pipeline device enable "Main Office"
@@ -159,7 +198,7 @@ def enable(name: str) -> None:
 @device.command("disable")
 @click.argument("name")
 def disable(name: str) -> None:
-    """Exclude NAME from polls; its punches, polls and days are kept.
+    """Exclude NAME from polls, and refuse its uploads; its punches, polls and days are kept.
 
     \b
     Example:  zk-pipeline device disable "Main Office"
@@ -177,10 +216,12 @@ def remove(name: str) -> None:
     Example:  zk-pipeline device remove "Main Office"
     """
     devices = open_context().store.devices
-    locked_at = devices.get(name).keypad_locked_at
+    before = devices.get(name)
     devices.remove(name)
     click.echo(f"removed {name}; its history is kept")
-    if locked_at is not None:
+    if before.pushes:
+        click.echo(PENDING_AGAIN)
+    if before.keypad_locked_at is not None:
         note(f"the keypad of {name} may still be locked: restart the terminal if it is still in use")
 
 
@@ -210,5 +251,5 @@ def apply(file: Path, as_json: bool) -> None:
         click.echo(f"{what}: {', '.join(names) or '–'}")
 
 
-for _action in (set_clock, correct_clock, users, clear_log):
+for _action in (set_clock, correct_clock, users, clear_log, adopt, pending, command, commands, events):
     device.add_command(_action)

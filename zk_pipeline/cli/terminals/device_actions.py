@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import shlex
+
 import click
 
 from zk_pipeline.cli.context import open_context
 from zk_pipeline.cli.output import as_json, confirm, print_json, print_pairs, print_rows, yes_option
 from zk_pipeline.counted import counted
+from zk_pipeline.devices.models import Device
 from zk_pipeline.devices.protocol.decode import unreadable_names
+from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.clear_log import clear_log as clear_log_of
+from zk_pipeline.operations.pushing_terminals import RequestedKind
 from zk_pipeline.operations.set_clock import set_clock as set_clock_of
+
+
+def _check_connects(device: Device, kind: RequestedKind) -> None:
+    """Raise UsageError for a terminal that only pushes, naming the command to queue."""
+    if device.pushes and not device.polled:
+        queue = f"zk-pipeline device command {shlex.quote(device.name)} {kind}"
+        raise UsageError(f"{device.name} only pushes, and nothing connects to it: `{queue}` queues the command")
 
 
 @click.command("set-clock")
@@ -22,7 +34,9 @@ def set_clock(name: str, as_json: bool) -> None:
     Example:  zk-pipeline device set-clock "Main Office"
     """
     context = open_context()
-    change = set_clock_of(context.store, context.terminals, context.store.devices.get(name))
+    device = context.store.devices.get(name)
+    _check_connects(device, "set-clock")
+    change = set_clock_of(context.store, context.terminals, device)
     if as_json:
         print_json(change)
     else:
@@ -46,6 +60,7 @@ def users(name: str, as_json: bool) -> None:
     """
     context = open_context()
     device = context.store.devices.get(name)
+    _check_connects(device, "users")
     enrolled = context.terminals.users(device)
     for line in unreadable_names(enrolled, device):
         click.echo(line, err=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from zk_pipeline.cli.context import open_context
+from zk_pipeline.devices.errors import check_polled
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.live_capture import StoredPunches, capture_live
 from zk_pipeline.runtime.processes import stop_event
@@ -24,7 +25,8 @@ def live(names: tuple[str, ...]) -> int:
     """
     context = open_context()
     registry = context.store.devices
-    devices = registry.select(names) if names else [one for one in registry.all() if one.enabled and one.live]
+    devices = registry.select(names) if names else [one for one in registry.all() if one.is_polled and one.live]
+    check_polled(devices)
     if not devices:
         raise UsageError("no device is set to live: give a name, or run `zk-pipeline device update NAME --live`")
     with stop_event() as stopped:

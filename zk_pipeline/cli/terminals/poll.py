@@ -21,7 +21,7 @@ _COLUMNS = ["device", "status", "mode", "fetched", "new", "quarantined", "drift_
 )
 @as_json
 def poll(names: tuple[str, ...], *, full: bool, lock_while_reading: bool, as_json: bool) -> int:
-    """Read terminals and store their punches. Default: all enabled devices.
+    """Read terminals and store their punches. Default: all enabled devices that are polled.
 
     \b
     Example:  zk-pipeline poll "Main Office"
@@ -39,7 +39,7 @@ def poll(names: tuple[str, ...], *, full: bool, lock_while_reading: bool, as_jso
             notify=note,
         )
     if not results:
-        raise ZkPipelineError("no enabled device: add one with `zk-pipeline device add NAME IP`")
+        raise ZkPipelineError("no device to poll: add one with `zk-pipeline device add NAME IP`")
     polls = [one for result in results for one in context.store.punches.polls_of(result.run_id)]
     if as_json:
         print_json({"run_ids": [result.run_id for result in results], "devices": polls})

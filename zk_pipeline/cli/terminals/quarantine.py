@@ -29,7 +29,9 @@ def list_(everything: bool, as_json: bool) -> None:
             "poll_id": one.poll_id,
             "created_at": one.created_at,
             "released_at": one.released_at,
-            "raw": one.raw.hex(),
+            "record_format": one.record_format,
+            "raw": one.raw.hex() if one.text is None or as_json else one.text,
+            **({"text": one.text} if as_json else {}),
         }
         for one in open_context().store.quarantine.all()
         if everything or one.released_at is None

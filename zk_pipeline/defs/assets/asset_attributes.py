@@ -23,12 +23,18 @@ from zk_pipeline.operations.alerting.problems import OWNER_OF_ASSET
 
 # Packages and modules that decide the rows of an asset: a change of their code is a new code version.
 CODE = {
-    "devices": ("zk_pipeline.devices", "zk_pipeline.store.terminals"),
+    "devices": (
+        "zk_pipeline.devices",
+        "zk_pipeline.store.push.terminals",
+        "zk_pipeline.store.push.uploads",
+        "zk_pipeline.store.terminals",
+    ),
     "raw_punches": (
         "zk_pipeline.attendance.clock_errors",
         "zk_pipeline.attendance.zones",
         "zk_pipeline.devices",
         "zk_pipeline.operations.poll",
+        "zk_pipeline.store.push.uploads",
         "zk_pipeline.store.terminals",
         "zk_pipeline.store.work_dates.sequence",
     ),

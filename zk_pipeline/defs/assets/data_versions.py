@@ -54,8 +54,13 @@ def data_version(latest: Sequence[dg.EventLogRecord]) -> str | None:
 
 def version_tags(context: dg.AssetExecutionContext, version: object, upstream: UpstreamEvent) -> dict[str, str]:
     """Tags of a materialization that the step logs: code version, data version, and what it was computed from."""
+    return event_tags(context.assets_def.get_asset_spec(context.asset_key).code_version, version, upstream)
+
+
+def event_tags(code_version: str | None, version: object, upstream: UpstreamEvent) -> dict[str, str]:
+    """As `version_tags`, for a materialization without a step."""
     return {
-        CODE_VERSION_TAG: str(context.assets_def.get_asset_spec(context.asset_key).code_version),
+        CODE_VERSION_TAG: str(code_version),
         DATA_VERSION_TAG: str(version),
         get_input_data_version_tag(upstream.asset): upstream.data_version,
         get_input_event_pointer_tag(upstream.asset): str(upstream.storage_id),

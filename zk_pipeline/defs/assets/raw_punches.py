@@ -21,34 +21,40 @@ from zk_pipeline.defs.metadata import preview
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import last_work_date
 from zk_pipeline.defs.resources import StoreResource, TerminalsResource, with_resource_keys
+from zk_pipeline.devices.errors import check_polled
+from zk_pipeline.devices.models import Device
 from zk_pipeline.devices.reading import read_terminal
 from zk_pipeline.operations.files.tables import device_table
 from zk_pipeline.operations.poll import DevicePolled, poll_devices
 from zk_pipeline.operations.process import stale_dates
 from zk_pipeline.store.store import Store
 
-_NO_PUNCHES = "no punches"  # data version
+NO_PUNCHES = "no punches"  # data version
 MAX_DATES_SHOWN = 10
 
 
 class PollConfig(dg.Config):
     """Devices of the run's partitions to poll, and the kind of poll."""
 
-    devices: list[str] = Field(default_factory=list, description="Devices to poll; empty: all enabled ones")
+    devices: list[str] = Field(
+        default_factory=list, description="Devices to poll; empty: all enabled ones that are polled"
+    )
     full: bool = Field(default=False, description="Full poll: read the whole log, not only new records")
     lock_while_reading: bool = Field(default=False, description="Lock the keypad while the log is read")
 
 
+def registry_metadata(devices: Sequence[Device]) -> dict[str, dg.MetadataValue]:
+    """Metadata of the asset `devices`."""
+    return {
+        "dagster/row_count": dg.MetadataValue.int(len(devices)),
+        "enabled": dg.MetadataValue.int(sum(device.enabled for device in devices)),
+        "sites": dg.MetadataValue.int(len({device.site for device in devices})),
+        "preview": preview(device_table(devices[:50])),
+    }
+
+
 def _devices(store: StoreResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    devices = store.open().devices.all()
-    return dg.MaterializeResult(
-        metadata={
-            "dagster/row_count": len(devices),
-            "enabled": sum(device.enabled for device in devices),
-            "sites": len({device.site for device in devices}),
-            "preview": preview(device_table(devices[:50])),
-        }
-    )
+    return dg.MaterializeResult(metadata=registry_metadata(store.open().devices.all()))
 
 
 def _raw_punches(
@@ -58,7 +64,8 @@ def _raw_punches(
     named = set(config.devices)
     keys = set(context.partition_keys)
     registered = [device for device in opened.devices.all() if device.name in keys]
-    chosen = [device for device in registered if (device.name in named if named else device.enabled)]
+    chosen = [device for device in registered if (device.name in named if named else device.is_polled)]
+    check_polled(chosen)
     context.log.info("polling %d devices", len(chosen))
     failures: dict[str, str] = {}
     touched: set[date] = set()
@@ -96,8 +103,8 @@ def _raw_punches(
     yield from run_evaluations(context, names, terminal_results(opened), is_failing=bool(failures))
     if not named:  # a backfill of all partitions ends as failed if one of them has no materialization
         for device in registered:
-            if not device.enabled:
-                context.log_event(_event_of_disabled(context, device.name, upstream))
+            if not device.is_polled:
+                context.log_event(_event_without_poll(context, device, upstream))
     if failures:
         observe_failures(context, failures)
         raise partial_failure("device", failures, len(chosen))
@@ -112,13 +119,13 @@ def _event(
     ingested = polled.ingested
     if ingested is not None and ingested.new:
         event_metadata["preview"] = preview(store.punches.preview(polled.device.name, ingested.poll_id))
-    newest = ingested and ingested.newest_punches_poll_id
+    version = ingested and ingested.punch_version
     return dg.AssetMaterialization(
         context.asset_key,
         partition=polled.device.name,
         description=polled.summary,
         metadata=event_metadata,
-        tags=version_tags(context, f"poll {newest}" if newest else _NO_PUNCHES, upstream),
+        tags=version_tags(context, version or NO_PUNCHES, upstream),
     )
 
 
@@ -133,18 +140,24 @@ def _observe_dates(
             context.log_event(event)
 
 
-def _event_of_disabled(
-    context: dg.AssetExecutionContext, device: str, upstream: UpstreamEvent
+def _event_without_poll(
+    context: dg.AssetExecutionContext, device: Device, upstream: UpstreamEvent
 ) -> dg.AssetMaterialization:
     """Materialization of a device without a poll: its punches are as before."""
-    wanted = dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=[device])
+    wanted = dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=[device.name])
     version = data_version(context.instance.fetch_materializations(wanted, limit=1).records)
     return dg.AssetMaterialization(
         context.asset_key,
-        partition=device,
-        description=f"{device} is disabled: not polled",
-        tags=version_tags(context, version or _NO_PUNCHES, upstream),
+        partition=device.name,
+        description=f"{device.name} {_why_not_polled(device)}: not polled",
+        tags=version_tags(context, version or NO_PUNCHES, upstream),
     )
+
+
+def _why_not_polled(device: Device) -> str:
+    if not device.enabled:
+        return "is disabled"
+    return "only pushes" if device.pushes else "gets its punches from files"
 
 
 def _poll_metadata(polled: DevicePolled) -> dict[str, dg.MetadataValue]:
@@ -163,6 +176,7 @@ def _poll_metadata(polled: DevicePolled) -> dict[str, dg.MetadataValue]:
         "clock_drift_seconds": None if drift is None else round(drift, 1),
     }
     metadata: dict[str, dg.MetadataValue] = {
+        "source": dg.MetadataValue.text("poll"),
         "new_punches": dg.MetadataValue.int(ingested.new),
         "reported": dg.MetadataValue.int(reading.info.record_count),
         "fill_percent": dg.MetadataValue.float(
@@ -200,9 +214,9 @@ def terminal_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
     raw_punches = dg.asset(
         key=names.asset("raw_punches"),
         group_name="terminals",
-        description="All punches as read from the terminals, append-only. One partition per terminal, red if its "
-        "latest poll failed: its page has the error. *Materialize* polls it now, with all punches since "
-        "its last successful poll.",
+        description="All punches as read from the terminals or pushed by them, append-only. One partition per "
+        "terminal, red if its latest poll failed: its page has the error. *Materialize* polls it now, with all punches "
+        "since its last successful poll.",
         partitions_def=names.device_partitions,
         # With queues a backfill from the UI is one run per device, each in its own queue with a limit of one run.
         backfill_policy=dg.BackfillPolicy.single_run() if is_one_run else dg.BackfillPolicy.multi_run(1),

@@ -31,6 +31,7 @@ from zk_pipeline.operations.alerting.problems import (
     crm_problems,
     device_problems,
     lock_problems,
+    push_problems,
     run_problem,
     tick_problem,
 )
@@ -43,7 +44,7 @@ from zk_pipeline.store.store import Store
 
 MAX_TITLES = 5  # in the skip reason of a tick
 # `daemon` is among them since a tick of this sensor proves that the daemon is alive.
-KINDS = ("device", "lock", "run", "check", "tick", "crm", "daemon")
+KINDS = ("device", "push", "lock", "run", "check", "tick", "crm", "daemon")
 
 
 def alert_sensors(
@@ -157,6 +158,7 @@ def current_problems(
     links, names = Links(settings.ui_url), Names(settings.key_prefix)
     problems = [
         *device_problems(freshness, now, max_silence(settings.polling_interval_minutes), links),
+        *push_problems(freshness, now, max_silence(settings.polling_interval_minutes)),
         *lock_problems(freshness, now, timedelta(seconds=settings.poll_deadline)),
         *crm_problems(freshness, _crm_settings_problem(settings)),
         *check_problems(failed_checks(instance, checks), links),

@@ -54,7 +54,9 @@ def jobs(settings: Settings) -> Sequence[Any]:
         )
 
     return [
-        asset_job(names.poll, "Poll all enabled devices in one run.", "devices", "raw_punches"),
+        asset_job(
+            names.poll, "Poll all enabled devices in one run, except those that only push.", "devices", "raw_punches"
+        ),
         asset_job(names.process, "Compute the attendance days of a range of work dates.", "daily_attendance"),
         asset_job(names.sync, "Send the due deliveries of a range of work dates.", "crm_sync"),
         asset_job(

@@ -74,7 +74,9 @@ def schedules(
 
         return add
 
-    @scheduled("poll_devices", "Polls all enabled terminals. Skipped while a poll is in progress.")
+    @scheduled(
+        "poll_devices", "Polls all enabled terminals, except those that only push. Skipped while a poll is in progress."
+    )
     def poll(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Tick:
         if settings.poll_rules is None:
             yield from unless_in_progress(
@@ -143,23 +145,23 @@ def unless_in_progress(
 
 
 def _poll(instance: dg.DagsterInstance, store: StoreResource, names: Names) -> Tick:
-    enabled = {device.name for device in store.open().devices.all() if device.enabled}
+    polled = {device.name for device in store.open().devices.all() if device.is_polled}
     keys = instance.get_dynamic_partitions(names.device_partitions_name)
-    yield from _skip_poll(enabled, keys)
-    for tags in device_range_tags(keys, enabled):
+    yield from _skip_poll(polled, keys)
+    for tags in device_range_tags(keys, polled):
         yield dg.RunRequest(run_key="..".join(tags.values()), tags=tags)
 
 
 def _poll_by_queue(instance: dg.DagsterInstance, store: StoreResource, settings: Settings) -> Tick:
     """Runs for each queue without a poll in progress, so that a site without a worker blocks no other site."""
-    enabled = [device for device in store.open().devices.all() if device.enabled]
+    polled = [device for device in store.open().devices.all() if device.is_polled]
     names = Names(settings.key_prefix)
     keys = instance.get_dynamic_partitions(names.device_partitions_name)
-    yield from _skip_poll({device.name for device in enabled}, keys)
+    yield from _skip_poll({device.name for device in polled}, keys)
     busy = polls_in_progress(instance, names)
     requests: list[dg.RunRequest] = []
     waiting: list[str] = []
-    for queue, devices in group_by_queue(enabled, settings.poll_rules or {}).items():
+    for queue, devices in group_by_queue(polled, settings.poll_rules or {}).items():
         if reason := busy.get(queue) or busy.get(None):
             waiting.append(f"{queue}: {reason}")
             continue
@@ -171,11 +173,11 @@ def _poll_by_queue(instance: dg.DagsterInstance, store: StoreResource, settings:
     yield from requests
 
 
-def _skip_poll(enabled: Collection[str], keys: Sequence[str]) -> Tick:
-    if not enabled:
-        yield dg.SkipReason("no enabled device: add one with `zk-pipeline device add`")
-    elif not set(enabled).intersection(keys):
-        yield dg.SkipReason("the enabled devices have no partitions yet: device_registry_sensor adds them")
+def _skip_poll(polled: Collection[str], keys: Sequence[str]) -> Tick:
+    if not polled:
+        yield dg.SkipReason("no enabled device is polled: add one with `zk-pipeline device add`")
+    elif not set(polled).intersection(keys):
+        yield dg.SkipReason("the polled devices have no partitions yet: device_registry_sensor adds them")
 
 
 def _process(store: StoreResource, settings: Settings, last: date) -> Tick:

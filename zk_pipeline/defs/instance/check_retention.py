@@ -40,8 +40,8 @@ def delete_old_checks(
     dry_run: bool = False,
 ) -> int:
     """Delete evaluations of the pipeline's checks before the aware instant `before` except the latest of each check; at
-    most `limit`. Returns their number. Deletes superseded freshness events and observations of work dates of that time
-    as well.
+    most `limit`. Returns their number. Deletes superseded freshness events, observations of work dates and
+    materializations of pushed punches of that time as well.
 
     Dagster has no API for this, so this deletes rows of its tables through its connections; no-op if the event log is
     not an SQL database.
@@ -62,6 +62,7 @@ def delete_old_checks(
             # The UI shows the latest only; the latest observation makes an older materialization stale.
             _superseded_events(dg.DagsterEventType.FRESHNESS_STATE_CHANGE, _columns(names), old),
             _superseded_events(dg.DagsterEventType.ASSET_OBSERVATION, [names.work_dates.to_string()], old),
+            _superseded_events(dg.DagsterEventType.ASSET_MATERIALIZATION, _pushed(names), old),
         ):
             _delete(connect, SqlEventLogStorageTable, _find(connect, query.limit(limit)))
     return len(superseded)
@@ -121,6 +122,11 @@ def _runless_events(kind: dg.DagsterEventType, old: datetime) -> Any:
 def _columns(names: Names) -> list[str]:
     """Asset keys as in the columns of Dagster's tables."""
     return [key.to_string() for key in names.assets]
+
+
+def _pushed(names: Names) -> list[str]:
+    """Assets that `pushed_punches_sensor` materializes."""
+    return [names.asset(name).to_string() for name in ("devices", "raw_punches")]
 
 
 def _find(connect: Connect, query: Any) -> list[int]:

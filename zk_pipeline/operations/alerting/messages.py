@@ -21,6 +21,7 @@ _MIN_RETRY_INTERVAL, _MAX_RETRY_INTERVAL = timedelta(minutes=1), timedelta(hours
 
 _PLURAL_TITLES = {
     "device": "devices are not read",
+    "push": "problems with terminals that push",
     "lock": "terminals were left locked",
     "run": "jobs failed",
     "check": "checks fail",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,7 +10,7 @@ from datetime import datetime, timedelta
 from zk_pipeline.counted import counted
 from zk_pipeline.operations.alerting.quality_checks import ONE_SITE_PER_USER_AND_DATE, TERMINALS_READ_RECENTLY
 from zk_pipeline.store.quality.alerts import Problem
-from zk_pipeline.store.quality.quality import DeviceReach, Freshness
+from zk_pipeline.store.quality.quality import DeviceReach, Freshness, PushReach
 from zk_pipeline.time_text import instant
 
 OWNER_OF_ASSET = {
@@ -98,6 +99,22 @@ def device_problems(found: Freshness, now: datetime, silence: timedelta, links: 
             body=_lines(message, links.run(str(run)) if (run := runs[name]) else ""),
         )
         for name, message in bad.items()
+    ]
+
+
+def push_problems(found: Freshness, now: datetime, silence: timedelta) -> list[Problem]:
+    """Enabled terminals that push: without a contact for longer than `silence`, or with punches that they were asked
+    for and that are not in the store. Silence of all of them is critical: the receiver may have ended.
+    """
+    silent = [one for one in found.pushing if now - one.silent_since > silence]
+    severity = "critical" if len(silent) == len(found.pushing) else "warning"
+    return [
+        *(_push(f"push:{one.device}", severity, f"{one.device} is silent", _silence(one)) for one in silent),
+        *(
+            _push(f"missing:{one.device}", "warning", f"punches of {one.device} are missing", _missing(one))
+            for one in found.pushing
+            if one.missing
+        ),
     ]
 
 
@@ -203,6 +220,30 @@ def _device_message(one: DeviceReach, now: datetime, silence: timedelta) -> str:
         return ""
     count = counted(one.missing, "record on the terminal is", "records on the terminal are")
     return f"{count} not in the store: `zk-pipeline poll NAME --full`"
+
+
+def _push(key: str, severity: str, title: str, body: str) -> Problem:
+    return Problem(key=key, kind="push", severity=severity, owner="terminals", title=title, body=body)
+
+
+def _silence(one: PushReach) -> str:
+    since = instant(one.silent_since, precision="minutes")
+    return (
+        f"no contact with the receiver since {since}: check the terminal's power, network and server address, and that "
+        "the receiver runs. Its punches stay in its log, and it sends them when it connects again."
+    )
+
+
+def _missing(one: PushReach) -> str:
+    name = shlex.quote(one.device)
+    count = counted(one.missing, "punch", "punches")
+    return (
+        f"the terminal counts {count} from {one.differs_from} to {one.differs_until} that are not in the store, and "
+        "has not sent them on request. It is asked again each day; "
+        f"`zk-pipeline device command {name} punches --start-date {one.differs_from} --end-date {one.differs_until}` "
+        "asks now. Otherwise export its log to a USB stick, and store it with `zk-pipeline import punches FILE "
+        f"--device {name}`."
+    )
 
 
 def _crm(key: str, severity: str, title: str, body: str) -> Problem:

@@ -26,9 +26,10 @@ TERMINALS_READ_RECENTLY = Check(
     name="terminals_read_in_time",
     asset="raw_punches",
     severity=ERROR,
-    expectation="Every enabled terminal was polled successfully within 45 minutes (or three polling intervals, if "
-    "longer).",
-    remedy="Find the cause with `zk-pipeline test-device NAME`. `zk-pipeline device disable NAME` excludes a terminal.",
+    expectation="Every enabled terminal was polled successfully, and every one that pushes was in contact with the "
+    "receiver, within 45 minutes (or three polling intervals, if longer).",
+    remedy="Find the cause with `zk-pipeline test-device NAME`. Of a terminal that pushes, check its power, network "
+    "and server address, and the receiver. `zk-pipeline device disable NAME` excludes a terminal.",
 )
 PROCESSED_IN_TIME = Check(
     name="dates_processed_in_time",
@@ -134,15 +135,18 @@ EVERY_RECORD_ACCOUNTED_FOR = Check(
     name="every_record_accounted_for",
     asset="raw_punches",
     severity=ERROR,
-    expectation="All records of each enabled terminal are stored or in quarantine.",
-    remedy="Read the warnings of its last poll; `zk-pipeline poll NAME --full` reads its whole log.",
+    expectation="All records of each enabled terminal are stored or in quarantine. Of a terminal that only pushes: "
+    "those that it counted in a span and sent again on request.",
+    remedy="Read the warnings of its last poll; `zk-pipeline poll NAME --full` reads its whole log. A terminal that "
+    "only pushes is asked for missing punches each day.",
 )
 CLOCK_DRIFT_WITHIN_LIMIT = Check(
     name="clock_drift_within_limit",
     asset="raw_punches",
     severity=WARN,
     expectation="No clock drift of 60 s or more.",
-    remedy="`zk-pipeline device set-clock NAME`. Punches recorded while it was wrong: "
+    remedy="`zk-pipeline device set-clock NAME`. A terminal that pushes takes its time from the receiver: see that its "
+    "time zone and the clock of the host are right. Punches recorded while it was wrong: "
     "`zk-pipeline device correct-clock NAME`.",
 )
 LOG_CAPACITY_AVAILABLE = Check(
@@ -150,7 +154,8 @@ LOG_CAPACITY_AVAILABLE = Check(
     asset="raw_punches",
     severity=WARN,
     expectation="No log is filled to 80% or more.",
-    remedy="`zk-pipeline device clear-log`, which requires that all records are stored.",
+    remedy="`zk-pipeline device clear-log`, which requires that all records are stored. A terminal that only pushes "
+    "overwrites its oldest records when it is full: clear its log in its menu, or leave it.",
 )
 WORK_DATES_HAVE_PARTITIONS = Check(
     name="every_work_date_has_a_partition",

@@ -61,7 +61,7 @@ class CheckResult:
 
 
 def max_silence(polling_interval_minutes: int) -> timedelta:
-    """Maximum time since the last successful poll of a terminal."""
+    """Maximum time since the last successful poll of a terminal, or the last contact of one that pushes."""
     return max(DEVICE_SILENT, timedelta(minutes=3 * polling_interval_minutes))
 
 
@@ -74,6 +74,13 @@ def evaluate_freshness(found: Freshness, now: datetime, *, silence: timedelta) -
         for name, for_ in quiet.items()
         if for_ > silence
     ]
+    no_contact = {one.device: now - one.silent_since for one in found.pushing}
+    silent += [
+        f"{name}: no contact with the receiver for {format_age(for_)}"
+        for name, for_ in no_contact.items()
+        if for_ > silence
+    ]
+    terminals = {"terminals": len(quiet | no_contact), "minutes": _minutes([*quiet.values(), *no_contact.values()])}
     waiting = {day: now - since for day, since in found.waiting_since.items()}
     late = [f"{day}: has waited for {format_age(for_)}" for day, for_ in waiting.items() if for_ > DATE_WAITS]
     due = found.undelivered
@@ -81,7 +88,7 @@ def evaluate_freshness(found: Freshness, now: datetime, *, silence: timedelta) -
     overdue = f"{counted(due.due, 'delivery is', 'deliveries are')} due, the oldest for {format_age(oldest)}"
     undelivered = [overdue] if oldest > DELIVERY_WAITS else []
     return [
-        CheckResult(TERMINALS_READ_RECENTLY, silent, {"terminals": len(quiet), "minutes": _minutes(quiet.values())}),
+        CheckResult(TERMINALS_READ_RECENTLY, silent, terminals),
         CheckResult(PROCESSED_IN_TIME, late, {"waiting": len(waiting), "minutes": _minutes(waiting.values())}),
         CheckResult(DELIVERED_IN_TIME, undelivered, {"due": due.due, "minutes": _minutes([oldest])}),
     ]
@@ -98,7 +105,7 @@ def evaluate_facts(facts: Facts) -> list[CheckResult]:
 
 
 def evaluate_terminals(health: Sequence[TerminalHealth]) -> list[CheckResult]:
-    """Results of the checks of what the latest polls found, with the worst figure of any terminal."""
+    """Results of the checks of what the latest polls and uploads found, with the worst figure of any terminal."""
     drifts = [abs(one.clock_drift_seconds) for one in health if one.clock_drift_seconds is not None]
     fills = [one.fill for one in health if one.fill is not None]
 
@@ -123,7 +130,11 @@ def _incomplete(one: TerminalHealth) -> str | None:
 
 def _clock_off(one: TerminalHealth) -> str | None:
     drift = one.clock_drift_seconds
-    if one.read_at is None or (drift is not None and abs(drift) < MAX_DRIFT_SECONDS):
+    if (
+        one.read_at is None
+        or (drift is None and one.only_pushes)
+        or (drift is not None and abs(drift) < MAX_DRIFT_SECONDS)
+    ):
         return None
     return "its clock shows no valid date" if drift is None else f"off by {drift:.0f} s"
 

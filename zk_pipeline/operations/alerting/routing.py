@@ -25,6 +25,6 @@ def group_by_queue(devices: Iterable[Device], rules: Mapping[str, str]) -> dict[
 
 
 def order_by_queue(devices: Iterable[Device], rules: Mapping[str, str]) -> list[str]:
-    """Device names grouped by queue, enabled devices first, so that one run polls all devices of a queue."""
+    """Device names grouped by queue, polled devices first, so that one run polls all devices of a queue."""
     grouped = group_by_queue(devices, rules).values()
-    return [one.name for group in grouped for one in sorted(group, key=lambda device: not device.enabled)]
+    return [one.name for group in grouped for one in sorted(group, key=lambda device: not device.is_polled)]

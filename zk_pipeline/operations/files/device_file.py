@@ -20,7 +20,8 @@ class DeclaredDevice(BaseModel):
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
     name: Text
-    ip_address: Text = Field(alias="ip")
+    polled: Flag = True
+    ip_address: Text | None = Field(None, alias="ip", validate_default=True)
     port: WholeNumber = 4370
     protocol: Protocol = "auto"
     timezone: str = ""
@@ -36,6 +37,8 @@ class DeclaredDevice(BaseModel):
     @classmethod
     def _check(cls, value: Any, info: Any) -> Any:
         if value in ("", None):
+            if info.field_name == "ip_address" and info.data.get("polled", True):
+                raise ValueError("name an address as `ip`; only a device with `polled: false` may have none")
             return value or cls.model_fields[info.field_name].default  # not given
         try:
             return check_fields({info.field_name: value})[info.field_name]
@@ -71,7 +74,8 @@ def parse_devices(entries: Sequence[object], where: Callable[..., str]) -> list[
 
 def _device(entry: object, number: int, where: Callable[..., str]) -> Device:
     try:
-        return Device(**DeclaredDevice.model_validate(entry).model_dump())
+        declared = DeclaredDevice.model_validate(entry).model_dump()
+        return Device(**declared | {"ip_address": declared["ip_address"] or ""})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "entry"

@@ -60,13 +60,15 @@ def read_table(
     optional: Sequence[str] = (),
     *,
     ignore_others: bool = False,
+    is_excel: bool | None = None,
 ) -> Table:
-    """The table in a file's `content`; the first line names its columns, in any order.
+    """The table in a file's `content`; the first line names its columns, in any order. `is_excel`: None by its suffix.
 
     Raises UsageError, naming file and line, for an unreadable file, a missing column and, unless `ignore_others`, an
     unknown one.
     """
-    lines = _excel_lines(path, content) if path.suffix.lower() == ".xlsx" else _csv_lines(path, content)
+    is_excel = path.suffix.lower() == ".xlsx" if is_excel is None else is_excel
+    lines = _excel_lines(path, content) if is_excel else _csv_lines(path, content)
     filled = ((number, cells) for number, cells in lines if any(cells))
     _, header = next(filled, (1, []))
     names = [name.lower() for name in _without_trailing(header, 0)]
@@ -79,7 +81,7 @@ def read_table(
         raise UsageError(f"{path}, line 1: unknown column {unknown[0][:40]!r}; possible: {possible}")
     if twice := [name for name in names if names.count(name) > 1]:
         raise UsageError(f"{path}, line 1: the column {twice[0]} is there twice")
-    needed = max(names.index(name) for name in required) + 1
+    needed = max((names.index(name) for name in required), default=-1) + 1
     table = Table({}, {})
     for number, cells in filled:
         values = _without_trailing(cells, len(names))

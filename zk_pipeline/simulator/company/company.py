@@ -23,12 +23,15 @@ _ADMINISTRATOR = 14
 _MAX_USERS = 65_535  # uids are 16 bits wide
 
 
-def make_terminals(count: int) -> list[TerminalDefinition]:
+def make_terminals(count: int, pushing: int = 0) -> list[TerminalDefinition]:
     """Terminals without users. Of every three, the first two are gates of one site, the third has its own site.
 
-    Record layouts cycle through 8, 16 and 40 bytes; the last terminal's clock is slow.
+    Record layouts cycle through 8, 16 and 40 bytes; the last terminal's clock is slow. `pushing` further ones push,
+    each at a site of its own.
     """
-    return [_terminal(index, is_last=index == count - 1) for index in range(count)]
+    polled = [_terminal(index, is_last=index == count - 1) for index in range(count)]
+    groups = range(-(-count // 3), -(-count // 3) + pushing)
+    return polled + [replace(_terminal(3 * group + 2, is_last=False), pushes=True) for group in groups]
 
 
 def make_employees(count: int, terminals: Sequence[TerminalDefinition]) -> list[Employee]:

@@ -92,17 +92,20 @@ class Workforce:
         return NextPunch(gate.name, employee.user_id, employee.verify_type, state)
 
 
-def generate(*, employees: int = 120, devices: int = 3, days: int = 60, seed: int = 20, until: datetime) -> Workforce:
+def generate(
+    *, employees: int = 120, devices: int = 3, pushing: int = 0, days: int = 60, seed: int = 20, until: datetime
+) -> Workforce:
     """Generate a company with `days` calendar days of punches up to the aware instant `until`.
 
-    The same arguments give the same company. Raises UsageError for numbers below 1.
+    `devices` terminals are polled, `pushing` further ones push. The same arguments give the same company. Raises
+    UsageError for numbers below 1.
     """
     for name, value in (("employees", employees), ("devices", devices), ("days", days)):
         if value < 1:
             raise UsageError(f"{name} must be at least 1, not {value}")
     if until.tzinfo is None:
         raise ValueError("`until` has to be aware")
-    terminals = make_terminals(devices)
+    terminals = make_terminals(devices, pushing)
     staff = make_employees(employees, terminals)
     punches = _recorded(terminals, staff, _true_log(terminals, staff, days, seed=seed, until=until))
     counts = punches["device"].value_counts()

@@ -90,6 +90,16 @@ class PushFleet:
 
         return self.call(record)
 
+    def record(self, name: str, punch: Punch) -> None:
+        """Append a punch that was recorded elsewhere; the upload begins at once."""
+        operated = self._operated[name]
+
+        def record() -> None:
+            operated.woken.set()
+            operated.terminal.record(punch)
+
+        self.call(record)
+
     def inject(self, name: str, faults: PushFaults) -> None:
         """Replace a terminal's faults, from its next request on; `PushFaults()` removes them."""
         self.call(lambda: setattr(self.terminal(name), "faults", faults))

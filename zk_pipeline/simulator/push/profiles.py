@@ -19,7 +19,8 @@ class PushProfile:
     """Behaviour of one line of firmware.
 
     `attlog_fields`: fields of a punch line. `reads_old_stamp_names`: the option block's `Stamp` and `OpStamp` instead
-    of `ATTLOGStamp` and `OPERLOGStamp`. `needs_count`: an upload acknowledged without the number of its lines is sent
+    of `ATTLOGStamp` and `OPERLOGStamp`. `compares_header_case`: only a header spelled `Date` sets the clock, as in push
+    clients of 2013. `needs_count`: an upload acknowledged without the number of its lines is sent
     again.
     """
 
@@ -29,13 +30,16 @@ class PushProfile:
     attlog_fields: int = 7
     stamp_form: StampForm = "counter"
     reads_old_stamp_names: bool = False
+    compares_header_case: bool = False
     needs_count: bool = False
     has_options: bool = False
     agent: str = "iClock Proxy/1.09"
 
 
-LEGACY_4 = PushProfile(name="legacy-4", family="A", attlog_fields=4, reads_old_stamp_names=True)
-LEGACY_5 = PushProfile(name="legacy-5", family="A", attlog_fields=5, reads_old_stamp_names=True)
+LEGACY_4 = PushProfile(
+    name="legacy-4", family="A", attlog_fields=4, reads_old_stamp_names=True, compares_header_case=True
+)
+LEGACY_5 = replace(LEGACY_4, name="legacy-5", attlog_fields=5)
 PUSH_2_2 = PushProfile(name="push-2.2", family="A", push_version="2.2.14")
 PUSH_2_4 = PushProfile(
     name="push-2.4",

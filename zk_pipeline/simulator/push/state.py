@@ -142,7 +142,7 @@ class TerminalState:
         self._backlog_before = self.log.next_number
 
     def transfers(self, kind: str) -> bool:
-        """Whether the option block's TransFlag names this kind of data; True without a TransFlag."""
+        """True if the option block's TransFlag names this kind of data, or there is no TransFlag."""
         flag = self.options.get("TransFlag", "")
         if not flag:
             return True
@@ -196,8 +196,8 @@ class TerminalState:
         """Step of one request: its answer sets the clock; without one the terminal says hello again."""
         answer = yield request
         self.last_answer = answer
-        if self.follows_date and "date" in answer.headers:
-            self.clock.follow_date(answer.headers["date"])
+        if self.follows_date:
+            self.clock.follow_date(answer.header("Date", with_case=self.profile.compares_header_case))
         if answer.status == 0:
             self.is_connected = False
         return answer

@@ -10,7 +10,7 @@ import re
 import socket
 import time
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
@@ -51,12 +51,18 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """Answer of the receiver; `status` 0 for none, then `error` has the reason. Header names are in lower case."""
+    """Answer of the receiver; `status` 0 for none, then `error` has the reason. Names in `headers` are as sent."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     error: str = ""
+
+    def header(self, name: str, *, with_case: bool = False) -> str:
+        """Value of a header, empty if there is none; `with_case`: only if its name is spelled like this."""
+        if with_case:
+            return self.headers.get(name, "")
+        return next((value for sent, value in self.headers.items() if sent.lower() == name.lower()), "")
 
     @property
     def is_success(self) -> bool:
@@ -120,9 +126,9 @@ def parse_answer(data: bytes, *, at_end: bool) -> Answer | None:
     if status is None:
         raise ValueError(f"{first[:40]!r} is no status line")
     pairs = (line.partition(":") for line in lines)
-    headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
-    body = _body(rest, headers, at_end=at_end)
-    return None if body is None else Answer(int(status[1]), headers, body)
+    answer = Answer(int(status[1]), {name.strip(): value.strip() for name, _, value in pairs})
+    body = _body(rest, answer, at_end=at_end)
+    return None if body is None else replace(answer, body=body)
 
 
 def exchange(request: Request, address: ReceiverAddress, timeout_seconds: float) -> Answer:
@@ -227,11 +233,11 @@ def _delivered(answer: Answer | None, delivery: Delivery) -> Answer:
     return Answer(0, error="answer lost") if delivery.answer == "lost" else answer
 
 
-def _body(rest: bytes, headers: Mapping[str, str], *, at_end: bool) -> bytes | None:
-    if headers.get("transfer-encoding", "").lower() == "chunked":
+def _body(rest: bytes, answer: Answer, *, at_end: bool) -> bytes | None:
+    if answer.header("Transfer-Encoding").lower() == "chunked":
         return _chunks(rest)
-    if "content-length" in headers:
-        length = int(headers["content-length"])
+    if text := answer.header("Content-Length"):
+        length = int(text)
         return rest[:length] if len(rest) >= length else None
     return rest if at_end else None
 

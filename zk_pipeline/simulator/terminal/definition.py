@@ -15,7 +15,7 @@ def serial_number_of(name: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class TerminalDefinition:
-    """A terminal without punches. A comm key of 0 means none."""
+    """A terminal without punches. A comm key of 0 means none. `pushes`: it connects to a receiver and is not polled."""
 
     name: str
     site: str = ""
@@ -36,6 +36,7 @@ class TerminalDefinition:
     record_capacity: int = 100_000
     user_capacity: int = 5_000
     finger_capacity: int = 3_000
+    pushes: bool = False
 
     def __post_init__(self) -> None:
         if not self.serial_number:

@@ -15,7 +15,6 @@ from zk_pipeline.store.days.day_statistics import RangeStatistics, day_statistic
 from zk_pipeline.store.days.punch_summaries import Summaries, summarize
 from zk_pipeline.store.days.revisions import (
     REVISED_AT,
-    STORED,
     count_changes,
     mark_processed,
     stage,
@@ -24,7 +23,6 @@ from zk_pipeline.store.days.revisions import (
 )
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.quality.integrity import block_inconsistent_dates, repair
-from zk_pipeline.store.terminals.lost_punches import check_lost_punches
 from zk_pipeline.store.work_dates.configured_hours import ConfiguredHours, read_configured_hours
 from zk_pipeline.store.work_dates.sequence import request_all_sites
 from zk_pipeline.store.work_dates.settings_changes import is_applied
@@ -189,7 +187,6 @@ class DayStore:
             held = repair(connection, [day for day in seq if sites.get(day) is None])  # deletes rows of any site
             stage(connection)
             stage_people(connection)
-            check_lost_punches(connection, STORED)
             write_revisions(connection, now=now, run_id=run_id, per_site=per_site)
             counted = count_changes(connection, list(seq))
             written = [replace(DateWritten(*row), sites=sites.get(row[0])) for row in counted]

@@ -11,8 +11,10 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Any
 
+from zk_pipeline.store.deliveries.earlier_deliveries import settle_earlier_deliveries
 from zk_pipeline.store.deliveries.idempotency_keys import create_keys_table
 from zk_pipeline.store.engine.database import Connection
+from zk_pipeline.store.terminals.lost_punches import check_lost_punches
 
 _CONTENT = """site, device, user_id, work_date, clock_in, clock_out, clock_in_local, clock_out_local, timezone,
     punch_count, worked_minutes, is_incomplete, is_outlier, outlier_codes, outlier_reason, shift, shift_start,
@@ -140,25 +142,52 @@ _OF_OTHERS = """
 def write_revisions(connection: Connection, *, now: datetime, run_id: str | None, per_site: bool) -> None:
     """Write the revisions: current rows, their history and their deliveries.
 
-    Older deliveries are superseded, except those with an unknown outcome, which are sent first.
+    Older deliveries are superseded, except those with an unknown outcome, which are sent first. Raises PunchesLost.
     """
-    values = {"now": now, "run_id": run_id}
-    has_others = connection.execute("SELECT EXISTS (FROM others)").fetchall()[0][0]
+    _revise(connection, now, per_site)
+    # A statement takes milliseconds even for no rows; most dates have none for most of them.
+    has_changes, replaces_rows, is_shared, has_deliveries = connection.execute(
+        """
+        SELECT EXISTS (FROM revised), EXISTS (FROM revised WHERE NOT is_added),
+            EXISTS (FROM revised SEMI JOIN shared USING (user_id, work_date)),
+            EXISTS (FROM crm_deliveries WHERE work_date IN (SELECT work_date FROM revised))
+        """
+    ).fetchall()[0]
+    if replaces_rows:
+        check_lost_punches(connection, STORED)
+        connection.execute(
+            """
+            DELETE FROM daily_attendance
+            WHERE work_date IN (SELECT work_date FROM staged_dates)
+              AND (site, user_id, work_date) IN (SELECT (site, user_id, work_date) FROM revised)
+            """
+        )
+    if has_changes:
+        _insert_revisions(connection, now, run_id)
+        connection.execute(_RECORDS if is_shared else _NO_RECORDS, {"per_site": per_site} if is_shared else {})
+        if has_deliveries:
+            connection.execute(_SUPERSEDE, {"per_site": per_site})
+        _enqueue(connection, now, per_site)
+        connection.execute("DROP TABLE records")
+    connection.execute("DROP TABLE shared")
+
+
+def _revise(connection: Connection, now: datetime, per_site: bool) -> None:
+    """Create `shared` and `revised`."""
+    has_others, has_apart = connection.execute(
+        "SELECT EXISTS (FROM others), EXISTS (FROM merged_days) OR EXISTS (FROM people_apart)"
+    ).fetchall()[0]
     connection.execute("CREATE TEMP TABLE unchanged AS SELECT site, user_id, work_date FROM staged LIMIT 0")
-    has_any = "SELECT EXISTS (FROM merged_days) OR EXISTS (FROM people_apart)"
-    if per_site or connection.execute(has_any).fetchall()[0][0]:
+    if per_site or has_apart:
         others = "UNION ALL SELECT site, user_id, work_date FROM others" if has_others else ""
         connection.execute(_UNCHANGED.format(others=others), {"per_site": per_site})
     connection.execute(_SHARED)
     connection.execute(_REVISED.format(others=_OF_OTHERS if has_others else ""), {"now": now})
     connection.execute("DROP TABLE unchanged")
-    connection.execute(
-        """
-        DELETE FROM daily_attendance
-        WHERE work_date IN (SELECT work_date FROM staged_dates)
-          AND (site, user_id, work_date) IN (SELECT (site, user_id, work_date) FROM revised)
-        """
-    )
+
+
+def _insert_revisions(connection: Connection, now: datetime, run_id: str | None) -> None:
+    values = {"now": now, "run_id": run_id}
     connection.execute(
         f"""
         INSERT INTO daily_attendance (id, {_CONTENT}, revision, payload_hash, run_id, created_at, updated_at)
@@ -176,7 +205,6 @@ def write_revisions(connection: Connection, *, now: datetime, run_id: str | None
         """,  # noqa: S608 (constant names)
         values,
     )
-    _enqueue(connection, now, per_site)
 
 
 # One record for each `shared` user and date of `revised`, with the newest revision: merged over the remaining rows, the
@@ -223,20 +251,25 @@ FROM record LEFT JOIN sent USING (user_id, work_date)
 """  # noqa: S608 (constant SQL)
 
 
+_NO_RECORDS = """
+CREATE TEMP TABLE records (
+    user_id VARCHAR, work_date DATE, site VARCHAR, device VARCHAR, revision INTEGER, merged VARCHAR,
+    payload_hash VARCHAR, is_repeated BOOLEAN
+)
+"""
+
+_SUPERSEDE = """
+UPDATE crm_deliveries SET state = 'superseded', sent_body = NULL
+WHERE (state = 'failed' OR (state IN ('pending', 'retry') AND sent_body IS NULL))
+  AND work_date IN (SELECT work_date FROM staged_dates)
+  AND (user_id, work_date) IN (SELECT (user_id, work_date) FROM revised)
+  AND (user_id, work_date) NOT IN (SELECT (user_id, work_date) FROM records WHERE is_repeated)
+  AND (record_per = 'person' OR NOT ($per_site OR user_id IN (FROM people_apart))
+       OR (site, user_id, work_date) IN (SELECT (site, user_id, work_date) FROM revised))
+"""
+
+
 def _enqueue(connection: Connection, now: datetime, per_site: bool) -> None:
-    connection.execute(_RECORDS, {"per_site": per_site})
-    connection.execute(
-        """
-        UPDATE crm_deliveries SET state = 'superseded', sent_body = NULL
-        WHERE (state = 'failed' OR (state IN ('pending', 'retry') AND sent_body IS NULL))
-          AND work_date IN (SELECT work_date FROM staged_dates)
-          AND (user_id, work_date) IN (SELECT (user_id, work_date) FROM revised)
-          AND (user_id, work_date) NOT IN (SELECT (user_id, work_date) FROM records WHERE is_repeated)
-          AND (record_per = 'person' OR NOT ($per_site OR user_id IN (FROM people_apart))
-               OR (site, user_id, work_date) IN (SELECT (site, user_id, work_date) FROM revised))
-        """,
-        {"per_site": per_site},
-    )
     create_keys_table(connection)
     connection.execute(
         """
@@ -248,8 +281,8 @@ def _enqueue(connection: Connection, now: datetime, per_site: bool) -> None:
         """,
         {"now": now, "per_site": per_site},
     )
-    for table in ("keyed", "records", "shared"):
-        connection.execute(f"DROP TABLE {table}")
+    connection.execute("DROP TABLE keyed")
+    settle_earlier_deliveries(connection, "SELECT work_date FROM staged_dates")
 
 
 # Every change of a row, a retraction too, is a revision.

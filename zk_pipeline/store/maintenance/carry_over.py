@@ -14,6 +14,7 @@ from datetime import date, datetime
 
 from zk_pipeline.store.engine.database import Connection
 from zk_pipeline.store.maintenance.poll_totals import subtract_from_totals
+from zk_pipeline.store.maintenance.push_totals import subtract_upload_totals
 from zk_pipeline.store.terminals.clock_corrections import correct
 from zk_pipeline.store.terminals.devices import EDITABLE, apply_timezone
 from zk_pipeline.store.work_dates.assignment import assign_work_dates
@@ -33,6 +34,7 @@ CARRIED: Mapping[str, tuple[str, ...]] = {
     "quarantined_records": ("device", "raw"),
     "push_terminals": ("serial_number",),
     "push_batches": ("id",),
+    "push_totals": ("device",),
     "push_stamps": ("serial_number", "table_name"),
     "push_commands": ("id",),
     "push_checks": ("serial_number", "first_date", "last_date"),
@@ -42,6 +44,7 @@ CARRIED: Mapping[str, tuple[str, ...]] = {
     "work_dates": ("work_date",),
     "frozen_work_date_starts": ("device", "user_id", "on_date"),
     "blocked_dates": ("work_date",),
+    "earlier_deliveries": ("source", "device", "user_id", "work_date"),
     "day_reviews": ("site", "user_id", "work_date"),
     "api_tokens": ("id",),
     "alerts": ("key", "first_seen_at"),
@@ -116,6 +119,7 @@ def carry_over(connection: Connection, now: datetime) -> Carried:
         connection.execute(f"DELETE FROM {table}")  # noqa: S608 (constant names)
         connection.execute(f"INSERT INTO {table} FROM replaced.main.{table}")
     subtract_from_totals(connection, f"({_only_here('device_polls')})")
+    subtract_upload_totals(connection, f"({_only_here('push_batches')})")
     connection.execute("UPDATE store_settings SET value = ? WHERE name = 'last_seq'", [str(used)])
     connection.execute(
         "UPDATE api_tokens SET revoked_at = ? "

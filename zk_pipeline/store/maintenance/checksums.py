@@ -22,6 +22,7 @@ _PARTITION = {
     "daily_attendance_revisions": _BY_DATE,
     "crm_deliveries": _BY_DATE,
     "crm_attempts": _BY_DATE,
+    "earlier_deliveries": _BY_DATE,
     "payroll_days": _BY_DATE,
 }
 # The list of applied migrations belongs to one store and is not data.

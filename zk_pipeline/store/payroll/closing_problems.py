@@ -57,8 +57,7 @@ def closing_problems(
         {"first": _monday(min(start for start, _ in spans)), "last": last},
     )
     reviews = _count(connection, _TO_REVIEW, span)
-    undecided = "SELECT DISTINCT device, user_id FROM manual_punches WHERE decision IS NULL"
-    placing = assign_work_dates(connection, pairs=undecided)
+    placing = assign_work_dates(connection, punches="(FROM manual_punches WHERE decision IS NULL)")
     requests = _count(
         connection,
         f"FROM manual_punches AS punch {placing.join} "

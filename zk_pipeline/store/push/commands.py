@@ -85,6 +85,18 @@ def commands_of(connection: Connection, serial: str, limit: int) -> list[QueuedC
     return _read(connection, "serial_number = ? ORDER BY id DESC LIMIT ?", [serial, limit])
 
 
+def commands_of_device(connection: Connection, device: str, limit: int) -> list[QueuedCommand]:
+    """The newest commands of the terminal that was adopted as this device, newest first."""
+    serial = "serial_number IN (SELECT serial_number FROM push_terminals WHERE device = ?)"
+    return _read(connection, f"{serial} ORDER BY id DESC LIMIT ?", [device, limit])
+
+
+def command_of(connection: Connection, number: int) -> QueuedCommand:
+    """The command with this id."""
+    (command,) = _read(connection, "id = ?", [number])
+    return command
+
+
 def record_sent(connection: Connection, ids: Collection[int], now: datetime) -> None:
     """Count that these commands were sent. One that was sent MAX_SENDS times without a confirmation expires."""
     connection.execute(

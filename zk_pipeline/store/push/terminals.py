@@ -13,8 +13,8 @@ import pyarrow as pa
 from zk_pipeline.devices.models import Device
 from zk_pipeline.devices.push.families import Family
 from zk_pipeline.devices.push.hello import TimeZoneForm
-from zk_pipeline.errors import UsageError
 from zk_pipeline.store.engine.database import Connection
+from zk_pipeline.store.errors import TerminalAdopted, UnknownTerminal
 from zk_pipeline.store.terminals.devices import insert_device, registered_or_none, update_device
 
 MAX_PENDING = 1000  # a serial number is 32 characters that anyone can send
@@ -118,12 +118,15 @@ def adopt(
     timezone: str | None,
     default_timezone: str,
     site: str | None,
+    secret_hash: str | None,
     by: str,
     now: datetime,
 ) -> None:
     """Accept the uploads of a pending terminal as those of the device `name`, which is registered if it is new.
 
-    Raises UsageError for a serial number that never connected or belongs to another device.
+    `secret_hash`: of its path secret, None for none; other limits of an earlier adoption end. Raises UnknownTerminal
+    for a serial number that never connected, TerminalAdopted if it belongs to another device or the device to another
+    terminal.
     """
     terminal = _pending(connection, serial)
     device = registered_or_none(connection, name)
@@ -131,12 +134,12 @@ def adopt(
         "SELECT name FROM devices WHERE serial_number = ? AND removed_at IS NULL ORDER BY id", [serial]
     ).fetchone()
     if holder is not None and holder[0] != name:
-        raise UsageError(
+        raise TerminalAdopted(
             f"the terminal with serial number {serial} is registered as {holder[0]!r}: adopt it under that name, "
             f"`zk-pipeline device adopt {serial} --name {shlex.quote(holder[0])}`"
         )
     if device is not None and device.serial_number not in (None, "", serial):
-        raise UsageError(
+        raise TerminalAdopted(
             f"device {name!r} is the terminal with serial number {device.serial_number}: choose another name, or run "
             f"`zk-pipeline device update {shlex.quote(name)} --accept-new-serial` first if {serial} replaces it"
         )
@@ -153,8 +156,12 @@ def adopt(
         "UPDATE push_terminals SET device = NULL, adopted_at = NULL, adopted_by = NULL WHERE device = ?", [name]
     )
     connection.execute(
-        "UPDATE push_terminals SET device = ?, adopted_at = ?, adopted_by = ? WHERE serial_number = ?",
-        [name, now, by, serial],
+        """
+        UPDATE push_terminals
+        SET device = ?, adopted_at = ?, adopted_by = ?, secret_hash = ?, networks = NULL, timezone_form = NULL
+        WHERE serial_number = ?
+        """,
+        [name, now, by, secret_hash, serial],
     )
 
 
@@ -167,12 +174,12 @@ def _pending(connection: Connection, serial: str) -> PushTerminal:
     terminals = {one.serial_number: one for one in read_terminals(connection)}
     found = terminals.get(serial)
     if found is None:
-        raise UsageError(
+        raise UnknownTerminal(
             f"no terminal with serial number {serial!r} has connected to the receiver; "
             "`zk-pipeline device pending` lists those that have"
         )
     if found.device is not None:
-        raise UsageError(f"the terminal with serial number {serial} is adopted already, as {found.device!r}")
+        raise TerminalAdopted(f"the terminal with serial number {serial} is adopted already, as {found.device!r}")
     return found
 
 

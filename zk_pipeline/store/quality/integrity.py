@@ -18,6 +18,12 @@ _KEYS = {
     "device_slots": ("(device, uid, first_list)",),
     "device_polls": ("id",),
     "device_poll_totals": ("(device, status)",),
+    "push_terminals": ("serial_number",),
+    "push_batches": ("id",),
+    "push_totals": ("device",),
+    "push_stamps": ("(serial_number, table_name)",),
+    "push_commands": ("id",),
+    "push_checks": ("(serial_number, first_date, last_date)",),
     "work_dates": ("work_date",),
     "manual_punches": ("id",),
     "payroll_periods": ("period",),
@@ -46,7 +52,7 @@ def schema_faults(connection: Connection, shipped: Mapping[str, Mapping[str, str
 
 
 def duplicate_keys(connection: Connection) -> list[str]:
-    """Describe duplicate keys of devices, users, polls and work dates."""
+    """Describe duplicate keys of devices, users, polls, uploads and work dates."""
     found = []
     for table, keys in _KEYS.items():
         for key in keys:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from zk_pipeline.attendance.clock_errors import MAX_CLOCK_ERROR_SECONDS
+from zk_pipeline.store.push.checks import IS_MISSING
+from zk_pipeline.store.push.uploads import RESENT
 from zk_pipeline.store.quality.integrity import PUNCH_KEY
 
 Severity = Literal["error", "warning", "note"]
@@ -107,6 +109,31 @@ WHOLE = [
          "UNION ALL SELECT device.name FROM devices AS device JOIN ("
          "SELECT device, arg_max(error_code, id) AS code FROM device_polls GROUP BY device"
          ") AS poll ON poll.device = device.name WHERE device.removed_at IS NULL AND poll.code = 'registered_twice')"),
+    Rule("push-terminals", "error", "terminals that push are adopted for a device that is not registered, "
+         "that has another terminal, or that has another serial number",
+         "`zk-pipeline device pending` shows terminals to adopt; "
+         "`zk-pipeline device update NAME --accept-new-serial` makes a wrong one pending again",
+         "SELECT count(*), min(terminal.serial_number) FROM push_terminals AS terminal "
+         "LEFT JOIN devices AS device ON device.name = terminal.device AND device.removed_at IS NULL "
+         "WHERE terminal.device IS NOT NULL AND (device.serial_number IS DISTINCT FROM terminal.serial_number "
+         "OR terminal.device IN (SELECT device FROM push_terminals GROUP BY 1 HAVING count(*) > 1))"),
+    Rule("push-pending", "note", "terminals have connected to the receiver and are not adopted: they keep "
+         "their punches",
+         "`zk-pipeline device pending` shows them; `zk-pipeline device adopt SERIAL --name NAME` accepts one",
+         "SELECT count(*), min(serial_number) FROM push_terminals WHERE device IS NULL"),
+    Rule("push-stamps", "error", "saved stamps would make terminals upload their whole log again at each hello", REPORT,
+         f"SELECT count(*), min(serial_number) FROM push_stamps WHERE stamp = '{RESENT}'"),
+    Rule("push-batches", "error", "uploads have other counts than lines, or belong to a device that is not stored",
+         REPORT,
+         "SELECT count(*), min(id)::VARCHAR FROM push_batches "
+         "WHERE lines <> stored + duplicates + quarantined + other OR device NOT IN (SELECT name FROM devices)"),
+    Rule("push-checks", "error", "comparisons with terminals wait for a command that is not stored", REPORT,
+         "SELECT count(*), min(serial_number || ' ' || first_date) FROM push_checks "
+         "WHERE state IN ('asked', 'queried') AND command_id NOT IN (SELECT id FROM push_commands)"),
+    Rule("push-missing", "warning", "spans of dates have punches on terminals that push and not in the store",
+         "see that the terminal is in contact: it is asked for them each day",
+         "SELECT count(*), min(terminal.device || ' ' || checked.first_date) FROM push_checks AS checked "
+         f"JOIN push_terminals AS terminal USING (serial_number) WHERE terminal.device IS NOT NULL AND {IS_MISSING}"),
     Rule("states-corrected", "warning",
          "work dates were processed from in and out states that an upgrade has corrected since", _REMAKE,
          "SELECT count(*), min(day.work_date)::VARCHAR FROM (SELECT DISTINCT work_date, device FROM daily_attendance) "
@@ -137,6 +164,8 @@ PER_SPAN = [
     Rule("punches-poll", "error", "punches refer to a poll that is not stored", REPORT,
          f"SELECT count(*), min(first_poll_id)::VARCHAR FROM {_PUNCHES} "
          "AND first_poll_id NOT IN (SELECT id FROM device_polls)"),
+    Rule("punches-source", "error", "punches have a source that is none", REPORT,
+         f"SELECT count(*), min(source) FROM {_PUNCHES} AND source NOT IN ('poll', 'live', 'push', 'file')"),
     Rule("punches-device", "error", "punches refer to a device that is not stored",
          "`zk-pipeline device add` it under that name",
          f"SELECT count(*), min(device) FROM {_PUNCHES} AND device NOT IN (SELECT name FROM devices)"),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 
 from zk_pipeline.store.engine.database import Connection, Database
+from zk_pipeline.store.push.checks import IS_MISSING
 from zk_pipeline.store.quality.integrity import (
     block_inconsistent_dates,
     blocked_dates,
@@ -27,9 +28,9 @@ DAY, WEEK, MONTH = timedelta(days=1), timedelta(days=7), timedelta(days=30)
 
 @dataclass(frozen=True)
 class DeviceReach:
-    """An enabled device. `silent_since`: its last successful poll or last change of registration. `missing`: records of
-    its last successful poll that are not in the store. The other fields are of its newest poll, None if that succeeded.
-    Covers polls of the last two days.
+    """An enabled device that is polled. `silent_since`: its last successful poll or last change of registration.
+    `missing`: records of its last successful poll that are not in the store. The other fields are of its newest poll,
+    None if that succeeded. Covers polls of the last two days.
     """
 
     device: str
@@ -39,6 +40,20 @@ class DeviceReach:
     error: str | None
     run_id: str | None
     missing: int
+
+
+@dataclass(frozen=True)
+class PushReach:
+    """An enabled device whose terminal pushes. `silent_since`: its last contact with the receiver, adoption or change
+    of registration. `missing`: punches of the terminal, from `differs_from` to
+    `differs_until`, that it was asked for and that are not in the store.
+    """
+
+    device: str
+    silent_since: datetime
+    missing: int
+    differs_from: date | None
+    differs_until: date | None
 
 
 @dataclass(frozen=True)
@@ -62,6 +77,7 @@ class Freshness:
     waiting_since: Mapping[date, datetime]
     undelivered: Undelivered
     locked_since: Mapping[str, datetime] = field(default_factory=dict)
+    pushing: list[PushReach] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -170,7 +186,14 @@ def freshness(connection: Connection, now: datetime, *, first: date, last: date)
         "SELECT name, keypad_locked_at FROM devices "
         "WHERE keypad_locked_at IS NOT NULL AND removed_at IS NULL ORDER BY name"
     ).fetchall()
-    return Freshness([DeviceReach(*row) for row in devices], dict(waiting), _undelivered(connection), dict(locked))
+    pushing = connection.execute(_PUSHING).fetchall()
+    return Freshness(
+        [DeviceReach(*row) for row in devices],
+        dict(waiting),
+        _undelivered(connection),
+        dict(locked),
+        [PushReach(*row) for row in pushing],
+    )
 
 
 def _relevant_dates(connection: Connection, now: datetime) -> list[date]:
@@ -229,6 +252,24 @@ SELECT
     -- If the terminal's counter is not the number of its records, the poll has a warning.
     CASE WHEN good.warnings IS NULL THEN greatest(0, coalesce(good.reported - good.records_accounted_for, 0)) ELSE 0 END
 FROM devices AS device LEFT JOIN newest ON newest.device = device.name
+WHERE device.enabled AND device.polled AND device.removed_at IS NULL
+ORDER BY device.name
+"""  # noqa: S608 (constant SQL)
+
+_PUSHING = f"""
+SELECT
+    device.name,
+    greatest(terminal.last_seen_at, terminal.adopted_at, device.updated_at),
+    coalesce(differing.missing, 0),
+    differing.first_date,
+    differing.last_date
+FROM devices AS device
+JOIN push_terminals AS terminal ON terminal.device = device.name
+LEFT JOIN (
+    SELECT serial_number, sum(terminal_punches - stored_punches)::BIGINT AS missing,
+           min(first_date) AS first_date, max(last_date) AS last_date
+    FROM push_checks WHERE {IS_MISSING} GROUP BY serial_number
+) AS differing ON differing.serial_number = terminal.serial_number
 WHERE device.enabled AND device.removed_at IS NULL
 ORDER BY device.name
 """  # noqa: S608 (constant SQL)

@@ -34,7 +34,9 @@ class PollListItem:
 
 @dataclass(frozen=True)
 class DeviceDetails:
-    """One terminal. `polls`: newest first; `records` and `drift_seconds`: of the latest successful poll."""
+    """One terminal. `polls`: newest first; `records` and `drift_seconds`: of the latest successful poll, or of the
+    latest uploads of a terminal that only pushes.
+    """
 
     polls: list[PollListItem]
     punches: int
@@ -79,9 +81,10 @@ SELECT
     device.firmware_version,
     device.platform,
     device.record_capacity,
-    good.poll.record_count_after,
-    good.poll.clock_drift_seconds
-FROM devices AS device, punches, good
+    CASE WHEN device.polled THEN good.poll.record_count_after ELSE terminal.record_count END,
+    CASE WHEN device.polled THEN good.poll.clock_drift_seconds ELSE device.clock_drift_seconds END
+FROM punches, good, devices AS device
+LEFT JOIN push_terminals AS terminal ON terminal.device = device.name
 WHERE device.name = $name
 """  # noqa: S608 (constant SQL)
 _POLLS = """

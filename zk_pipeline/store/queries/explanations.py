@@ -12,6 +12,7 @@ from zk_pipeline.store.work_dates.manual_punches import ManualPunch, read_withdr
 from zk_pipeline.store.work_dates.punch_directions import DEVICE_DIRECTION, DIRECTION, IS_TRUSTED, SOURCE
 from zk_pipeline.store.work_dates.roster import ASSIGNMENT_LEVEL
 
+SOURCES = {"poll": "polled", "live": "live capture", "push": "pushed", "file": "file"}
 PUNCH_STATES = {0: "in", 1: "out", 2: "break out", 3: "break in", 4: "overtime in", 5: "overtime out"}
 
 
@@ -28,6 +29,7 @@ class ExplainedPunch:
     punched_at: datetime
     punch_state: int
     work_code: int | None
+    source: str | None  # poll, live, push or file; None for a manual punch
     punch_direction: str  # in or out
     direction_source: str  # device, punch_state or alternation
     poll_id: int | None
@@ -40,9 +42,9 @@ class ExplainedPunch:
 
     @property
     def origin(self) -> str:
-        """Where the punch comes from: its poll, or the request with its reason and operators."""
-        if self.manual_punch_id is None:
-            return f"poll {self.poll_id}"
+        """Where the punch comes from: its source and poll, or the request with its reason and operators."""
+        if self.source is not None:
+            return f"{SOURCES[self.source]} (poll {self.poll_id})" if self.source == "poll" else SOURCES[self.source]
         operators = f"requested by {self.requested_by}, approved by {self.decided_by}"
         return f"manual punch {self.manual_punch_id}: {self.reason} ({operators})"
 
@@ -137,17 +139,18 @@ class Explanations:
 
 
 def _punches(connection: Connection, user_id: str, day: date, as_of: datetime | None) -> list[ExplainedPunch]:
+    valid = valid_punches(connection)
     pairs = f"""
-        SELECT DISTINCT device, user_id FROM {valid_punches(connection)} WHERE user_id = $user
+        SELECT DISTINCT device, user_id FROM {valid} WHERE user_id = $user
         UNION SELECT device, user_id FROM manual_punches WHERE user_id = $user
     """  # noqa: S608 (constant SQL)
-    placing = assign_work_dates(connection, pairs=pairs, values={"user": user_id})
-    punches = f"(FROM {placing.punches} UNION ALL {_WITHDRAWN_LATER})"
+    placing = assign_work_dates(connection, punches=valid, pairs=pairs, values={"user": user_id})
+    punches = f"(FROM {valid} UNION ALL {_WITHDRAWN_LATER})"
     rows = connection.execute(
         f"""
         WITH placed AS (
             SELECT coalesce(device.site, punch.device) AS site, punch.device, punch.punched_at_local, punch.punched_at,
-                   punch.punch_state, stored.work_code, punch.first_poll_id,
+                   punch.punch_state, stored.work_code, stored.source, punch.first_poll_id,
                    coalesce(stored.created_at, manual.decided_at) AS stored_at,
                    CASE WHEN stored.punched_at_local <> punch.punched_at_local THEN stored.punched_at_local
                         END AS read_local,
@@ -172,8 +175,8 @@ def _punches(connection: Connection, user_id: str, day: date, as_of: datetime | 
             ) AS number
             FROM spaced
         )
-        SELECT site, device, punched_at_local, punched_at, punch_state, work_code, {DIRECTION}, {SOURCE}, first_poll_id,
-               stored_at, read_local, id, reason, requested_by, decided_by
+        SELECT site, device, punched_at_local, punched_at, punch_state, work_code, source, {DIRECTION}, {SOURCE},
+               first_poll_id, stored_at, read_local, id, reason, requested_by, decided_by
         FROM numbered ORDER BY site, punched_at, device, punched_at_local
         """,  # noqa: S608 (constant SQL)
         {

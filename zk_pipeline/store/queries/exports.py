@@ -99,7 +99,7 @@ _ROWS: Mapping[What, str] = {
 _SHOWN: Mapping[What, str] = {
     "raw": """
         SELECT device, site, user_id, coalesce(name, '') AS name, punched_at, punched_at_local, timezone, status,
-               punch_state, verify_type, is_clock_suspect, work_code
+               punch_state, verify_type, is_clock_suspect, work_code, source
         FROM kept LEFT JOIN names USING (site, user_id)
         ORDER BY punched_at_local, device, user_id
     """,

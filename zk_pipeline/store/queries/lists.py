@@ -42,6 +42,7 @@ class PunchRow:
     punch_state: int
     verify_type: int
     work_code: int | None  # None: the record has none
+    source: str
     created_at: datetime
 
 
@@ -59,6 +60,7 @@ class PunchListItem:
     punch_state: int
     verify_type: int
     work_code: int | None
+    source: str
     is_clock_suspect: bool
     created_at: datetime
 
@@ -207,7 +209,7 @@ class ListStore:
 
 _PUNCHES = """
     SELECT seq AS id, device AS device_name, user_id, punched_at AS timestamp, punched_at_local AS timestamp_local,
-           status, punch_state, verify_type, work_code, is_clock_suspect, created_at
+           status, punch_state, verify_type, work_code, source, is_clock_suspect, created_at
     FROM raw_punches WHERE voided_at IS NULL
 """
 _NUMBERED_PUNCHES = f"""

@@ -14,7 +14,8 @@ from zk_pipeline.store.work_dates.staleness import dates_outside, stale_dates
 
 @dataclass(frozen=True)
 class DeviceStatus:
-    """One device with its newest poll; `fill` is records over capacity, 0 to 1.
+    """One device with its newest poll; `fill` is records over capacity, 0 to 1. If it is not `polled`, its terminal
+    only pushes: `last_success` and `last_poll` are its last contact.
 
     `keypad_locked_at`: since when the pipeline has locked its reader and keys; None if they are not locked.
     """
@@ -32,6 +33,7 @@ class DeviceStatus:
     records: int | None
     fill: float | None
     keypad_locked_at: datetime | None = None
+    polled: bool = True
 
 
 @dataclass(frozen=True)
@@ -122,17 +124,19 @@ SELECT
     device.ip_address || ':' || device.port AS address,
     device.enabled,
     device.last_sync,
-    last_poll.poll.finished_at,
-    last_poll.poll.status,
-    last_poll.poll.error,
-    last_poll.poll.warnings,
-    last_good.poll.clock_drift_seconds,
-    last_good.poll.record_count_after,
-    last_good.poll.record_count_after / nullif(device.record_capacity, 0),
-    device.keypad_locked_at
+    CASE WHEN device.polled THEN last_poll.poll.finished_at ELSE terminal.last_seen_at END,
+    CASE WHEN device.polled THEN last_poll.poll.status WHEN terminal.device IS NOT NULL THEN 'success' END,
+    CASE WHEN device.polled THEN last_poll.poll.error END,
+    CASE WHEN device.polled THEN last_poll.poll.warnings END,
+    CASE WHEN device.polled THEN last_good.poll.clock_drift_seconds ELSE device.clock_drift_seconds END,
+    CASE WHEN device.polled THEN last_good.poll.record_count_after ELSE terminal.record_count END AS records,
+    records / nullif(device.record_capacity, 0),
+    device.keypad_locked_at,
+    device.polled
 FROM devices AS device
 LEFT JOIN last_poll ON last_poll.device = device.name
 LEFT JOIN last_good ON last_good.device = device.name
+LEFT JOIN push_terminals AS terminal ON terminal.device = device.name
 WHERE device.removed_at IS NULL
 ORDER BY device.name
 """  # noqa: S608 (constant SQL)

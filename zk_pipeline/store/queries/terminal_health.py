@@ -1,4 +1,6 @@
-"""Terminal health from each device's latest successful poll: completeness, clock drift, log fill level."""
+"""Terminal health: completeness, clock drift, log fill level. From the latest successful poll, or for a terminal that
+only pushes from its contacts, its uploads and the comparisons of its counts with the store.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.push.checks import IS_MISSING
 from zk_pipeline.store.queries.metrics import IS_POLL
 
 
@@ -13,7 +16,8 @@ from zk_pipeline.store.queries.metrics import IS_POLL
 class TerminalHealth:
     """One enabled device after its latest successful poll; fields are None without one. `fill` is 0 to 1.
 
-    `error`: error of the latest poll; None if that succeeded.
+    `error`: error of the latest poll; None if that succeeded. With `only_pushes`, `read_at` is the last contact,
+    `reported` the counter that the terminal sent last, `clock_drift_seconds` None if no upload has shown it.
     """
 
     device: str
@@ -23,6 +27,7 @@ class TerminalHealth:
     clock_drift_seconds: float | None
     fill: float | None
     error: str | None
+    only_pushes: bool = False
 
     @property
     def missing(self) -> int:
@@ -50,18 +55,37 @@ def terminal_health(database: Database) -> list[TerminalHealth]:
                 SELECT device, max(struct_pack(id, error)) AS poll
                 FROM device_polls WHERE {IS_POLL}
                 GROUP BY device
+            ),
+            polled AS (
+                SELECT
+                    device.name, newest.poll.finished_at, newest.poll.reported,
+                    CASE WHEN newest.poll.warnings IS NULL THEN newest.poll.records_accounted_for
+                         ELSE greatest(newest.poll.records_accounted_for, newest.poll.reported) END,
+                    newest.poll.clock_drift_seconds,
+                    newest.poll.record_count_after / nullif(device.record_capacity, 0),
+                    of_all.poll.error, false
+                FROM devices AS device
+                LEFT JOIN newest ON newest.device = device.name
+                LEFT JOIN of_all ON of_all.device = device.name
+                WHERE device.enabled AND device.polled AND device.removed_at IS NULL
+            ),
+            missing AS (
+                SELECT serial_number, sum(terminal_punches - stored_punches)::BIGINT AS punches
+                FROM push_checks WHERE {IS_MISSING} GROUP BY serial_number
+            ),
+            pushing AS (
+                SELECT
+                    device.name, terminal.last_seen_at,
+                    greatest(terminal.record_count, missing.punches) AS reported,
+                    greatest(terminal.record_count, missing.punches) - coalesce(missing.punches, 0),
+                    device.clock_drift_seconds, terminal.record_count / nullif(device.record_capacity, 0),
+                    NULL, true
+                FROM devices AS device
+                JOIN push_terminals AS terminal ON terminal.device = device.name
+                LEFT JOIN missing ON missing.serial_number = terminal.serial_number
+                WHERE device.enabled AND NOT device.polled AND device.removed_at IS NULL
             )
-            SELECT
-                device.name, newest.poll.finished_at, newest.poll.reported,
-                CASE WHEN newest.poll.warnings IS NULL THEN newest.poll.records_accounted_for
-                     ELSE greatest(newest.poll.records_accounted_for, newest.poll.reported) END,
-                newest.poll.clock_drift_seconds, newest.poll.record_count_after / nullif(device.record_capacity, 0),
-                of_all.poll.error
-            FROM devices AS device
-            LEFT JOIN newest ON newest.device = device.name
-            LEFT JOIN of_all ON of_all.device = device.name
-            WHERE device.enabled AND device.removed_at IS NULL
-            ORDER BY device.name
+            FROM polled UNION ALL FROM pushing ORDER BY 1
             """  # noqa: S608 (constant SQL)
         ).fetchall()
     return [TerminalHealth(*row) for row in rows]

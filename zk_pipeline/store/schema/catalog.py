@@ -97,7 +97,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "live": "Whether `zk-pipeline live` captures its punches",
             "trust_punch_states": "Whether minutes worked are taken from its in, out and break states",
             "direction": "in (entry gate) or out (exit gate): counts for each of its punches; null: no direction",
-            "last_sync": "Last successful poll (instant, UTC)",
+            "last_sync": "Last successful poll, or contact of a terminal that only pushes (instant, UTC)",
             "user_lists": "Number of user lists read from it; device_slots refers to these numbers",
             "user_lists_at_reading": "user_lists when its log was last read",
             "users_listed_at": "Last reading of its user list (instant, UTC)",
@@ -146,7 +146,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
         {
             "device": "Name of the device",
             "status": "success or failed",
-            "polls": "Deleted polls, without live capture",
+            "polls": "Deleted polls, without live capture and imported files",
             "duration_microseconds": "Their total duration, in microseconds",
             "new_punches": "New punches of these polls (device_polls.new)",
         },
@@ -251,6 +251,17 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "lag_seconds": "Seconds from its last punch to its arrival; null without a punch",
         },
     ),
+    "push_totals": (
+        "Counts of uploads whose rows retention deleted from push_batches, per device",
+        {
+            "device": "Name of the device",
+            "uploads": "Deleted uploads",
+            "stored": "New punches of these uploads",
+            "duplicates": "Punches that were stored before",
+            "quarantined": "Lines that could not be read",
+            "other": "Users, events, and templates",
+        },
+    ),
     "push_stamps": (
         "Last stamp of each table that a terminal uploaded, which the next hello returns to it",
         {
@@ -285,11 +296,12 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "serial_number": "Serial number of the terminal",
             "first_date": "First date on the terminal's wall clock",
             "last_date": "Last date on the terminal's wall clock, included",
-            "state": "asked (count requested), equal, differs, resent (uploaded again, no punch is missing), "
-            "unsupported (it cannot count)",
-            "terminal_punches": "Punches of these dates that the terminal counts; null before its answer",
+            "state": "asked (count requested), queried (upload requested), split (its halves have rows), equal (or "
+            "more in the store), resent (all lines uploaded again: none is missing), differs (not all lines uploaded "
+            "again), unsupported (it cannot count), unanswered",
+            "terminal_punches": "Punches of these dates that the terminal counted last; null before its answer",
             "stored_punches": "Punches of these dates in the store, at that time",
-            "resent_punches": "Punches received when the dates were uploaded again; null: they were not",
+            "resent_punches": "Lines received when the dates were uploaded again; null: they were not",
             "command_id": "Command that is waited for (push_commands.id); null: none",
             "checked_at": "Last change (instant, UTC)",
         },
@@ -337,7 +349,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
         {
             "device": "Name of the device",
             "user_id": "User id",
-            "uid": "The terminal's own slot number",
+            "uid": "The terminal's own slot number; -1: imported, unknown",
             "name": "Name as enrolled",
             "privilege": "0 user, 14 administrator; others by firmware",
             "card": "Card number, 0 for none",
@@ -572,6 +584,18 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "rows at several sites; otherwise null",
             "claimed_at": "When that run claimed it (instant, UTC)",
             "created_at": "When it became due (instant, UTC)",
+        },
+    ),
+    "earlier_deliveries": (
+        "Attendance days that another system delivered to the CRM before this one, such as the Django bridge",
+        {
+            "source": "The other system: django-bridge",
+            "device": "Name of the device of the day",
+            "user_id": "User of the day",
+            "work_date": "Date of the day in the other system",
+            "clock_in": "Clock-in that the CRM has (instant, UTC); null: none",
+            "clock_out": "Clock-out that the CRM has (instant, UTC); null: none",
+            "delivered_at": "When the other system delivered it (instant, UTC)",
         },
     ),
     "crm_attempts": (

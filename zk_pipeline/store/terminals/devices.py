@@ -50,8 +50,14 @@ COLUMNS = (
     "updated_at",
 )
 
-_PUSHES = "name IN (SELECT device FROM push_terminals WHERE device IS NOT NULL)"
-_SELECT = f"SELECT {', '.join(COLUMNS)}, {_PUSHES} FROM devices WHERE removed_at IS NULL"  # noqa: S608 (constant SQL)
+_SELECT = f"""
+    SELECT {", ".join(COLUMNS)}, pushing.device IS NOT NULL AS pushes,
+           greatest(last_sync, pushing.last_seen_at) AS last_contact
+    FROM devices
+    LEFT JOIN (SELECT device, last_seen_at FROM push_terminals WHERE device IS NOT NULL) AS pushing
+        ON pushing.device = devices.name
+    WHERE removed_at IS NULL
+"""  # noqa: S608 (constant SQL)
 
 
 @dataclass(frozen=True)
@@ -161,10 +167,15 @@ class DeviceRegistry:
     def are_registered(self, devices: Sequence[Device]) -> bool:
         """Whether `apply` would change nothing. Does not write."""
         known = {device.name: device for device in self.all()} if devices else {}
-        return all(one.name in known and not _is_changed(known[one.name], one) for one in devices)
+        return all(
+            one.name in known and not _is_changed(known[one.name], _declared(one, known[one.name])) for one in devices
+        )
 
     def apply(self, devices: Iterable[Device]) -> ApplyResult[str]:
-        """Apply the declared devices, in one transaction; others stay unchanged. Idempotent."""
+        """Apply the declared devices, in one transaction; others stay unchanged. Idempotent.
+
+        A declared device without an address keeps the registered one.
+        """
         applied = ApplyResult[str]()
         with self.database.write("apply devices") as connection:
             for device in devices:
@@ -172,8 +183,8 @@ class DeviceRegistry:
                 if known is None:
                     insert_device(connection, device, self.clock())
                     applied.added.append(device.name)
-                elif _is_changed(known, device):
-                    _update(connection, device, self.clock())
+                elif _is_changed(known, _declared(device, known)):
+                    _update(connection, _declared(device, known), self.clock())
                     applied.changed.append(device.name)
                 else:
                     applied.unchanged.append(device.name)
@@ -185,6 +196,10 @@ def _release_push(connection: Connection, name: str) -> None:
     connection.execute(
         "UPDATE push_terminals SET device = NULL, adopted_at = NULL, adopted_by = NULL WHERE device = ?", [name]
     )
+
+
+def _declared(device: Device, known: Device) -> Device:
+    return device if device.ip_address else replace(device, ip_address=known.ip_address)
 
 
 def _is_changed(known: Device, device: Device) -> bool:
@@ -317,7 +332,7 @@ _POLLED = pa.schema(
 
 
 def _device(row: tuple[Any, ...]) -> Device:
-    return Device(**dict(zip((*COLUMNS, "pushes"), row, strict=True)))
+    return Device(**dict(zip((*COLUMNS, "pushes", "last_contact"), row, strict=True)))
 
 
 def registered_or_none(connection: Connection, name: str) -> Device | None:

@@ -138,7 +138,7 @@ def insert_punches(connection: Connection, fetched: Sequence[FetchedTable], now:
     connection.register("incoming", incoming)
     _keep_work_codes(connection, incoming)
     seq = next_seq(connection, len(incoming))
-    placing = assign_work_dates(connection, pairs="SELECT DISTINCT device, user_id FROM incoming")
+    placing = assign_work_dates(connection, punches="incoming")
     cleared = connection.execute(
         f"""
         SELECT punch.device, count(*) FROM incoming AS punch {placing.join}
@@ -150,7 +150,7 @@ def insert_punches(connection: Connection, fetched: Sequence[FetchedTable], now:
         of[device].stored -= count
     unknown, periods = _unknown(connection, incoming)
     # Numbers as if the devices were stored one after the other.
-    connection.execute(
+    ((new,),) = connection.execute(
         f"""
         CREATE TEMP TABLE fresh AS
         SELECT punch.*,
@@ -163,7 +163,11 @@ def insert_punches(connection: Connection, fetched: Sequence[FetchedTable], now:
         WHERE work_date NOT IN (SELECT work_date FROM work_dates WHERE raw_purged_at IS NOT NULL)
         """,  # noqa: S608 (constant SQL)
         {**periods, "seq": seq, "earliest": CLOCK_WAS_RESET_BEFORE, "latest": now + AHEAD},
-    )
+    ).fetchall()
+    if not new:  # most polls: the statements below take a tenth of the time of a poll, even for no rows
+        connection.execute("DROP TABLE fresh")
+        connection.unregister("incoming")
+        return done
     connection.execute(
         """
         INSERT INTO raw_punches (device, user_id, uid, punched_at, punched_at_local, status, punch_state, verify_type,
@@ -226,6 +230,32 @@ def count_missing(connection: Connection, device: str, punches: pa.Table) -> int
     connection.unregister("incoming")
     assert row is not None
     return int(row[0])
+
+
+def count_new(connection: Connection, device: str, punches: pa.Table) -> tuple[int, int]:
+    """Numbers of `punches`, all with a user, that are not stored for `device`: those that `insert_punches` would store,
+    and those of work dates whose punches retention has deleted.
+    """
+    if not len(punches):
+        return 0, 0
+    incoming = _together([FetchedTable(device, 0, punches)])
+    connection.register("incoming", incoming)
+    placing = assign_work_dates(connection, pairs="SELECT DISTINCT device, user_id FROM incoming")
+    unknown, periods = _unknown(connection, incoming)
+    row = connection.execute(
+        f"""
+        SELECT count(*) FILTER (NOT is_purged), count(*) FILTER (is_purged) FROM (
+            SELECT {placing.work_date} IN (
+                SELECT work_date FROM work_dates WHERE raw_purged_at IS NOT NULL
+            ) AS is_purged
+            FROM (FROM {unknown}) AS punch {placing.join}
+        )
+        """,  # noqa: S608 (constant SQL)
+        periods,
+    ).fetchone()
+    connection.unregister("incoming")
+    assert row is not None
+    return int(row[0]), int(row[1])
 
 
 _SLOTS_UNKNOWN = """

@@ -40,6 +40,7 @@ from zk_pipeline.store.terminals.ingest import (
     users_table,
 )
 from zk_pipeline.store.terminals.log_positions import keep_positions, records_accounted_for
+from zk_pipeline.store.terminals.punch_versions import punch_versions
 from zk_pipeline.store.terminals.slots import attribute, record_lists
 
 
@@ -47,7 +48,7 @@ from zk_pipeline.store.terminals.slots import attribute, record_lists
 class IngestResult:
     """Result of one stored reading: counts as in `device_polls`, and new punches per work date.
 
-    `newest_punches_poll_id`: the device's latest poll that stored new punches, which may be this one.
+    `punch_version`: as in `punch_versions`, after this poll.
     """
 
     poll_id: int
@@ -56,7 +57,7 @@ class IngestResult:
     new: int
     quarantined: int
     touched: dict[date, int]
-    newest_punches_poll_id: int | None = None
+    punch_version: str | None = None
     warnings: tuple[str, ...] = ()  # of the reading and of its content
 
 
@@ -156,7 +157,8 @@ def ingest(
     drifts = [
         _doubted_drift(one.finished.reading.info.clock_drift_seconds, registered[name]) for _, name, one in numbered
     ]
-    earlier = _newest_punches_polls(connection, [name for _, name, _ in numbered])
+    new_polls = {name: poll for (poll, name, _), done in zip(numbered, inserted, strict=True) if done.new}
+    versions = punch_versions(connection, [name for _, name, _ in numbered], new_polls=new_polls)
     ingested = [
         _ingested(
             poll,
@@ -164,7 +166,7 @@ def ingest(
             done,
             len(rejected.table),
             drift=drift,
-            newest_punches_poll_id=poll if done.new else earlier.get(name),
+            punch_version=versions.get(name),
         )
         for (poll, name, one), done, (_, rejected), drift in zip(numbered, inserted, attributed, drifts, strict=True)
     ]
@@ -174,15 +176,6 @@ def ingest(
     ]
     _insert_polls(connection, polls)
     return ingested
-
-
-def _newest_punches_polls(connection: Connection, devices: Sequence[str]) -> dict[str, int]:
-    """Latest poll with new punches per device. Retention keeps such polls as long as their punches."""
-    rows = connection.execute(
-        'SELECT device, max(id) FROM device_polls WHERE "new" > 0 AND list_contains(?, device) GROUP BY 1',
-        [list(devices)],
-    ).fetchall()
-    return dict(rows)
 
 
 def _record_users(connection: Connection, numbered: Sequence[tuple[int, str, PreparedReading]], now: datetime) -> None:
@@ -402,7 +395,7 @@ def _ingested(
     quarantined: int,
     *,
     drift: float | None,
-    newest_punches_poll_id: int | None,
+    punch_version: str | None,
 ) -> IngestResult:
     return IngestResult(
         poll_id=poll_id,
@@ -411,7 +404,7 @@ def _ingested(
         new=inserted.new,
         quarantined=quarantined,
         touched=inserted.touched,
-        newest_punches_poll_id=newest_punches_poll_id,
+        punch_version=punch_version,
         warnings=(*come.finished.reading.warnings, *_doubts(come.finished.device.name, inserted.in_doubt, drift)),
     )
 

@@ -17,6 +17,7 @@ from zk_pipeline.store.queries.lists import Rows
 from zk_pipeline.store.terminals.devices import registration
 from zk_pipeline.store.terminals.ingest import (
     FetchedTable,
+    Source,
     insert_punches,
     insert_rejected,
     mark_released,
@@ -28,7 +29,9 @@ from zk_pipeline.store.terminals.poll_results import attribute_slots
 
 @dataclass(frozen=True)
 class QuarantinedRecord:
-    """A record with its bytes; `released_at`: when it was read as a punch."""
+    """A record with its bytes; `released_at`: when it was read as a punch; `record_format`: None for a record of a log,
+    else the table of a pushed line, or `FILE:` and the format of an imported file.
+    """
 
     device: str
     raw: bytes
@@ -36,6 +39,19 @@ class QuarantinedRecord:
     poll_id: int
     created_at: datetime
     released_at: datetime | None
+    record_format: str | None = None
+
+    @property
+    def source(self) -> Source:
+        """Source of its punch."""
+        if self.record_format is None:
+            return "poll"
+        return "file" if self.record_format.startswith("FILE:") else "push"
+
+    @property
+    def text(self) -> str | None:
+        """The line, with escaped bytes where it is not UTF-8; None for a record of a log, which is no text."""
+        return None if self.record_format is None else self.raw.decode(errors="backslashreplace")
 
 
 @dataclass(frozen=True)
@@ -80,7 +96,7 @@ class QuarantineStore:
             page = read_page(
                 connection,
                 ListQuery(_NUMBERED, PAGE_ORDER, conditions, values),
-                "device, raw, reason, first_poll_id, created_at, released_at",
+                "device, raw, reason, first_poll_id, created_at, released_at, record_format",
                 place,
             )
         return Rows(page.count, [QuarantinedRecord(*row) for row in page.rows], page.until, page.last, page.has_more)
@@ -99,7 +115,7 @@ class QuarantineStore:
             layout = connection.execute("SELECT log_layout FROM devices WHERE name = ?", [device]).fetchone()
         return None if layout is None else layout[0]
 
-    def release(self, device: Device, punches: pd.DataFrame) -> tuple[int, int]:
+    def release(self, device: Device, punches: pd.DataFrame, *, source: Source = "poll") -> tuple[int, int]:
         """Store punches decoded from quarantined records: as `Reading.punches`, each with its `raw`.
 
         Returns the numbers of released records and of new punches. A record that names only a slot with an unknown
@@ -121,7 +137,7 @@ class QuarantineStore:
             if not freed:
                 return 0, 0
             poll_id = next_poll_id(connection)
-            done = insert_punches(connection, [FetchedTable(device.name, poll_id, named)], now)[0]
+            done = insert_punches(connection, [FetchedTable(device.name, poll_id, named, source=source)], now)[0]
             connection.execute(
                 """
                 INSERT INTO device_polls (id, device, started_at, finished_at, status, mode, fetched, stored, "new")
@@ -136,4 +152,4 @@ class QuarantineStore:
 PAGE_ORDER = [Key("created_at", "instant", descending=True)]
 # Records are unique by device, bytes and reason, and have no id.
 _NUMBERED = "SELECT *, (hash((device, raw, reason)) >> 2)::BIGINT AS id FROM quarantined_records"
-_SELECT = "SELECT device, raw, reason, first_poll_id, created_at, released_at FROM quarantined_records"
+_SELECT = "SELECT device, raw, reason, first_poll_id, created_at, released_at, record_format FROM quarantined_records"

@@ -60,19 +60,21 @@ _BEGUN = """
 def assign_work_dates(
     connection: Connection,
     *,
+    punches: str | None = None,
     pairs: str | None = None,
     values: Mapping[str, Any] | None = None,
     workday_starts_at: time | None = None,
     first: date = date.min,
     last: date = date.max,
 ) -> WorkDateAssignment:
-    """Assignment of punches. `pairs` (with parameters `values`): query of the possible (device, user_id); `first` and
-    `last` bound the dates of punches and of queried shifts.
+    """Assignment of `punches`, a relation, or else of the valid punches. `pairs`: query of the possible (device,
+    user_id), or else those of the punches; `values`: parameters of both; `first` and `last` bound the dates of punches
+    and of queried shifts.
 
     `workday_starts_at`: of the settings; None takes the stored setting of the last assignment.
     """
     usual = stored_workday_start(connection) if workday_starts_at is None else workday_starts_at
-    punches = valid_punches(connection)
+    punches = punches or valid_punches(connection)
     if not is_needed(connection):
         plain = f"CAST(punch.punched_at_local - INTERVAL {minutes(usual)} MINUTE AS DATE)"
         return WorkDateAssignment(punches, "", plain, minutes(usual))
@@ -95,13 +97,20 @@ def assign_date_range(connection: Connection, begin: date, end: date, *, workday
     """Assignment of the punches from `begin` to `end` (wall clock, `end` exclusive), for the users with punches then:
     without that bound, the query of users would scan the whole history.
     """
+    punches = valid_punches(connection)
     pairs = f"""
-        SELECT DISTINCT device, user_id FROM {valid_punches(connection)}
+        SELECT DISTINCT device, user_id FROM {punches}
         WHERE punched_at_local >= $begin AND punched_at_local < $end
     """  # noqa: S608 (constant SQL)
     values = {"begin": begin, "end": end}
     return assign_work_dates(
-        connection, pairs=pairs, values=values, workday_starts_at=workday_starts_at, first=begin, last=end
+        connection,
+        punches=punches,
+        pairs=pairs,
+        values=values,
+        workday_starts_at=workday_starts_at,
+        first=begin,
+        last=end,
     )
 
 

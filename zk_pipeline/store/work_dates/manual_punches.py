@@ -369,8 +369,8 @@ def _mark_stale(connection: Connection, ids: Sequence[int], first: int) -> None:
 def work_dates_of(connection: Connection, ids: Sequence[int]) -> dict[int, date]:
     """Work date of each manual punch, by the shift of its user."""
     values = {"ids": list(ids)}
-    pairs = "SELECT DISTINCT device, user_id FROM manual_punches WHERE list_contains($ids, id)"
-    placing = assign_work_dates(connection, pairs=pairs, values=values)
+    punches = "(FROM manual_punches WHERE list_contains($ids, id))"
+    placing = assign_work_dates(connection, punches=punches, values=values)
     return dict(
         connection.execute(
             f"SELECT punch.id, {placing.work_date} FROM manual_punches AS punch {placing.join} "  # noqa: S608

@@ -36,7 +36,7 @@ def freeze_boundaries(connection: Connection) -> None:
     if not connection.execute(is_cleared).fetchall()[0][0]:
         return
     connection.execute(f"CREATE TEMP TABLE bordering AS {pairs(connection)}")
-    placing = assign_work_dates(connection, pairs="FROM bordering")
+    placing = assign_work_dates(connection, punches="bordering")
     begins, join = str(placing.usual), ""
     if placing.by_shifts:
         begins = f"coalesce(begun.begins, {placing.usual})"

@@ -12,6 +12,7 @@ from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.http.auth import Identity
 from zk_pipeline.http.errors import error_body
 from zk_pipeline.http.services import Given, Services
+from zk_pipeline.operations.pushing_terminals import pending_terminals
 from zk_pipeline.operations.set_clock import set_clock as set_clock_of
 from zk_pipeline.store.queries.device_details import device_details
 from zk_pipeline.web.devices.status import MAX_DRIFT_SECONDS, MAX_FILL, lines_of, status_of
@@ -22,22 +23,26 @@ DeviceId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 _DONE = {
     "added": "The terminal is registered. Test it, then poll it.",
     "saved": "Saved. The next processing run computes affected days again.",
-    "enabled": "The terminal is included in polls.",
-    "disabled": "The terminal is excluded from polls; its punches, polls and days are kept.",
-    "replaced": "The serial number of the next terminal at its address will be accepted.",
+    "enabled": "The terminal is enabled: polls read it, and its uploads are accepted.",
+    "disabled": "The terminal is disabled: it is not polled, and its uploads are refused. What is stored is kept.",
+    "replaced": "The serial number of the next terminal is accepted, at the next poll or by its adoption.",
     "removed": "The terminal is removed from the registry; its punches, polls and days are kept.",
+    "adopted": "The terminal is adopted. It uploads its punches at its next connection.",
+    "queued": "The command is queued. The terminal fetches it at its next contact.",
 }
+_SHOWN_EVENTS = 20
 
 
 @router.get("/devices")
 def devices(request: Request, services: Given, identity: Reader) -> Response:
     lines = lines_of(services, status_of(services))
-    return render(request, "devices.html", identity, lines=lines, done=_done(request))
+    waiting = pending_terminals(services.store)
+    return render(request, "devices.html", identity, lines=lines, waiting=waiting, done=_done(request))
 
 
 @router.get("/devices/{device_id}")
 def device(request: Request, services: Given, identity: Reader, device_id: DeviceId) -> Response:
-    return _draw(request, services, identity, services.store.devices.by_id(device_id), done=_done(request))
+    return draw_device(request, services, identity, services.store.devices.by_id(device_id), done=_done(request))
 
 
 @router.post("/devices/{device_id}/test")
@@ -48,7 +53,7 @@ def test(request: Request, services: Given, form: ReaderForm, device_id: DeviceI
         info = services.terminals.probe(one)
     except ZkPipelineError as error:
         return _failed(request, services, form.identity, one, error)
-    return _draw(request, services, form.identity, one, info=info)
+    return draw_device(request, services, form.identity, one, info=info)
 
 
 @router.get("/devices/{device_id}/users")
@@ -69,7 +74,7 @@ def set_clock(request: Request, services: Given, form: OperatorForm, device_id: 
         changed = set_clock_of(services.store, services.terminals, one)
     except ZkPipelineError as error:
         return _failed(request, services, form.identity, one, error)
-    return _draw(request, services, form.identity, one, clock=changed)
+    return draw_device(request, services, form.identity, one, clock=changed)
 
 
 @router.post("/devices/{device_id}/enabled")
@@ -96,10 +101,12 @@ def remove(services: Given, form: AdminForm, device_id: DeviceId) -> Response:  
 def _failed(request: Request, services: Services, identity: Identity, one: Device, error: ZkPipelineError) -> Response:
     """The page of the terminal with the error message in place of the result."""
     status, body, headers = error_body(error)
-    return _draw(request, services, identity, one, problem=body["detail"], status=status, headers=headers)
+    return draw_device(request, services, identity, one, problem=body["detail"], status=status, headers=headers)
 
 
-def _draw(request: Request, services: Services, identity: Identity, one: Device, **values: Any) -> Response:
+def draw_device(request: Request, services: Services, identity: Identity, one: Device, **values: Any) -> Response:
+    """The page of a terminal. `values`: results of an action on it."""
+    push = services.store.push
     lines = [line for line in lines_of(services, status_of(services)) if line.id == one.id]
     return render(
         request,
@@ -108,6 +115,8 @@ def _draw(request: Request, services: Services, identity: Identity, one: Device,
         device=one,
         line=lines[0] if lines else None,
         story=device_details(services.store.database, one.name),
+        pushing=push.details(one.name, one.timezone),
+        events=push.events(one.name, None, None, limit=_SHOWN_EVENTS),
         max_drift=MAX_DRIFT_SECONDS,
         max_fill=MAX_FILL,
         **values,

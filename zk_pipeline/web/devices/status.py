@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from zk_pipeline.devices.models import Device
 from zk_pipeline.http.services import Services
 from zk_pipeline.operations.alerting.quality_results import DEVICE_SILENT
 from zk_pipeline.operations.process import work_rules
@@ -21,9 +22,18 @@ class DeviceLine:
 
     id: int
     status: DeviceStatus
-    timezone: str
+    device: Device
     kind: str
     label: str
+
+    @property
+    def timezone(self) -> str:
+        return self.device.timezone
+
+    @property
+    def address(self) -> str:
+        """Address that polls connect to, or from which a terminal that only pushes connected at its adoption."""
+        return self.status.address if self.device.polled else self.device.ip_address or "–"
 
     @property
     def is_drifting(self) -> bool:
@@ -34,19 +44,22 @@ class DeviceLine:
         return (self.status.fill or 0.0) >= MAX_FILL
 
 
-def label_of(status: DeviceStatus, now: datetime, polled_every: timedelta) -> tuple[str, str]:
-    """CSS class and label: locked, disabled, or the result and age of the latest poll."""
-    if status.keypad_locked_at is not None:
-        return "bad", "locked"
-    if not status.enabled:
-        return "", "disabled"
-    if status.last_poll is None:
-        return "warn", "never polled"
-    if status.last_poll_status == "failed":
-        return "bad", "not read"
-    if status.last_success is None or now - status.last_success > max(DEVICE_SILENT, 3 * polled_every):
-        return "warn", "silent"
-    return "ok", "read"
+def label_of(status: DeviceStatus, connection: str, now: datetime, polled_every: timedelta) -> tuple[str, str]:
+    """CSS class and label: locked, disabled, or the result and age of the latest poll or contact. `connection`: as of
+    its Device.
+    """
+    is_silent = status.last_success is None or now - status.last_success > max(DEVICE_SILENT, 3 * polled_every)
+    labels = (
+        (status.keypad_locked_at is not None, "bad", "locked"),
+        (not status.enabled, "", "disabled"),
+        (connection == "files", "", "files only"),
+        (connection == "pushes" and status.last_success is None, "", "adopted"),  # has not connected since
+        (status.last_poll is None, "warn", "never polled"),
+        (status.last_poll_status == "failed", "bad", "not read"),
+        (is_silent, "warn", "silent"),
+        (True, "ok", "read" if status.polled else "connected"),
+    )
+    return next((kind, label) for applies, kind, label in labels if applies)
 
 
 def status_of(services: Services) -> StoreStatus:
@@ -63,7 +76,9 @@ def lines_of(services: Services, status: StoreStatus) -> list[DeviceLine]:
     now, every = services.clock(), timedelta(minutes=services.settings.polling_interval_minutes)
     known = {device.name: device for device in services.store.devices.all()}
     return [
-        DeviceLine(known[one.name].id or 0, one, known[one.name].timezone, *label_of(one, now, every))
+        DeviceLine(
+            known[one.name].id or 0, one, known[one.name], *label_of(one, known[one.name].connection, now, every)
+        )
         for one in status.devices
         if one.name in known
     ]

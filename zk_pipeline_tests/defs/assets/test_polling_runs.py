@@ -8,6 +8,9 @@ import dagster as dg
 import pandas as pd
 import pytest
 
+from zk_pipeline.defs.build import build_definitions
+from zk_pipeline.defs.names import Names
+from zk_pipeline.defs.partitions import range_tags
 from zk_pipeline.runs.launcher import Launcher
 from zk_pipeline.simulator.terminal.faults import Faults, HangAt
 from zk_pipeline.simulator.terminal.fleet import Fleet
@@ -15,7 +18,7 @@ from zk_pipeline.simulator.terminal.protocol import Command
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.terminals.poll_results import FinishedReading, PreparedReading
 from zk_pipeline.store.terminals.punches import PunchStore
-from zk_pipeline_tests.defs.run_fixtures import metadata_of, poll_all, run_status, statuses, table_of
+from zk_pipeline_tests.defs.run_fixtures import QUIET, metadata_of, poll_all, run_status, statuses, table_of
 from zk_pipeline_tests.gates import MONDAY, NASTY, TUESDAY, gate, present, switch_on
 
 GATES = ["North", "South", "Yard"]
@@ -113,6 +116,26 @@ def test_only_the_named_terminals_are_read_and_a_disabled_one_too_if_named(
     home_store.devices.update("Yard", enabled=False)
     assert [sorted(run.partitions) for run in launcher.poll(["Yard", "South"], GATES)] == [["South", "Yard"]]
     assert sorted(poll_all(launcher, home_store).partitions) == ["North", "South"]
+
+
+def test_a_run_over_all_partitions_does_not_connect_to_a_terminal_that_is_not_polled(
+    launcher: Launcher, fleet: Fleet, home_store: Store
+) -> None:
+    three_gates(fleet, home_store)
+    home_store.devices.update("South", polled=False)
+    names = Names()
+    (run,) = launcher.poll(GATES, GATES)
+    assert "South is not polled" in str(run.failure)
+    launcher.instance.add_dynamic_partitions(names.device_partitions_name, GATES)
+    result = (
+        build_definitions(launcher.settings)
+        .resolve_job_def(names.poll)
+        .execute_in_process(instance=launcher.instance, tags=range_tags(GATES[0], GATES[-1]), run_config=QUIET)
+    )
+    assert result.success
+    events = {one.partition: one.description for one in result.asset_materializations_for_node("raw_punches")}
+    assert events["South"] == "South gets its punches from files: not polled"
+    assert (events["North"], events["Yard"]) == ("North: 2 new of 2 (full)", "Yard: 2 new of 2 (full)")
 
 
 def test_the_metadata_of_a_poll_counts_and_shows_what_is_new(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice, pairwise
 
@@ -83,7 +84,7 @@ def test_ticks_are_as_far_apart_as_the_interval_says(minutes: int) -> None:
 
 
 def test_without_an_enabled_device_no_run_is_started(launcher: Launcher, home_store: Store) -> None:
-    why = "no enabled device: add one with `zk-pipeline device add`"
+    why = "no enabled device is polled: add one with `zk-pipeline device add`"
     assert tick(launcher, "poll_devices") == why
     home_store.devices.add(device("Gate"))
     home_store.devices.update("Gate", enabled=False)
@@ -107,6 +108,15 @@ def test_one_run_polls_all_enabled_devices_and_none_that_is_disabled(launcher: L
     assert tick(launcher, "poll_devices") == [span("A", "D")]
     home_store.devices.update("B", enabled=False)
     assert tick(launcher, "poll_devices") == [span("A", "A"), span("C", "D")]
+
+
+def test_terminals_that_only_push_are_not_polled(launcher: Launcher, home_store: Store) -> None:
+    home_store.devices.add(replace(device("A"), polled=False))
+    make_partitions(launcher, "A")
+    assert tick(launcher, "poll_devices") == "no enabled device is polled: add one with `zk-pipeline device add`"
+    home_store.devices.add(device("B"))
+    make_partitions(launcher, "B")
+    assert tick(launcher, "poll_devices") == [span("B", "B")]
 
 
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED])

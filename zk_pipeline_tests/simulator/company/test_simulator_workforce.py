@@ -136,3 +136,15 @@ def test_two_hundred_terminals_of_five_thousand_records_take_seconds() -> None:
     assert time.process_time() - begun < 15
     assert sum(one.record_count for one in emulated) == len(company.punches) > 900_000
     assert not company.punches.duplicated(KEY).any()
+
+
+@pytest.mark.parametrize("devices", [1, 2, 3, 4])
+def test_pushing_terminals_are_further_ones_with_a_site_of_their_own(devices: int) -> None:
+    company = generate(devices=devices, pushing=2, employees=24, days=3, until=UNTIL)
+    polled, pushing = company.terminals[:devices], company.terminals[devices:]
+    assert [one.pushes for one in company.terminals] == [False] * devices + [True] * 2
+    assert polled[-1].clock_offset_seconds < 0
+    assert {one.clock_offset_seconds for one in pushing} == {0}
+    sites = [one.site for one in pushing]
+    assert len({*sites, *(one.site for one in polled)}) == len({one.site for one in polled}) + 2
+    assert {str(name) for name in company.punches["device"]} >= {one.name for one in pushing}

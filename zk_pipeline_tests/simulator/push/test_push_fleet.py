@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from zk_pipeline.errors import UsageError
 from zk_pipeline.simulator.push.faults import PushFaults
 from zk_pipeline.simulator.push.fleet import PushFleet
 from zk_pipeline.simulator.push.profiles import PROFILES
+from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline_tests.simulator.push.push_fixtures import pushing_terminal
 from zk_pipeline_tests.simulator.push.recording_receiver import RecordingReceiver
+from zk_pipeline_tests.simulator.small_terminal import small_terminal
 from zk_pipeline_tests.waiting import until
 
 OPEN_FILES = Path("/proc/self/fd")
@@ -103,6 +106,15 @@ def test_a_closed_fleet_leaves_no_thread_and_no_socket_behind(receiver: Recordin
     fleet.close()
     until(lambda: threading.active_count() == threads)
     until(lambda: len(list(OPEN_FILES.iterdir())) == descriptors)
+
+
+def test_a_terminal_that_is_polled_pushes_the_same_punches(receiver: RecordingReceiver) -> None:
+    terminal = small_terminal(name="gate-0")
+    with Fleet.serve([terminal]) as polled, fleet_of(receiver) as pushing:
+        terminal.listen(partial(pushing.record, "gate-0"))
+        polled.punch("gate-0", "1001", punch_state=1)
+        until(lambda: pushing.pending_count == 0)
+    assert [one.body for one in receiver.uploads()] == [b"1001\t2026-03-02 15:00:00\t1\t1\t0\t0\t0\n"]
 
 
 def test_two_terminals_of_one_name_are_refused(receiver: RecordingReceiver) -> None:

@@ -6,7 +6,8 @@ from datetime import datetime
 
 import pytest
 
-from zk_pipeline.simulator.push.profiles import PUSH_2_2, SECURITY_3, TFT_3, PushProfile
+from zk_pipeline.simulator.push.profiles import LEGACY_4, PUSH_2_2, SECURITY_3, TFT_3, PushProfile
+from zk_pipeline.simulator.push.wire import Answer
 from zk_pipeline_tests.simulator.push.push_fixtures import pushing_terminal
 from zk_pipeline_tests.simulator.push.recording_receiver import RecordingReceiver
 
@@ -43,6 +44,19 @@ def test_a_terminal_that_does_not_follow_the_date_keeps_its_clock(receiver: Reco
     terminal = pushing_terminal(receiver.url, follows_date=False)
     terminal.cycle()
     assert terminal.clock.now_local() == datetime.fromisoformat("2026-03-02T15:00:00")
+
+
+@pytest.mark.parametrize(
+    ("profile", "name", "shown"),
+    [(LEGACY_4, "Date", "21:30"), (LEGACY_4, "date", "15:00"), (PUSH_2_2, "date", "21:30")],
+)
+def test_old_firmware_compares_the_names_of_headers_with_case(profile: PushProfile, name: str, shown: str) -> None:
+    terminal = pushing_terminal("http://127.0.0.1:1", profile=profile, follows_date=True)
+    step = terminal.send(terminal.request("GET", "ping"))
+    next(step)
+    with pytest.raises(StopIteration):
+        step.send(Answer(200, {name: DATE}, b"OK"))
+    assert f"{terminal.clock.now_local():%H:%M}" == shown
 
 
 def test_a_date_that_is_none_leaves_the_clock_alone(receiver: RecordingReceiver) -> None:

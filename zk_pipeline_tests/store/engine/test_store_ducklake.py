@@ -246,6 +246,11 @@ def test_a_lake_of_an_earlier_version_is_brought_to_the_newest_by_whoever_comes_
             assert connection.execute("SELECT count(*) FROM blocked_dates").fetchall() == [(0,)]
 
 
+def test_a_new_lake_has_all_migrations_in_one_transaction(store: Store) -> None:
+    made_empty, migrated = 1, 1
+    assert rows(store, f"SELECT count(*) FROM ducklake_snapshots('{CATALOG}')") == [(made_empty + migrated,)]
+
+
 def test_what_is_missing_to_use_a_lake_is_named(lake: LakeAddress, monkeypatch: pytest.MonkeyPatch) -> None:
     engine_of(Database(lake)).forget()
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)

@@ -38,6 +38,11 @@ _MANUAL = (
     "now(), {}, 'Gate')"
 )
 # What breaks a rule, and that rule alone where it can.
+_TERMINAL = (
+    "INSERT INTO push_terminals (serial_number, device, address, first_seen_at, last_seen_at) "
+    "VALUES ('S1', {}, '192.0.2.1', now(), now())"
+)
+_CHECK = "INSERT INTO push_checks VALUES ('S1', '2026-03-02', '2026-03-02', {}, now())"
 BREAK = {
     "tables": "ALTER TABLE alerts DROP COLUMN body",
     "doubled-keys": "INSERT INTO device_polls FROM device_polls",
@@ -55,6 +60,13 @@ BREAK = {
     "clocks-unmarked": "UPDATE device_polls SET clock_drift_seconds = -7776000; UPDATE raw_punches SET "
     "punched_at = TIMESTAMPTZ '2026-06-01 12:05:00+00' - INTERVAL 90 DAY WHERE seq = 4",
     "registered-twice": "INSERT INTO devices SELECT * REPLACE (2 AS id, 'Other' AS name) FROM devices",
+    "push-terminals": _TERMINAL.format("'Gate'") + "; UPDATE devices SET serial_number = 'other'",
+    "push-pending": _TERMINAL.format("NULL"),
+    "push-stamps": "INSERT INTO push_stamps VALUES ('S1', 'ATTLOG', '0', now())",
+    "push-batches": "INSERT INTO push_batches VALUES (1, 'S1', 'Gate', 'ATTLOG', NULL, now(), 3, 1, 1, 0, 0, NULL)",
+    "push-checks": _CHECK.format("'asked', NULL, NULL, NULL, 7"),
+    "push-missing": _TERMINAL.format("'Gate'") + "; " + _CHECK.format("'differs', 5, 4, 3, NULL"),
+    "punches-source": "UPDATE raw_punches SET source = 'guess' WHERE seq = 1",
     "states-corrected": "UPDATE devices SET trust_punch_states = true, log_layout = '16'; "
     "UPDATE work_dates SET processed_at = TIMESTAMPTZ '2020-01-01 00:00:00+00'",
     "left-locked": "UPDATE devices SET keypad_locked_at = now()",

@@ -12,12 +12,14 @@ import pytest
 from zk_pipeline.devices.protocol.record_layouts import LOG_40, Layout, encode_time
 from zk_pipeline.operations.quarantine_release import release_quarantine
 from zk_pipeline.store.store import Store
+from zk_pipeline_tests.store.push.push_fixtures import adopt, push
 from zk_pipeline_tests.store.store_fixtures import (
     LONG_AFTER,
     MONDAY,
     TUESDAY,
     StoppedClock,
     device,
+    execute,
     ingest,
     on,
     process,
@@ -112,3 +114,18 @@ def test_trusted_states_say_how_long_somebody_worked_and_what_does_not_pair_is_s
     ingest(store, "Other", *on(MONDAY, "17:30"))  # not trusted: then the row is not
     process(store, MONDAY)
     assert rows(store, worked)[0][1] is None
+
+
+def test_the_source_of_each_punch_is_named(store: Store) -> None:
+    store.devices.add(device("Gate"))
+    ingest(store, "Gate", ("1001", f"{MONDAY} 08:00"))
+    serial = str(store.devices.get("Gate").serial_number)
+    adopt(store, "Gate", serial)
+    push(store, ("1001", f"{MONDAY} 08:00"), ("1001", f"{MONDAY} 12:00"), serial=serial)
+    execute(store, f"UPDATE raw_punches SET source = 'live' WHERE punched_at_local = '{MONDAY} 08:00'")
+    live, pushed = store.explanations.explain("1001", MONDAY).punches
+    assert (live.source, live.origin) == ("live", "live capture")
+    assert (pushed.source, pushed.origin) == ("push", "pushed")
+    execute(store, "UPDATE raw_punches SET source = 'poll'")
+    polled = store.explanations.explain("1001", MONDAY).punches[0]
+    assert polled.origin == f"polled (poll {polled.poll_id})"

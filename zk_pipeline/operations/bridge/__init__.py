@@ -1,0 +1,1 @@
+"""History of the Django bridge that this pipeline replaces."""
