@@ -9,7 +9,7 @@ from datetime import datetime
 
 import pytest
 
-from zk_pipeline.devices.push.commands import PushCommand
+from zk_pipeline.devices.push.commands import CommandKind, PushCommand
 from zk_pipeline.simulator.push.faults import PushFaults
 from zk_pipeline.simulator.push.profiles import PUSH_2_4, SECURITY_3, TFT_3, PushProfile
 from zk_pipeline.simulator.push.terminal import PushingTerminal
@@ -23,10 +23,7 @@ from zk_pipeline_tests.waiting import until
 
 NAME = "push-gate"
 SERIAL = serial_number_of(NAME)
-DAY = {
-    "start_local": datetime.fromisoformat("2026-03-02 00:00:00"),
-    "end_local": datetime.fromisoformat("2026-03-02 23:59:59"),
-}
+START, END = datetime.fromisoformat("2026-03-02 00:00:00"), datetime.fromisoformat("2026-03-02 23:59:59")
 profiles = pytest.mark.parametrize("profile", [PUSH_2_4, TFT_3, SECURITY_3], ids=lambda one: one.family)
 
 
@@ -38,6 +35,11 @@ def uploaded(store: Store, profile: PushProfile, faults: PushFaults | None = Non
         terminal = pushing_terminal(served.url, name=NAME, clock=store.clock, profile=profile, punches=9, faults=faults)
         assert terminal.cycle()
         yield terminal
+
+
+def of_the_log(kind: CommandKind, profile: PushProfile) -> PushCommand:
+    """A command about all punches; that of family C has no span."""
+    return PushCommand(kind=kind) if profile.family == "C" else PushCommand(kind=kind, start_local=START, end_local=END)
 
 
 def carried_out(store: Store, terminal: PushingTerminal, command: PushCommand) -> QueuedCommand:
@@ -55,17 +57,15 @@ def carried_out(store: Store, terminal: PushingTerminal, command: PushCommand) -
 
 @profiles
 def test_the_number_of_punches_is_the_result_of_a_count(profile: PushProfile, store: Store) -> None:
-    span = {} if profile.family == "C" else DAY
     with uploaded(store, profile) as terminal:
-        ended = carried_out(store, terminal, PushCommand(kind="count_punches", **span))
+        ended = carried_out(store, terminal, of_the_log("count_punches", profile))
     assert (ended.state, ended.return_code, ended.result) == ("done", 0, "9")
 
 
 @profiles
 def test_the_answers_to_a_query_are_uploads_with_stamp_0(profile: PushProfile, store: Store) -> None:
-    span = {} if profile.family == "C" else DAY
     with uploaded(store, profile) as terminal:
-        ended = carried_out(store, terminal, PushCommand(kind="query_punches", **span))
+        ended = carried_out(store, terminal, of_the_log("query_punches", profile))
     assert ended.state == "done"
     with store.database.read("test") as connection:
         found = connection.execute("SELECT sum(lines), sum(stored) FROM push_batches WHERE stamp = '0'").fetchone()
