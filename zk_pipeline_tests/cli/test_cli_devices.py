@@ -14,7 +14,7 @@ from zk_pipeline.simulator.terminal.terminal import EmulatedTerminal
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
 from zk_pipeline_tests.gates import MONDAY, NASTY, PEOPLE, gate, present, switch_on
-from zk_pipeline_tests.store.push.push_fixtures import adopt
+from zk_pipeline_tests.store.push.push_fixtures import adopt, push
 
 DEVICES = """
 devices:
@@ -235,6 +235,18 @@ def test_commands_for_all_devices_leave_out_those_that_only_push(
     result = zk(*command)
     assert (result.code, result.out) == (1, "")
     assert result.err.endswith(" add one with `zk-pipeline device add NAME IP`\n")
+
+
+def test_a_pushed_line_in_quarantine_is_listed_as_text(zk: CommandLine, home_store: Store) -> None:
+    adopt(home_store)
+    push(home_store, rejected=[b"0042 2026-13-40"])
+    shown = zk("quarantine", "list").out
+    assert "0042 2026-13-40" in shown
+    assert b"0042".hex() not in shown
+    (one,) = json.loads(zk("quarantine", "list", "--json").out)
+    assert (one["record_format"], one["raw"], one["text"]) == (
+        "ATTLOG", b"0042 2026-13-40".hex(), "0042 2026-13-40",
+    )  # fmt: skip
 
 
 def test_without_any_device_there_is_nothing_to_test(zk: CommandLine, home: Path) -> None:

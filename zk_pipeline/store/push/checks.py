@@ -35,8 +35,6 @@ IN_CONTACT = timedelta(minutes=15)
 BACKLOG_LINES, BACKLOG_PAUSE = 20, timedelta(minutes=10)  # of one upload; since the last such upload
 RESENT_TABLES = ["ATTLOG", "TABLEDATA:transaction"]
 MAX_BEGUN = 2_000  # checks begun by one call
-# Of a row of `push_checks`: punches are missing, as `PushCheck.is_missing`.
-IS_MISSING = "stored_punches < terminal_punches AND resent_punches < terminal_punches"
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from zk_pipeline.attendance.clock_errors import MAX_CLOCK_ERROR_SECONDS
-from zk_pipeline.store.push.checks import IS_MISSING
 from zk_pipeline.store.push.uploads import RESENT
 from zk_pipeline.store.quality.integrity import PUNCH_KEY
+from zk_pipeline.store.queries.terminal_health import IS_MISSING
 
 Severity = Literal["error", "warning", "note"]
 

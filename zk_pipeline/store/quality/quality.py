@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 
 from zk_pipeline.store.engine.database import Connection, Database
-from zk_pipeline.store.push.checks import IS_MISSING
 from zk_pipeline.store.quality.integrity import (
     block_inconsistent_dates,
     blocked_dates,
@@ -19,6 +18,7 @@ from zk_pipeline.store.quality.integrity import (
     schema_faults,
 )
 from zk_pipeline.store.queries.metrics import IS_POLL
+from zk_pipeline.store.queries.terminal_health import IS_MISSING
 from zk_pipeline.store.schema.migrations_runner import tables_as_shipped
 from zk_pipeline.store.terminals.namesakes import Names, candidates, namesakes
 from zk_pipeline.store.work_dates.assignment import assign_work_dates

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from zk_pipeline.store.engine.database import Database
-from zk_pipeline.store.push.checks import IS_MISSING
 from zk_pipeline.store.queries.metrics import IS_POLL
+
+# Of a row of `push_checks`: the terminal was asked for punches that the store does not have, and did not send as many
+# lines as it counts; see `store.push.check_plan.PushCheck.is_missing`.
+IS_MISSING = "stored_punches < terminal_punches AND resent_punches < terminal_punches"
 
 
 @dataclass(frozen=True)
