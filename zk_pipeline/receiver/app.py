@@ -137,7 +137,8 @@ class _Exchange:
     request: PushRequest | None = None
     device: str | None = None
     is_complete: bool = field(init=False)
-    _counted: int = 0
+    _counted: int = 0  # bytes in `bytes_in_progress`
+    _received: int = 0
     _began: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
@@ -191,8 +192,6 @@ class _Exchange:
                 "quarantined": stored.quarantined,
             }
         ACCESS_LOG.info("%s", json.dumps(entry))
-
-    _received: int = 0
 
     async def _read(self) -> bytes:
         parts: list[bytes] = []

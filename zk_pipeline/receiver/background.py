@@ -220,6 +220,7 @@ class Background:
 
     async def _expire(self) -> None:
         expired = await self.receiver.in_store_thread(lambda: self.receiver.store.expire_commands(UNCONFIRMED_FOR))
+        self.receiver.registry.note_ended(expired)
         for one in expired:
             _log.warning("command %s to terminal %s was never confirmed", one.command.kind, one.serial_number)
 

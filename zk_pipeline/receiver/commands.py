@@ -12,7 +12,7 @@ from zk_pipeline.store.push.commands import MAX_SENDS, SENT_ONCE, Confirmation, 
 
 RESEND_AFTER = timedelta(seconds=60)
 NOT_SUPPORTED = -1002  # as terminals report it
-MAX_RESULT_LENGTH = 200
+MAX_RESULT_LENGTH = 500
 
 
 @dataclass(frozen=True)

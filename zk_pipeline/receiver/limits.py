@@ -21,7 +21,9 @@ class RateLimit:
     per_second: float
     burst: int
     clock: Callable[[], float] = time.monotonic
-    _buckets: OrderedDict[str, tuple[float, float]] = field(default_factory=OrderedDict)
+    _buckets: OrderedDict[str, tuple[float, float]] = field(
+        default_factory=OrderedDict, init=False
+    )  # not shared by copies
 
     def allows(self, key: str) -> bool:
         """Take a token of `key`; False if there is none."""

@@ -15,6 +15,7 @@ from zk_pipeline.time_text import in_zone
 
 MAX_PAUSE = timedelta(seconds=3 * POLL_SECONDS + 15)  # between two requests of a connected terminal
 MAX_CHANGE_SECONDS = 5.0  # of a clock drift that is not recorded again yet
+CONTACT_MARGIN = timedelta(seconds=60)  # of a contact that is longer than the delay of a punch: its clock may be ahead
 DRIFT_INTERVAL = timedelta(minutes=10)
 REALTIME_TABLES = ("ATTLOG", "RTLOG")
 
@@ -70,7 +71,7 @@ class Session:
         punch = parsed.punches[0]
         is_repeated, self._last_punch = punch == self._last_punch, punch
         drift = (punch.punched_at_local - _wall_clock(punch, zone, now)).total_seconds()
-        if is_repeated or (drift < 0 and (now - self.connected_since).total_seconds() < -drift):
+        if is_repeated or (drift < 0 and now - self.connected_since <= timedelta(seconds=-drift) + CONTACT_MARGIN):
             return None
         return drift if self._is_due(drift, now) else None
 

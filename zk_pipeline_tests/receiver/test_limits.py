@@ -46,6 +46,12 @@ def test_a_rate_limit_refills_and_forgets_the_oldest_keys() -> None:
     assert len(limit._buckets) == MAX_KEYS
 
 
+def test_a_copy_of_a_limit_counts_by_itself() -> None:
+    limit = RateLimit(per_second=0.001, burst=1)
+    assert limit.allows("a")
+    assert [replace(limit).allows("a"), limit.allows("a")] == [True, False]
+
+
 def test_bytes_in_progress_are_bounded() -> None:
     progress = BytesInProgress()
     progress.add(MAX_BYTES_IN_PROGRESS)

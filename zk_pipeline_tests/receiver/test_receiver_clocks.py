@@ -9,10 +9,11 @@ import pytest
 from zk_pipeline.devices.push.commands import PushCommand
 from zk_pipeline.devices.push.hello import utc_offset
 from zk_pipeline.simulator.push.profiles import SECURITY_3
+from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.receiver.receiver_fixtures import SERIAL, Host, Served, adopt, line, punches, receiver_of, serve
 from zk_pipeline_tests.simulator.push.push_fixtures import pushing_terminal
-from zk_pipeline_tests.store.store_fixtures import StoppedClock
+from zk_pipeline_tests.store.store_fixtures import StoppedClock, busy
 from zk_pipeline_tests.waiting import until
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -93,12 +94,26 @@ def test_the_drift_of_a_realtime_punch_is_the_clock_of_the_device(
 ) -> None:
     for _ in range(4):
         served.get("getrequest")
-        clock.go(seconds=10)
-    served.post("cdata", line("1", "2026-06-01 12:00:20"), table="ATTLOG")  # 20 s ago
+        clock.go(seconds=30)
+    served.post("cdata", line("1", "2026-06-01 12:01:40"), table="ATTLOG")  # 20 s ago
     assert _drift(adopted) == -20
     clock.go(seconds=10)
-    served.post("cdata", line("1", "2026-06-01 13:00:50"), table="ATTLOG")
+    served.post("cdata", line("1", "2026-06-01 13:02:10"), table="ATTLOG")
     assert _drift(adopted) == 3600
+
+
+def test_a_punch_that_was_refused_at_first_is_no_clock_error(adopted: Store, clock: StoppedClock) -> None:
+    impatient = Store(Database(adopted.database.where, wait_seconds=0.1, foreign_wait_seconds=0.1), clock)
+    with serve(receiver_of(impatient)) as served:
+        for _ in range(40):
+            served.get("getrequest")
+            clock.go(seconds=30)
+        at = clock.now.strftime("%Y-%m-%d %H:%M:%S")
+        with busy(adopted, "a long run"):
+            assert served.post("cdata", line("1", at), table="ATTLOG").status_code == 503
+        clock.go(seconds=40)
+        assert served.post("cdata", line("2", at), table="ATTLOG").text == "OK: 1"  # was recorded next, and waited
+    assert _drift(adopted) is None
 
 
 def _time_zone(served: Served) -> str:

@@ -38,6 +38,15 @@ def test_acknowledged_before_it_is_stored(adopted: Store) -> None:
     assert punches(adopted) == [("1", NINE, "Gate")]
 
 
+def test_contacts_forgotten_while_the_store_is_busy(adopted: Store, caplog: pytest.LogCaptureFixture) -> None:
+    impatient = Store(Database(adopted.database.where, wait_seconds=0.1, foreign_wait_seconds=0.1), adopted.clock)
+    with serve(receiver_of(impatient)) as served:
+        with busy(adopted, "a long run"):
+            assert served.get("getrequest", INFO="Ver,3,0,77,10.0.0.1").text == "OK"
+            until(lambda: "the store cannot be used (contacts)" in caplog.text)
+        until(lambda: adopted.push.terminals()[0].record_count == 77)
+
+
 def test_unreadable_lines_dropped_and_their_batch_acknowledged(served: Served, adopted: Store) -> None:
     body = line("1", NINE) + b"1\tnot a time\t0\t1\n" + line("2", NINE)
     assert served.post("cdata", body, table="ATTLOG").text == "OK: 3"

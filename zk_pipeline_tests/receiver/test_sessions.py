@@ -37,8 +37,8 @@ def test_a_drift_is_measured_in_the_zone_of_the_device_or_by_the_offset_of_the_l
 
 def test_a_delayed_punch_is_no_clock_error_and_one_of_the_future_is() -> None:
     late = punch("2026-06-01 11:30:00")
-    assert measured(session(timedelta(minutes=29)), late) is None
-    assert measured(session(timedelta(minutes=31)), late) == -1800
+    assert measured(session(timedelta(minutes=31)), late) is None
+    assert measured(session(timedelta(minutes=31, seconds=1)), late) == -1800
     assert measured(session(timedelta()), punch("2026-06-01 12:30:00")) == 1800
 
 
