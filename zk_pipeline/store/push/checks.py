@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
@@ -173,7 +174,7 @@ def _first_kept_date(connection: Connection) -> date:
 def _continued(connection: Connection, terminals: Mapping[str, _Terminal], begins: date, now: datetime) -> list[Step]:
     ended = _ended(connection, terminals)
     stored = _stored(connection, {(one.terminal.device, one.terminal.family == "C", one.asked) for one in ended})
-    resent = _resent_lines(connection, [one.check for one in ended if one.check.state == "queried"])
+    resent = _resent_lines(connection, [one for one in ended if one.check.state == "queried"])
     querying = {
         one.serial_number for terminal in terminals.values() for one in terminal.checks if one.state == "queried"
     }
@@ -338,17 +339,25 @@ def _stored_in_total(connection: Connection, devices: Sequence[str]) -> dict[str
     return dict(rows)
 
 
-def _resent_lines(connection: Connection, checks: Sequence[PushCheck]) -> dict[tuple[str, Span], int]:
-    """Lines that each terminal has sent with Stamp=0 since its query. Each has one query at a time."""
-    if not checks:
+def _resent_lines(connection: Connection, queried: Sequence[_Ended]) -> dict[tuple[str, Span], int]:
+    """Lines that each terminal has sent again since its query. Each has one query at a time.
+
+    Such an upload has the stamp 0, by the documents. The push client in firmware of 2013 sends its current stamp: then
+    it is known by its last punch, which is not after the queried dates.
+    """
+    if not queried:
         return {}
-    connection.register("queried_checks", pa.Table.from_pylist([vars(one) for one in checks], _CHECKS))
+    checks = [vars(one.check) | {"ends_at": _instant(one.check.last_date + _DAY, one.terminal.zone)} for one in queried]
+    connection.register("queried_checks", pa.Table.from_pylist(checks, _QUERIED))
     rows = connection.execute(
         """
         SELECT queried.serial_number, queried.first_date, queried.last_date, sum(batch.lines)::BIGINT
         FROM queried_checks AS queried
         JOIN push_batches AS batch ON batch.serial = queried.serial_number AND batch.received_at >= queried.checked_at
-        WHERE batch.stamp = $resent AND list_contains($tables, batch.table_name) GROUP BY ALL
+        WHERE list_contains($tables, batch.table_name)
+          AND (batch.stamp = $resent
+               OR batch.received_at - to_microseconds(CAST(1e6 * batch.lag_seconds AS BIGINT)) < queried.ends_at)
+        GROUP BY ALL
         """,
         {"resent": RESENT, "tables": RESENT_TABLES},
     ).fetchall()
@@ -392,11 +401,17 @@ def _begin(day: date) -> datetime:
     return datetime.combine(day, time())
 
 
+def _instant(day: date, zone: str) -> datetime:
+    """The begin of a date in an IANA zone."""
+    return _begin(day).replace(tzinfo=ZoneInfo(zone))
+
+
 def _check(row: tuple[object, ...]) -> PushCheck:
     return PushCheck(**dict(zip(PushCheck.__dataclass_fields__, row, strict=True)))  # type: ignore[arg-type]
 
 
 _END_OF_LOG = date(9000, 1, 1)  # of a command without a span
+_DAY = timedelta(days=1)
 _TO_LAST_SECOND = timedelta(days=1, seconds=-1)
 _FIELDS = ", ".join(PushCheck.__dataclass_fields__)
 _CHECKS = pa.schema(
@@ -412,6 +427,7 @@ _CHECKS = pa.schema(
         "checked_at": pa.timestamp("us", "UTC"),
     }
 )
+_QUERIED = _CHECKS.append(pa.field("ends_at", pa.timestamp("us", "UTC")))
 _COMMANDS = pa.schema(
     {
         "id": pa.int64(),

@@ -32,6 +32,8 @@ class Scripted:
     family: str = "A"
     cannot: Sequence[str] = ()
     drops: int = 0  # lines that it leaves out of an answer
+    stamp: str = "0"  # of an answer to a query; the firmware of 2013 sends its current one
+    meanwhile: Sequence[Record] = ()  # uploaded as they are recorded, before such an answer
     asked: list[tuple[str, date, date]] = field(default_factory=list)
 
     def answer(self) -> None:
@@ -71,9 +73,11 @@ class Scripted:
             self.store.push.confirm(self.serial, [Confirmation(one.id, True, 0, str(len(found)))])
             return
         sent = found[self.drops :]
+        if self.meanwhile:
+            push(self.store, *self.meanwhile, name=self.name, serial=self.serial, stamp="9999")
         if sent:
             table = "TABLEDATA:transaction" if self.family == "C" else "ATTLOG"
-            push(self.store, *sent, name=self.name, serial=self.serial, table=table, stamp="0")
+            push(self.store, *sent, name=self.name, serial=self.serial, table=table, stamp=self.stamp)
         self.store.push.confirm(self.serial, [Confirmation(one.id, True, 0)])
 
     def states(self) -> dict[tuple[date, date], str]:
@@ -155,11 +159,12 @@ def test_a_terminal_whose_ring_log_has_overflowed_is_equal(store: Store, clock: 
     assert {kind for kind, *_ in gate.asked} == {"count_punches"}
 
 
+@pytest.mark.parametrize("stamp", ["0", "9999"])
 def test_two_records_of_a_user_in_one_second_are_explained_and_not_asked_for_again(
-    store: Store, clock: StoppedClock
+    store: Store, clock: StoppedClock, stamp: str
 ) -> None:
     log = [*times(YESTERDAY, 4), times(YESTERDAY, 1)[0]]
-    gate = terminal(store, clock, log)
+    gate = terminal(store, clock, log, stamp=stamp)
     push(store, *log)
     gate.day()
     assert gate.states()[YESTERDAY, YESTERDAY] == "resent"
@@ -195,6 +200,12 @@ def test_a_terminal_that_does_not_send_what_it_counts_is_asked_once_a_day_and_re
     gate.day()
     assert gate.states()[YESTERDAY, YESTERDAY] == "equal"
     assert (stored(store), missing(store)) == (5, 0)
+
+
+def test_punches_that_are_recorded_meanwhile_are_not_taken_for_the_answer(store: Store, clock: StoppedClock) -> None:
+    gate = terminal(store, clock, times(YESTERDAY, 5), drops=2, stamp="9999", meanwhile=times(TODAY, 6))
+    gate.day()
+    assert gate.states()[YESTERDAY, YESTERDAY] == "differs"
 
 
 def test_a_terminal_that_cannot_count_uploads_the_last_date_again_each_day(store: Store, clock: StoppedClock) -> None:
