@@ -194,7 +194,9 @@ class Receiver:
             parsed = await self._parsed(request, terminal, body)
         except UnreadableBody as error:
             self.complain(f"terminal {terminal.serial_number}", "uploads what cannot be read", error)
-            session.interrupt(self.store.clock())
+            now = self.store.clock()
+            session.interrupt(now)
+            self._note(terminal, session, refused_at=now, refusal=str(error))
             return REFUSED
         now = self.store.clock()
         stamp = RESENT if request.kind == "querydata" else request.stamp

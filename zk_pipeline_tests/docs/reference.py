@@ -96,8 +96,8 @@ def every_problem() -> dict[str, list[Problem]]:
     lost = DeviceReach("NAME", LONG_AGO, LONG_AGO, "refused", "message", "run", 0)
     late = Freshness([lost], {}, Undelivered(1, LONG_AGO, 1, LONG_AGO, "message"), {"NAME": LONG_AGO})
     some = Freshness([lost, read], {}, late.undelivered, {})
-    gone = PushReach("NAME", LONG_AGO, 1, LONG_AGO.date(), LONG_AGO.date())
-    here = PushReach("OTHER", LONG_AGO + timedelta(1), 0, None, None)
+    gone = PushReach("NAME", LONG_AGO, 1, LONG_AGO.date(), LONG_AGO.date(), LONG_AGO + timedelta(1), "message")
+    here = PushReach("OTHER", LONG_AGO + timedelta(1), 0, None, None, None, None)
     pushing = [Freshness([], {}, late.undelivered, {}, found) for found in ([gone], [gone, here])]
     links = Links()
     return {

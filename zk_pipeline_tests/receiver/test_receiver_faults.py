@@ -27,6 +27,7 @@ from zk_pipeline_tests.receiver.receiver_fixtures import (
     serve,
 )
 from zk_pipeline_tests.simulator.push.push_fixtures import pushing_terminal
+from zk_pipeline_tests.store.store_fixtures import ALL
 from zk_pipeline_tests.waiting import until
 
 NAME = "push-gate"
@@ -201,13 +202,16 @@ def test_a_batch_of_one_megabyte_is_stored(adopted: Store, served: Served) -> No
     assert len(punches(adopted)) == 33_000
 
 
-def test_a_body_that_is_not_text_is_refused_and_logged(
+def test_a_body_that_is_not_text_is_refused_logged_and_recorded(
     served: Served, adopted: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     body = bytes(range(128, 256)) * 8 + b"\n" + bytes(range(1, 30))
     assert served.post("cdata", body, table="ATTLOG").status_code == 503
     assert f"terminal {SERIAL} uploads what cannot be read" in caplog.text
     assert (punches(adopted), quarantined(adopted)) == ([], [])
+    until(lambda: adopted.quality.freshness(**ALL).pushing[0].refused_at is not None)
+    (found,) = adopted.quality.freshness(**ALL).pushing
+    assert str(found.refusal).startswith(f"{len(body)} bytes of table ATTLOG are no text: the terminal encrypts")
 
 
 def test_the_serial_number_of_another_terminal_delivers_for_that_one_only(store: Store) -> None:

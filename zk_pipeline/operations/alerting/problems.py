@@ -37,6 +37,7 @@ ALERTED_ELSEWHERE = {
     "no_overdue_deliveries",
     ONE_SITE_PER_USER_AND_DATE.name,
 }
+REFUSED_FOR = timedelta(hours=1)  # after the last refused upload: a terminal repeats one every 30 s
 CRM_MISCONFIGURED, DEAD_LETTERS = "crm:misconfigured", "crm:dead_letters"
 
 
@@ -103,8 +104,9 @@ def device_problems(found: Freshness, now: datetime, silence: timedelta, links: 
 
 
 def push_problems(found: Freshness, now: datetime, silence: timedelta) -> list[Problem]:
-    """Enabled terminals that push: without a contact for longer than `silence`, or with punches that they were asked
-    for and that are not in the store. Silence of all of them is critical: the receiver may have ended.
+    """Enabled terminals that push: without a contact for longer than `silence`, with uploads that cannot be read, or
+    with punches that they were asked for and that are not in the store. Silence of all of them is critical: the
+    receiver may have ended.
     """
     silent = [one for one in found.pushing if now - one.silent_since > silence]
     severity = "critical" if len(silent) == len(found.pushing) else "warning"
@@ -114,6 +116,11 @@ def push_problems(found: Freshness, now: datetime, silence: timedelta) -> list[P
             _push(f"missing:{one.device}", "warning", f"punches of {one.device} are missing", _missing(one))
             for one in found.pushing
             if one.missing
+        ),
+        *(
+            _push(f"refused:{one.device}", "critical", f"uploads of {one.device} cannot be read", _refused(one))
+            for one in found.pushing
+            if one.refused_at is not None and now - one.refused_at <= REFUSED_FOR
         ),
     ]
 
@@ -231,6 +238,14 @@ def _silence(one: PushReach) -> str:
     return (
         f"no contact with the receiver since {since}: check the terminal's power, network and server address, and that "
         "the receiver runs. Its punches stay in its log, and it sends them when it connects again."
+    )
+
+
+def _refused(one: PushReach) -> str:
+    return (
+        f"{one.refusal}. The terminal keeps the punches of this upload, and all later ones, and repeats it. Switch "
+        "encryption off in its menu (cloud server settings), or export its log to a USB stick, and store it with "
+        f"`zk-pipeline import punches FILE --device {shlex.quote(one.device)}`."
     )
 
 

@@ -83,11 +83,13 @@ def configure(state: TerminalState) -> Step[Answer]:
 
 
 def read_time(state: TerminalState) -> Step[Answer]:
-    """`GET rtdata?type=time`: local time in seconds of the protocol and the receiver's UTC offset."""
+    """`GET rtdata?type=time`: UTC in seconds of the protocol, and the receiver's UTC offset (appendix 5 of "Security
+    PUSH").
+    """
     answer = yield from state.send(state.request("GET", "rtdata", {"type": "time"}))
     if answer.is_success and (found := _CLOCK.search(answer.text)):
         state.clock.set_zone(found[2], "C")
-        state.clock.set_local(from_zk_seconds(int(found[1])))
+        state.clock.set_local(from_zk_seconds(int(found[1])) + state.clock.utc_offset)
     return answer
 
 

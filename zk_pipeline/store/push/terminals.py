@@ -66,6 +66,8 @@ class Contact:
     user_count: int | None = None
     record_count: int | None = None
     info_at: datetime | None = None
+    refused_at: datetime | None = None
+    refusal: str | None = None
 
 
 def read_terminals(connection: Connection) -> list[PushTerminal]:
@@ -185,7 +187,7 @@ def _pending(connection: Connection, serial: str) -> PushTerminal:
 
 _LEARNED = (
     "family", "hello_at", "hello_offset_seconds", "push_version", "firmware_version", "user_count", "record_count",
-    "info_at",
+    "info_at", "refused_at", "refusal",
 )  # fmt: skip
 _CONTACTS = pa.schema(
     {
@@ -200,6 +202,8 @@ _CONTACTS = pa.schema(
         "user_count": pa.int32(),
         "record_count": pa.int32(),
         "info_at": pa.timestamp("us", "UTC"),
+        "refused_at": pa.timestamp("us", "UTC"),
+        "refusal": pa.string(),
     }
 )
 _COLUMNS = tuple(PushTerminal.__dataclass_fields__)

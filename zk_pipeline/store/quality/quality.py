@@ -46,7 +46,8 @@ class DeviceReach:
 class PushReach:
     """An enabled device whose terminal pushes. `silent_since`: its last contact with the receiver, adoption or change
     of registration. `missing`: punches of the terminal, from `differs_from` to
-    `differs_until`, that it was asked for and that are not in the store.
+    `differs_until`, that it was asked for and that are not in the store. `refused_at`, `refusal`: its last upload that
+    could not be read, and why.
     """
 
     device: str
@@ -54,6 +55,8 @@ class PushReach:
     missing: int
     differs_from: date | None
     differs_until: date | None
+    refused_at: datetime | None
+    refusal: str | None
 
 
 @dataclass(frozen=True)
@@ -262,7 +265,9 @@ SELECT
     greatest(terminal.last_seen_at, terminal.adopted_at, device.updated_at),
     coalesce(differing.missing, 0),
     differing.first_date,
-    differing.last_date
+    differing.last_date,
+    terminal.refused_at,
+    terminal.refusal
 FROM devices AS device
 JOIN push_terminals AS terminal ON terminal.device = device.name
 LEFT JOIN (

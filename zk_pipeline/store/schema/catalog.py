@@ -232,6 +232,8 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "secret_hash": "SHA-256 of the secret that must precede /iclock in its paths; null: none",
             "networks": "Networks it may connect from, separated by commas; null: any",
             "timezone_form": "hours, minutes or offset: form of the TimeZone option; null: by family",
+            "refused_at": "Last upload that could not be read and was refused (instant, UTC); null: none",
+            "refusal": "Why it could not be read; null: none was refused",
         },
     ),
     "push_batches": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 from zk_pipeline.operations.alerting.problems import push_problems
@@ -12,8 +13,8 @@ from zk_pipeline.store.queries.terminal_health import TerminalHealth
 NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 SILENCE = timedelta(minutes=45)
 DUE = Undelivered(0, None, 0, None, None)
-HERE = PushReach("Gate", NOW, 0, None, None)
-GONE = PushReach("Main Yard", NOW - timedelta(minutes=46), 0, None, None)
+HERE = PushReach("Gate", NOW, 0, None, None, None, None)
+GONE = PushReach("Main Yard", NOW - timedelta(minutes=46), 0, None, None, None, None)
 
 
 def found(*pushing: PushReach) -> Freshness:
@@ -35,13 +36,24 @@ def test_silence_of_every_terminal_that_pushes_is_critical() -> None:
 
 
 def test_missing_punches_are_an_alert_that_names_their_dates_and_the_commands() -> None:
-    lost = PushReach("Main Gate", NOW, 3, date(2026, 3, 2), date(2026, 3, 3))
+    lost = PushReach("Main Gate", NOW, 3, date(2026, 3, 2), date(2026, 3, 3), None, None)
     (problem,) = push_problems(found(lost, HERE), NOW, SILENCE)
     assert (problem.key, problem.severity, problem.title) == (
         "missing:Main Gate", "warning", "punches of Main Gate are missing",
     )  # fmt: skip
     assert problem.body.startswith("the terminal counts 3 punches from 2026-03-02 to 2026-03-03 that are not in")
     assert "device command 'Main Gate' punches --start-date 2026-03-02 --end-date 2026-03-03`" in problem.body
+
+
+def test_uploads_that_cannot_be_read_are_an_alert_until_an_hour_after_the_last_one() -> None:
+    why = "90 bytes of table ATTLOG are no text"
+    refused = [replace(HERE, refused_at=NOW - timedelta(minutes=minutes), refusal=why) for minutes in (60, 61)]
+    (problem,) = push_problems(found(refused[0]), NOW, SILENCE)
+    assert (problem.key, problem.severity, problem.title) == (
+        "refused:Gate", "critical", "uploads of Gate cannot be read",
+    )  # fmt: skip
+    assert problem.body.startswith(f"{why}. The terminal keeps the punches")
+    assert push_problems(found(refused[1]), NOW, SILENCE) == []
 
 
 def test_the_check_of_late_polls_includes_terminals_that_push() -> None:

@@ -87,9 +87,9 @@ def test_family_b_reads_the_time_with_its_offset(receiver: RecordingReceiver) ->
     assert b"\t2026-07-01 09:15:00\t" in receiver.uploads()[-1].body
 
 
-def test_family_c_reads_the_time_in_seconds_of_the_protocol(receiver: RecordingReceiver) -> None:
+def test_family_c_reads_utc_in_seconds_of_the_protocol_and_the_offset(receiver: RecordingReceiver) -> None:
     receiver.answer = lambda one: (200, "DateTime=841158060,ServerTZ=+0530") if one.endpoint == "rtdata" else None
     terminal = pushing_terminal(receiver.url, profile=SECURITY_3)
     assert terminal.connect()
-    assert terminal.clock.now_local() == datetime.fromisoformat("2026-03-02T15:01:00")
+    assert terminal.clock.now_local() == datetime.fromisoformat("2026-03-02T20:31:00")
     assert terminal.clock.utc_offset.total_seconds() == 19_800

@@ -56,7 +56,7 @@ def test_punches_that_a_terminal_counted_and_did_not_send_are_missing(gate: Stor
     (health,) = terminal_health(gate.database)
     assert (health.reported, health.missing) == (9, 3)
     assert gate.quality.freshness(**ALL).pushing == [
-        PushReach("Gate", LONG_AFTER, 3, date(2026, 3, 2), date(2026, 3, 4))
+        PushReach("Gate", LONG_AFTER, 3, date(2026, 3, 2), date(2026, 3, 4), None, None)
     ]
 
 
