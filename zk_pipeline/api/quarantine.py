@@ -123,7 +123,8 @@ def release(
     from zk_pipeline.operations.quarantine_release import release_quarantine  # noqa: PLC0415 (pandas, slow to import)
 
     name = find_device_name(services, with_body(query, body).device)
-    return list(release_quarantine(services.store, None if name is None else [name]))
+    events = services.settings.receiver_punch_events
+    return list(release_quarantine(services.store, None if name is None else [name], punch_events=events))
 
 
 @router.get("/clock-corrections/", response_model=list[CorrectionAnswer])  # type: ignore[valid-type]

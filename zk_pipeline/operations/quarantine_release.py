@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,9 +29,12 @@ class ReleaseResult:
     error: str | None = None  # reason if none was released
 
 
-def release_quarantine(store: Store, devices: Sequence[str] | None = None) -> list[ReleaseResult]:
+def release_quarantine(
+    store: Store, devices: Sequence[str] | None = None, *, punch_events: Collection[int] | None = None
+) -> list[ReleaseResult]:
     """Decode every record in quarantine (of `devices`, if given) again; store those that are punches now.
 
+    `punch_events`: codes of access events that are punches (RECEIVER_PUNCH_EVENTS); None: those of the protocol.
     Their work dates become stale; the records stay, marked as released. A device whose records cannot be stored
     (`error`) does not affect others. Raises UnknownDevice, and errors of the store itself.
     """
@@ -42,7 +45,9 @@ def release_quarantine(store: Store, devices: Sequence[str] | None = None) -> li
         if not records:
             continue
         try:
-            done.append(_release(store, device, records))
+            done.append(
+                _release(store, device, records, DEFAULT_PUNCH_EVENTS if punch_events is None else punch_events)
+            )
         except Exception as error:
             if is_store_failure(error):
                 raise
@@ -51,21 +56,25 @@ def release_quarantine(store: Store, devices: Sequence[str] | None = None) -> li
     return done
 
 
-def _release(store: Store, device: Device, records: Sequence[QuarantinedRecord]) -> ReleaseResult:
+def _release(
+    store: Store, device: Device, records: Sequence[QuarantinedRecord], punch_events: Collection[int]
+) -> ReleaseResult:
     layout, released, new = store.quarantine.layout_of(device.name), 0, 0
     for source in dict.fromkeys(one.source for one in records):
-        punches = _decode([one for one in records if one.source == source], layout, device.encoding)
+        punches = _decode([one for one in records if one.source == source], layout, device.encoding, punch_events)
         some_released, some_new = store.quarantine.release(device, punches, source=source)
         released, new = released + some_released, new + some_new
     return ReleaseResult(device.name, released, new, len(records) - released)
 
 
-def _decode(records: Sequence[QuarantinedRecord], layout_name: str | None, encoding: str) -> pd.DataFrame:
+def _decode(
+    records: Sequence[QuarantinedRecord], layout_name: str | None, encoding: str, punch_events: Collection[int]
+) -> pd.DataFrame:
     """The records that can be punches, as Reading.punches with the bytes of each."""
     frames = []
     for one in records:
         if one.record_format is not None:
-            punches = _lines(one.record_format, one.raw, encoding)
+            punches = _lines(one.record_format, one.raw, encoding, punch_events)
         elif layout := _layout(len(one.raw), layout_name):
             punches, _ = decode_log(one.raw, layout, encoding=encoding)
         else:
@@ -74,9 +83,9 @@ def _decode(records: Sequence[QuarantinedRecord], layout_name: str | None, encod
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
-def _lines(record_format: str, raw: bytes, encoding: str) -> pd.DataFrame:
+def _lines(record_format: str, raw: bytes, encoding: str, punch_events: Collection[int]) -> pd.DataFrame:
     """Punches of a pushed line, as Reading.punches; none of a line that is still unreadable."""
-    found = parse_quarantined(record_format, raw, encoding=encoding, punch_events=DEFAULT_PUNCH_EVENTS)
+    found = parse_quarantined(record_format, raw, encoding=encoding, punch_events=punch_events)
     return punches_frame(
         user_id=[one.user_id for one in found],
         punched_at_local=np.array([one.punched_at_local for one in found], dtype="datetime64[s]"),

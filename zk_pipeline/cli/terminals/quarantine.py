@@ -53,7 +53,8 @@ def release(names: tuple[str, ...], as_json: bool) -> int:
     """
     from zk_pipeline.operations.quarantine_release import release_quarantine  # noqa: PLC0415 (pandas, slow to import)
 
-    done = release_quarantine(open_context().store, names or None)
+    context = open_context()
+    done = release_quarantine(context.store, names or None, punch_events=context.settings.receiver_punch_events)
     rows = [vars(one) for one in done]
     shown = ["device", "records", "new", "left", *(["error"] if any(one.error for one in done) else [])]
     print_rows(rows, shown, as_json=as_json, none="the quarantine is empty")

@@ -41,7 +41,8 @@ def release(request: Request, services: Given, form: OperatorForm) -> Response:
     from zk_pipeline.operations.quarantine_release import release_quarantine  # noqa: PLC0415 (pandas, slow to import)
 
     device = form.fields.get("device")
-    done = release_quarantine(services.store, [device] if device else None)
+    events = services.settings.receiver_punch_events
+    done = release_quarantine(services.store, [device] if device else None, punch_events=events)
     return _draw(request, services, form.identity, done)
 
 

@@ -1,8 +1,8 @@
 """The receiver of django-fingerprint-attendance in a process of its own: the independent partner of the emulator.
 
 `python -m zk_pipeline_tests.simulator.push.independent_receiver FOLDER` creates FOLDER/receiver.sqlite3, serves on a
-free port of loopback, and prints the port. One thread answers one request after the other, which costs this receiver
-the least CPU of the servers tried (see benchmarks/push.md).
+free port of loopback, and prints the port. One thread answers one request after the other: with several, SQLite
+answered some uploads with "database is locked".
 """
 
 from __future__ import annotations

@@ -28,6 +28,14 @@ def test_lines_that_can_be_read_now_become_punches_and_others_stay_as_text(store
     assert rows(store, "SELECT count(*) FROM raw_punches") == [(1,)], "the terminal sends the line again: one punch"
 
 
+def test_the_event_codes_of_the_settings_decide_which_lines_are_punches(store: Store) -> None:
+    adopt(store)
+    line = b"time=2026-03-02 08:00:00\tpin=0042\tcardno=0\tevent=221\tinoutstatus=0\tverifytype=1\tindex=1"
+    push(store, table="RTLOG", rejected=[line])
+    assert [(one.records, one.new) for one in release_quarantine(store)] == [(0, 0)]
+    assert [(one.records, one.new) for one in release_quarantine(store, punch_events=(221,))] == [(1, 1)]
+
+
 def test_bytes_that_are_no_text_are_shown_escaped(store: Store) -> None:
     adopt(store)
     push(store, rejected=[b"\xff0042\t2026-13-40"])
