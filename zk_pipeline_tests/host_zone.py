@@ -11,7 +11,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from zk_pipeline.devices.push.commands import PushCommand
+from zk_pipeline.devices.push.records import DeviceEvent
+from zk_pipeline.simulator.terminal.definition import serial_number_of
 from zk_pipeline.store.store import Store
+from zk_pipeline_tests.store.push.push_fixtures import adopt, contact, push
 from zk_pipeline_tests.store.store_fixtures import MONDAY, device, ingest, on, process
 
 HOST, SETTINGS, TERMINAL = "America/New_York", "Asia/Tokyo", "Africa/Nairobi"
@@ -31,7 +35,9 @@ def host_in_new_york() -> Iterator[None]:
 
 
 def work_in_nairobi(store: Store) -> None:
-    """A processed day of 1001, with a quarantined record, a clock correction and a token."""
+    """A processed day of 1001, with a quarantined record, a clock correction, a token, an event of the terminal, which
+    also pushes, a command for it, and another terminal that waits for its adoption.
+    """
     store.devices.add(device("Gate", site="Plant", timezone=TERMINAL))
     punches = on(MONDAY, CLOCK_IN, CLOCK_OUT)
     ingest(store, "Gate", *punches, users=[("1001", 1, "Wanjiru", 0, 0)], rejected=[b"\0" * 40])
@@ -39,6 +45,11 @@ def work_in_nairobi(store: Store) -> None:
     first, last = (datetime.fromisoformat(f"{MONDAY} {one}") for one in (CLOCK_IN, CLOCK_OUT))
     store.clock_corrections.add("Gate", from_local=first, to_local=last, add_seconds=1, reason="", only_in_doubt=True)
     store.api_tokens.create("payroll", "read")
+    serial = serial_number_of("Gate")
+    adopt(store, serial=serial, timezone=None)
+    push(store, serial=serial, events=[DeviceEvent(4, "1", first, "", True)])
+    store.push.queue(serial, PushCommand(kind="info"), by="cli:ada")
+    contact(store, "WAITS1")
 
 
 def host_times(text: str) -> list[str]:

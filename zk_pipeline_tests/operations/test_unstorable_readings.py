@@ -269,10 +269,10 @@ def test_a_device_whose_records_cannot_be_released_costs_the_others_nothing(
         ingest(gates, name, rejected=[record])
     released = QuarantineStore.release
 
-    def failing_for_one(self: QuarantineStore, one: Device, *values: Any) -> tuple[int, int]:
+    def failing_for_one(self: QuarantineStore, one: Device, *values: Any, **named: Any) -> tuple[int, int]:
         if one.name == bad:
             raise OverflowError("too large")
-        return released(self, one, *values)
+        return released(self, one, *values, **named)
 
     monkeypatch.setattr(QuarantineStore, "release", failing_for_one)
     done = release_quarantine(gates)

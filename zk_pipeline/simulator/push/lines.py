@@ -123,4 +123,4 @@ def _first_fields(punch: Punch) -> list[str]:
 
 
 def _text(at_local: datetime) -> str:
-    return at_local.strftime("%Y-%m-%d %H:%M:%S")
+    return at_local.isoformat(" ", "seconds")

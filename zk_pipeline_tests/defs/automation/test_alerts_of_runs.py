@@ -232,7 +232,6 @@ def test_dead_letters_are_told_once_with_the_words_of_the_crm_and_are_over_when_
     assert "dead letters at the CRM: resolved after" in channel.bodies[-1]
 
 
-@pytest.mark.usefixtures("failing")
 def test_a_terminal_that_pushes_and_falls_silent_is_an_alert_that_ends_with_its_next_contact(
     launcher: Launcher, home_store: Store, channel: Channel
 ) -> None:
@@ -250,6 +249,7 @@ def test_a_terminal_that_pushes_and_falls_silent_is_an_alert_that_ends_with_its_
     assert channel.titles[-1] == "zk_pipeline: resolved: Quiet is silent"
 
 
+@pytest.mark.usefixtures("failing")
 def test_without_a_channel_the_tick_says_that_nobody_was_told(launcher: Launcher) -> None:
     assert alert_tick(launcher).endswith("ALERT_URLS is not set: no message was sent")
 

@@ -33,7 +33,7 @@ class Scripted:
     cannot: Sequence[str] = ()
     drops: int = 0  # lines that it leaves out of an answer
     stamp: str = "0"  # of an answer to a query; the firmware of 2013 sends its current one
-    meanwhile: Sequence[Record] = ()  # uploaded as they are recorded, before such an answer
+    interim: Sequence[Record] = ()  # uploaded as they are recorded, before such an answer
     asked: list[tuple[str, date, date]] = field(default_factory=list)
 
     def answer(self) -> None:
@@ -73,8 +73,8 @@ class Scripted:
             self.store.push.confirm(self.serial, [Confirmation(one.id, True, 0, str(len(found)))])
             return
         sent = found[self.drops :]
-        if self.meanwhile:
-            push(self.store, *self.meanwhile, name=self.name, serial=self.serial, stamp="9999")
+        if self.interim:
+            push(self.store, *self.interim, name=self.name, serial=self.serial, stamp="9999")
         if sent:
             table = "TABLEDATA:transaction" if self.family == "C" else "ATTLOG"
             push(self.store, *sent, name=self.name, serial=self.serial, table=table, stamp=self.stamp)
@@ -202,8 +202,10 @@ def test_a_terminal_that_does_not_send_what_it_counts_is_asked_once_a_day_and_re
     assert (stored(store), missing(store)) == (5, 0)
 
 
-def test_punches_that_are_recorded_meanwhile_are_not_taken_for_the_answer(store: Store, clock: StoppedClock) -> None:
-    gate = terminal(store, clock, times(YESTERDAY, 5), drops=2, stamp="9999", meanwhile=times(TODAY, 6))
+def test_punches_that_are_recorded_after_the_query_are_not_taken_for_the_answer(
+    store: Store, clock: StoppedClock
+) -> None:
+    gate = terminal(store, clock, times(YESTERDAY, 5), drops=2, stamp="9999", interim=times(TODAY, 6))
     gate.day()
     assert gate.states()[YESTERDAY, YESTERDAY] == "differs"
 

@@ -94,7 +94,7 @@ def test_an_explanation_marks_the_punch_as_manual_with_reason_and_operators(stor
     clock.go(hours=1)
     approve(store, asked())
     recorded, manual = store.explanations.explain("1001", TUESDAY).punches
-    assert recorded.origin.startswith("poll ")
+    assert recorded.origin.startswith("polled (poll ")
     assert (manual.site, manual.poll_id, manual.stored_at) == ("HQ", None, clock.now)
     assert manual.origin == "manual punch 1: terminal without power (requested by cli:ada, approved by cli:bob)"
     assert len(store.explanations.explain("1001", TUESDAY, as_of=before).punches) == 1

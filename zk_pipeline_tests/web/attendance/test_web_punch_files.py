@@ -64,7 +64,7 @@ def test_a_file_is_checked_and_then_imported_once(web: Web, admin: httpx.Client,
     assert 'name="checked"' not in again.text
     details = text_of(admin.get(page.removesuffix("/import")))
     assert "imported imported from 1_attlog.dat" in details
-    assert "Last success never" in details
+    assert "Last successful poll never" in details
 
 
 def test_another_file_than_the_checked_one_is_refused(web: Web, admin: httpx.Client, page: str) -> None:
