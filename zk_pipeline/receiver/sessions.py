@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from zk_pipeline.devices.push.families import Family, Observation, family_of, observe
+from zk_pipeline.devices.push.families import Family, family_of, observe
 from zk_pipeline.devices.push.hello import POLL_SECONDS
 from zk_pipeline.devices.push.records import ParsedUpload, PushedPunch
 from zk_pipeline.devices.push.requests import PushRequest
@@ -33,7 +33,6 @@ class Session:
     is_registered: bool
     drift_seconds: float | None = None
     drift_at: datetime | None = None
-    _observations: set[Observation] = field(default_factory=set)
     _last_punch: PushedPunch | None = None
 
     @classmethod
@@ -47,8 +46,7 @@ class Session:
         self.seen_at = now
         found = observe(request)
         if found:
-            self._observations |= found
-            self.family = family_of(self._observations, known=self.family)
+            self.family = family_of(found, known=self.family)
             self.is_registered = self.is_registered or "access_request" in found
 
     def interrupt(self, now: datetime) -> None:

@@ -94,7 +94,9 @@ def test_an_adoption_ends_the_limits_of_the_one_before(zk: CommandLine, home_sto
     zk("device", "adopt", "SN1", "--name", "Gate", "--secret")
     zk("device", "update", "Gate", "--push-networks", "192.0.2.0/24", "--push-timezone-form", "minutes")
     removed = zk("device", "remove", "Gate")
-    assert removed.out.splitlines()[1] == "its terminal is pending again: `zk-pipeline device pending` lists it"
+    assert removed.out.splitlines()[1] == (
+        "its terminal is pending again, without path secret and networks: `zk-pipeline device pending` lists it"
+    )
     zk("device", "adopt", "SN1", "--name", "Door")
     (terminal,) = home_store.push.terminals()
     assert (terminal.secret_hash, terminal.networks, terminal.timezone_form) == (None, None, None)
@@ -160,6 +162,16 @@ def test_a_replaced_terminal_is_pending_again(zk: CommandLine, home_store: Store
     adopt(home_store, "Gate", "SN1")
     assert "is pending again" in zk("device", "update", "Gate", "--accept-new-serial").out
     assert [one.serial_number for one in home_store.push.pending()] == ["SN1"]
+
+
+def test_another_zone_of_a_terminal_that_pushes_names_the_correction_of_its_clock(
+    zk: CommandLine, home_store: Store
+) -> None:
+    adopt(home_store)
+    home_store.devices.add(Device(name="Polled", ip_address="192.0.2.10"))
+    moved = [zk("device", "update", name, "--timezone", "Asia/Kolkata").out for name in ("Gate", "Gate", "Polled")]
+    assert ["followed UTC since its adoption" in one for one in moved] == [True, False, False]
+    assert "correct-clock" in moved[0]
 
 
 def test_a_device_shows_how_its_terminal_pushes(zk: CommandLine, home_store: Store) -> None:

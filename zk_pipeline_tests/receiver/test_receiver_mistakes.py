@@ -209,3 +209,10 @@ def test_a_terminal_shown_as_online_while_its_punches_are_discarded(adopted: Sto
         until(lambda: served.get("getrequest").status_code == 200)
         assert served.post("cdata", line("1", NINE), table="ATTLOG").text == "OK: 1"
     assert punches(adopted) == [("1", NINE, "Gate")]
+
+
+def test_one_request_of_access_control_that_changes_the_family_without_end(served: Served) -> None:
+    served.post("cdata", b"time=2026-06-01 09:00:00\tpin=1\tevent=0", table="rtlog")
+    assert served.get("cdata", options="all").text.startswith("registry=ok\n")
+    served.post("cdata", line("1", "2026-06-01 09:00:00"), table="ATTLOG")
+    assert served.get("cdata", options="all").text.startswith(f"GET OPTION FROM: {SERIAL}\n")

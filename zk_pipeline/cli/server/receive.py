@@ -43,7 +43,7 @@ def receive(host: str | None, port: int | None, trust_clock: bool) -> int:
     settings = context.settings
     listening = listen_on(host or settings.receiver_host, settings.receiver_port if port is None else port)
     log_to_stderr()
-    logging.getLogger("uvicorn").setLevel("WARNING")
+    logging.getLogger("uvicorn").setLevel("ERROR")  # its warning of each invalid request floods the log
     server = make_receiver_server(create_receiver(settings, receiver_store(settings), trusts_clock=trust_clock))
     click.echo(_where(listening.getsockname()), err=True)
     in_main_thread(lambda: server.run(sockets=[listening]))

@@ -43,7 +43,7 @@ _SHOWN = [
     "serial_number",
     "last_contact",
 ]
-PENDING_AGAIN = "its terminal is pending again: `zk-pipeline device pending` lists it"
+PENDING_AGAIN = "its terminal is pending again, without path secret and networks: `zk-pipeline device pending` lists it"
 
 
 @click.group()
@@ -181,6 +181,12 @@ def update(
         print_secret(secret)
     if accept_new_serial and before.pushes:
         click.echo(PENDING_AGAIN)
+    if before.pushes and changes.get("timezone", before.timezone) != before.timezone:
+        click.echo(
+            f"All recorded times of {name} count in the new zone now. Its clock followed {before.timezone} since its "
+            "adoption: `zk-pipeline device correct-clock` declares the difference for these punches (Clocks in "
+            "docs/terminals-that-push.md)."
+        )
 
 
 @device.command("enable")

@@ -102,8 +102,8 @@ def _print_adoption(adopted: Adoption) -> None:
     if adopted.secret is not None:
         print_secret(adopted.secret)
     click.echo(
-        "At its next connection the terminal gets the time of this zone and uploads its punches, the first time its "
-        "whole log; those that are stored already are not stored twice."
+        "At its next connection the terminal gets the time of this zone and uploads its punches: its whole log, or "
+        "what it has not uploaded yet if it was adopted before; those that are stored already are not stored twice."
     )
     if device.polled:
         click.echo(f"Polls continue; `zk-pipeline device update {quoted} --not-polled` ends them.")
@@ -137,7 +137,7 @@ def pending(as_json: bool) -> None:
 def command(name: str, *, kind: RequestedKind, first: date | None, last: date | None, as_json: bool) -> None:
     """Queue a command for the terminal NAME that pushes, which fetches it at its next contact. `info`: report its
     counters; `hello`: connect again, for its zone and clock; `upload`: send new records now; `users`, `punches`: send
-    them again; `reboot`; `set-clock`.
+    them again; `reboot`; `set-clock`. Terminals of family C (access control) have no `info`, `hello` and `upload`.
 
     \b
     Example:  zk-pipeline device command "Main Office" punches --start-date 2026-11-01 --end-date 2026-11-30

@@ -14,9 +14,13 @@ from typing import Literal
 from zk_pipeline.devices.push.requests import PushRequest
 
 Family = Literal["A", "B", "C"]
-Observation = Literal["access_device_type", "access_request", "clock_request", "iso_stamp"]
+Observation = Literal[
+    "access_device_type", "access_request", "clock_request", "iso_stamp", "attendance_device_type", "attendance_table"
+]
 
 _ACCESS_OBSERVATIONS = frozenset({"access_device_type", "access_request"})
+_FAMILY_B_OBSERVATIONS = frozenset({"clock_request", "iso_stamp"})
+_ATTENDANCE_TABLES = ("ATTLOG", "OPERLOG")
 _ACCESS_KINDS = frozenset({"registry", "push_config", "querydata"})
 _ACCESS_TABLES = ("RTLOG", "RTSTATE", "TABLEDATA:")
 _ISO_STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
@@ -25,8 +29,11 @@ _ISO_STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 def observe(request: PushRequest) -> frozenset[Observation]:
     """Facts in one request that distinguish the families; empty for most requests."""
     found: set[Observation] = set()
-    if request.kind == "hello" and request.parameters.get("devicetype", "").lower() == "acc":
-        found.add("access_device_type")
+    device_type = request.parameters.get("devicetype", "").lower()
+    if request.kind == "hello" and device_type:
+        found.add("access_device_type" if device_type == "acc" else "attendance_device_type")
+    if request.table in _ATTENDANCE_TABLES:
+        found.add("attendance_table")
     if _is_access_request(request):
         found.add("access_request")
     elif request.kind == "time":
@@ -37,14 +44,16 @@ def observe(request: PushRequest) -> frozenset[Observation]:
 
 
 def family_of(observations: Collection[Observation], *, known: Family | None = None) -> Family:
-    """The family that the observations of a terminal prove, else the known one, else A.
+    """The family that the observations in one request of a terminal prove, else the known one, else A.
 
-    A known C stays: only access control registers, and none of its requests is proof of another family.
+    The latest proof decides, so that a single wrong request changes the family only until the next right one.
     """
-    if known == "C" or not _ACCESS_OBSERVATIONS.isdisjoint(observations):
+    if not _ACCESS_OBSERVATIONS.isdisjoint(observations):
         return "C"
-    if observations:
-        return "B"
+    if not _FAMILY_B_OBSERVATIONS.isdisjoint(observations):
+        return "C" if known == "C" and "attendance_table" not in observations else "B"
+    if observations and known == "C":
+        return "A"
     return known or "A"
 
 

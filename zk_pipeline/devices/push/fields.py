@@ -6,7 +6,7 @@ import codecs
 import re
 from datetime import datetime
 
-from zk_pipeline.devices.push.records import UNKNOWN, LineError
+from zk_pipeline.devices.push.records import UNKNOWN, LineError, PushedPunch, Record
 
 MAX_USER_ID_LENGTH = 32
 MAX_DETAIL_LENGTH = 400
@@ -24,6 +24,7 @@ _USER_LINE = re.compile(rb"\s*USER\b", re.IGNORECASE)
 _PUBLIC_USER_FIELD = re.compile(rb"\s*(USER\s+)?(PIN|Name|Pri|Privilege|Card|CardNo|Grp|UID)\s*=", re.IGNORECASE)
 _PRINTABLE = bytes(range(32, 127)) + b"\t\r\n\0"
 _CONTROLS = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_NUL_INSIDE = re.compile(rb"[^\t\r\n\0 ]\0+[^\t\r\n\0 ]")
 _PLAIN_SHARE = 0.6  # of the bytes of any text line; 0.39 of random bytes
 _SAMPLE_BYTES = 65_536
 
@@ -43,6 +44,31 @@ def line_text(raw: bytes, candidates: tuple[str, ...]) -> str:
         except UnicodeError:
             continue
     return raw.decode("utf-8", "replace")
+
+
+def check_user_id(record: Record | None, raw: bytes, candidates: tuple[str, ...]) -> None:
+    """Check that the user id of a line that is not plain ASCII is certain: a guess would store another user's punch.
+
+    `candidates`: as from `encodings`. A name may be guessed from another encoding than that of the device, a user id
+    not. Raises LineError.
+    """
+    if isinstance(record, PushedPunch) and _NUL_INSIDE.search(raw):
+        raise LineError("a NUL byte is inside of a field")
+    if record is not None and not record.user_id.isascii() and not _is_decodable(raw, candidates[:2]):
+        raise LineError(
+            f"the user id is no text in {candidates[0]}: correct the encoding of the device "
+            "(`zk-pipeline device update NAME --encoding`), then release the line"
+        )
+
+
+def _is_decodable(raw: bytes, candidates: tuple[str, ...]) -> bool:
+    for encoding in candidates:
+        try:
+            raw.decode(encoding)
+        except UnicodeError:
+            continue
+        return True
+    return False
 
 
 def is_text(body: bytes, candidates: tuple[str, ...]) -> bool:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from zk_pipeline.devices.push.access_lines import DEFAULT_PUNCH_EVENTS, read_access_line, read_user_line
 from zk_pipeline.devices.push.archives import is_archive, unpack
 from zk_pipeline.devices.push.attendance_lines import read_attlog_line, read_operlog_line, read_template_line
-from zk_pipeline.devices.push.fields import encodings, is_text, line_text, quarantined_raw, read_number
+from zk_pipeline.devices.push.fields import check_user_id, encodings, is_text, line_text, quarantined_raw, read_number
 from zk_pipeline.devices.push.records import (
     UNKNOWN,
     DeviceEvent,
@@ -159,7 +159,11 @@ def _read_lines(lines: list[bytes], read: LineReader, candidates: tuple[str, ...
     """Add the content of lines to the lists."""
     for raw in lines:
         try:
-            record = read(raw.decode() if raw.isascii() and b"\0" not in raw else line_text(raw, candidates))
+            if raw.isascii() and b"\0" not in raw:
+                record = read(raw.decode())
+            else:
+                record = read(line_text(raw, candidates))
+                check_user_id(record, raw, candidates)
         except LineError as error:
             found.rejected.append(RejectedLine(quarantined_raw(raw), str(error)))
             continue

@@ -130,7 +130,8 @@ def record_confirmations(
     for one in confirmed.values():
         connection.execute(
             """
-            UPDATE push_commands SET state = $state, finished_at = $now, return_code = $code, result = $result
+            UPDATE push_commands SET state = $state, finished_at = $now, return_code = $code, result = $result,
+                sent_at = coalesce(sent_at, $now), times_sent = greatest(times_sent, 1)
             WHERE id = $id
             """,
             {

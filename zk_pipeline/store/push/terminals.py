@@ -6,7 +6,7 @@ import hashlib
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pyarrow as pa
 
@@ -17,6 +17,7 @@ from zk_pipeline.store.engine.database import Connection
 from zk_pipeline.store.errors import TerminalAdopted, UnknownTerminal
 from zk_pipeline.store.terminals.devices import insert_device, registered_or_none, update_device
 
+PENDING_FOR = timedelta(days=7)  # since the last contact: a terminal asks again within minutes
 MAX_PENDING = 1000  # a serial number is 32 characters that anyone can send
 
 
@@ -77,7 +78,10 @@ def read_terminals(connection: Connection) -> list[PushTerminal]:
 
 
 def record_contacts(connection: Connection, contacts: Sequence[Contact]) -> None:
-    """Record contacts, at most one per serial number; the pending terminals seen last are kept, at most MAX_PENDING."""
+    """Record contacts, at most one per serial number.
+
+    Of the pending terminals those seen within PENDING_FOR are kept, and at most MAX_PENDING, the ones seen last.
+    """
     connection.register("contacts", pa.Table.from_pylist([asdict(one) for one in contacts], _CONTACTS))
     learned = ", ".join(f"{name} = coalesce(contacts.{name}, push_terminals.{name})" for name in _LEARNED)
     connection.execute(
@@ -102,12 +106,15 @@ def record_contacts(connection: Connection, contacts: Sequence[Contact]) -> None
     )
     connection.execute(
         """
-        DELETE FROM push_terminals WHERE serial_number IN (
-            SELECT serial_number FROM push_terminals WHERE device IS NULL
-            ORDER BY last_seen_at DESC, serial_number OFFSET ?
+        DELETE FROM push_terminals WHERE device IS NULL AND (
+            last_seen_at < $oldest
+            OR serial_number IN (
+                SELECT serial_number FROM push_terminals WHERE device IS NULL
+                ORDER BY last_seen_at DESC, serial_number OFFSET $most
+            )
         )
         """,
-        [MAX_PENDING],
+        {"oldest": max(one.seen_at for one in contacts) - PENDING_FOR, "most": MAX_PENDING},
     )
     connection.unregister("contacts")
 
@@ -147,8 +154,14 @@ def adopt(
         )
     changes = {"timezone": timezone, "site": site}
     if device is None:
+        removed = connection.execute("SELECT timezone, site FROM devices WHERE name = ?", [name]).fetchone()
+        former_timezone, former_site = removed or (default_timezone, "")
         made = Device(
-            name=name, ip_address=terminal.address, polled=False, timezone=timezone or default_timezone, site=site or ""
+            name=name,
+            ip_address=terminal.address,
+            polled=False,
+            timezone=timezone or former_timezone,
+            site=site or former_site,
         )
         insert_device(connection, made, now)
     elif any(value is not None for value in changes.values()):
@@ -160,7 +173,8 @@ def adopt(
     connection.execute(
         """
         UPDATE push_terminals
-        SET device = ?, adopted_at = ?, adopted_by = ?, secret_hash = ?, networks = NULL, timezone_form = NULL
+        SET device = ?, adopted_at = ?, adopted_by = ?, secret_hash = ?, networks = NULL, timezone_form = NULL,
+            family = NULL
         WHERE serial_number = ?
         """,
         [name, now, by, secret_hash, serial],

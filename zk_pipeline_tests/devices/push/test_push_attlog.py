@@ -85,12 +85,30 @@ def test_a_user_id_is_text_with_its_leading_zeros(user_id: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("encoding", "sent"), [("cp1256", "cp1256"), ("UTF-8", "gb18030"), ("UTF-8", "utf-8"), ("GBK", "gb18030")]
+    ("encoding", "sent"), [("cp1256", "cp1256"), ("gb18030", "gb18030"), ("UTF-8", "utf-8"), ("GBK", "gb18030")]
 )
-def test_a_user_id_is_read_in_the_encoding_of_the_device_or_of_the_firmware(encoding: str, sent: str) -> None:
+def test_a_user_id_is_read_in_the_encoding_of_the_device_or_utf_8(encoding: str, sent: str) -> None:
     user_id = "موظف" if sent == "cp1256" else "王芳"
     body = f"{user_id}\t{TIME}\t0\t1\t0".encode(sent)
     assert parsed_bytes("ATTLOG", body, encoding=encoding).punches == [punch(user_id)]
+
+
+@pytest.mark.parametrize("sent", ["王芳".encode("gb18030"), "ŞEN1".encode("cp1254")])
+def test_a_user_id_in_another_encoding_is_not_guessed_and_can_be_released_with_the_right_one(sent: bytes) -> None:
+    upload = parsed_bytes("ATTLOG", sent + f"\t{TIME}\t0\t1\t0".encode())
+    assert upload.punches == []
+    ((raw, reason),) = upload.rejected
+    assert reason.startswith("the user id is no text in UTF-8: correct the encoding of the device")
+    released = [
+        parse_quarantined("ATTLOG", raw, encoding=encoding, punch_events=()) for encoding in ("UTF-8", "cp1254")
+    ]
+    assert [len(one) for one in released] == [0, 1]
+
+
+@pytest.mark.parametrize("line", [b"1\x002\t", b"\x001\x00\x002 \t"])
+def test_a_nul_inside_of_a_user_id_is_not_removed_to_make_another_one(line: bytes) -> None:
+    upload = parsed_bytes("ATTLOG", line + f"{TIME}\t0\t1\t0".encode())
+    assert (upload.punches, [reason for _, reason in upload.rejected]) == ([], ["a NUL byte is inside of a field"])
 
 
 @pytest.mark.parametrize(("sent", "state"), [("-1", 255), ("256", 255), ("", 255), ("007", 7), ("5", 5)])

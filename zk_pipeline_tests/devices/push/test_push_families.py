@@ -47,4 +47,22 @@ def test_one_request_shows_the_family(method: str, target: str, family: Family) 
 def test_a_known_family_stays_without_evidence_of_another_one() -> None:
     assert family_after(HELLO, known="B") == "B"
     assert family_after(HELLO, ("POST", "/iclock/registry?SN=A1"), HELLO) == "C"
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        ("POST", "/iclock/cdata?SN=A1&table=ATTLOG&Stamp=9999"),
+        ("POST", "/iclock/cdata?SN=A1&table=OPERLOG&Stamp=9999"),
+        ("GET", "/iclock/cdata?SN=A1&options=all&pushver=3.1.2&DeviceType=att"),
+    ],
+)
+def test_a_wrong_request_of_another_family_lasts_until_the_next_right_one(right: tuple[str, str]) -> None:
+    wrong = ("POST", "/iclock/cdata?SN=A1&table=rtlog")
+    assert family_after(HELLO, wrong) == "C"
+    assert family_after(HELLO, wrong, right) == "A"
+    assert family_after(right, known="B") == "B"
+
+
+def test_a_request_for_the_time_on_its_own_is_no_proof_against_access_control() -> None:
     assert family_after(("GET", "/iclock/cdata?SN=A1&type=time"), known="C") == "C"

@@ -14,9 +14,10 @@ from zk_pipeline_tests.store.store_fixtures import SERIAL
 
 
 def adopt(store: Store, name: str = "Gate", serial: str = SERIAL, timezone: str | None = "UTC", **learned: Any) -> None:
-    """Adopt a terminal that has connected just now."""
-    contact(store, serial, **learned)
+    """Adopt a terminal that has connected just now, and connects again."""
+    contact(store, serial)
     store.push.adopt(serial, name, timezone=timezone, default_timezone="UTC", site=None, by="test")
+    contact(store, serial, **learned)
 
 
 def contact(store: Store, serial: str = SERIAL, **learned: Any) -> None:

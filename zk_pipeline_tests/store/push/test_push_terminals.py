@@ -93,6 +93,32 @@ def test_the_terminal_of_a_removed_device_is_pending_again(store: Store) -> None
     assert adopt(store, name="Gate 2").serial_number == SERIAL
 
 
+def test_a_device_that_is_adopted_again_keeps_its_zone_and_site_and_its_family_is_open(store: Store) -> None:
+    connect(store, family="C")
+    adopt(store, timezone="Asia/Kathmandu", site="Plant")
+    assert terminal(store).family is None, "a pending terminal may be anyone: its requests prove nothing"
+    store.devices.remove("Gate")
+    again = adopt(store)
+    assert (again.timezone, again.site) == ("Asia/Kathmandu", "Plant")
+    assert adopt_other_name(store).timezone == "Asia/Dubai"
+
+
+def adopt_other_name(store: Store):  # type: ignore[no-untyped-def]
+    connect(store, "NEW1")
+    return adopt(store, "NEW1", "Yard")
+
+
+@pytest.mark.both_engines
+def test_open_commands_end_with_the_adoption(store: Store) -> None:
+    connect(store)
+    adopt(store)
+    store.push.queue(SERIAL, PushCommand(kind="reboot"), by="cli:ann")
+    store.devices.remove("Gate")
+    adopt(store, name="Gate 2")
+    assert store.push.state().commands == {}
+    assert [one.state for one in store.push.commands(SERIAL)] == ["expired"]
+
+
 def test_invented_serial_numbers_evict_the_oldest_pending_ones_only(
     store: Store, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +129,20 @@ def test_invented_serial_numbers_evict_the_oldest_pending_ones_only(
         clock.go(minutes=1)
         connect(store, f"X{number}")
     assert [one.serial_number for one in store.push.terminals()] == [SERIAL, "X2", "X3", "X4"]
+
+
+def test_a_pending_terminal_that_is_not_seen_for_a_week_is_forgotten_and_an_adopted_one_is_not(
+    store: Store, clock: StoppedClock
+) -> None:
+    connect(store)
+    adopt(store)
+    connect(store, "GONE1")
+    clock.go(days=7)
+    connect(store, "HERE1")
+    assert [one.serial_number for one in store.push.terminals()] == [SERIAL, "GONE1", "HERE1"]
+    clock.go(minutes=1)
+    connect(store, "HERE1")
+    assert [one.serial_number for one in store.push.terminals()] == [SERIAL, "HERE1"]
 
 
 def test_a_contact_is_a_sign_of_life_of_a_device_without_polls_only(store: Store, clock: StoppedClock) -> None:
@@ -150,10 +190,13 @@ class TestCommands:
             ("done", 0, None, clock.now),
             ("failed", -1002, "x=1", clock.now),
         ]
+        quick = store.push.queue(SERIAL, PushCommand(kind="hello"), by="cli:ann")
+        (confirmed,) = store.push.confirm(SERIAL, [Confirmation(quick, True, 0)])  # before its sending is recorded
+        assert (confirmed.times_sent, confirmed.sent_at) == (1, clock.now)
         assert done[1].command == span
         assert store.push.confirm(SERIAL, [Confirmation(number, False, -1)]) == []  # repeated: changes nothing
         assert store.push.state().commands == {}
-        assert [one.id for one in store.push.commands(SERIAL)] == [other, number]
+        assert [one.id for one in store.push.commands(SERIAL)] == [quick, other, number]
         assert store.push.queue(SERIAL, INFO, by="cli:ann") > other
 
     def test_a_command_that_is_never_confirmed_expires_and_a_reboot_is_sent_once(
