@@ -306,14 +306,19 @@ def _check_terminal(path: PurePath, found: _Content, device: Device, registered:
     if found.format not in ("attlog", "adms"):
         return
     for serial_number in (serial_number_in_name(path), found.serial_number):
-        if not serial_number or not device.serial_number or serial_number == device.serial_number.upper():
-            continue
-        owners = [one.name for one in registered if (one.serial_number or "").upper() == serial_number]
-        advice = f"import it with --device {owners[0]!r}" if owners else "register that terminal first"
-        raise UsageError(
-            f"{path}: it is the log of the terminal with the serial number {serial_number}, but {device.name!r} has "
-            f"{device.serial_number}: {advice}"
-        )
+        if serial_number and (problem := _other_terminal(serial_number, device, registered)):
+            raise UsageError(f"{path}: it is the log of the terminal with the serial number {serial_number}, {problem}")
+
+
+def _other_terminal(serial_number: str, device: Device, registered: Iterable[Device]) -> str | None:
+    """The problem if a serial number (in capitals) is not that of `device`, or is that of another device."""
+    own = (device.serial_number or "").upper()
+    owner = next((one.name for one in registered if (one.serial_number or "").upper() == serial_number), None)
+    if own == serial_number or not (own or owner):
+        return None
+    has = device.serial_number or "no serial number yet"
+    advice = f"import it with --device {owner!r}" if owner else "register that terminal first"
+    return f"but {device.name!r} has {has}: {advice}"
 
 
 def _prepare(path: PurePath, found: _Content, device: Device) -> FileRows:

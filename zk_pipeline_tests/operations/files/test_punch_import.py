@@ -182,6 +182,22 @@ def test_the_log_of_another_terminal_is_refused(gate: Store, tmp_path: Path) -> 
         imported(gate, tmp_path, f"{other}_attlog.dat", USB)
 
 
+@pytest.mark.parametrize("is_named", [True, False])
+def test_the_log_of_another_registered_terminal_is_refused_before_the_first_poll(
+    gate: Store, tmp_path: Path, is_named: bool
+) -> None:
+    """The target has no serial number until its first poll."""
+    other = "CGKK223862906"
+    gate.devices.add(device("Dock"))
+    execute(gate, "UPDATE devices SET serial_number = ? WHERE name = 'Dock'", [other.lower()])
+    name, content = (f"{other}_attlog.dat", USB) if is_named else ("1_attlog.dat", f"SN={other}\r\n{USB}")
+    with pytest.raises(
+        UsageError, match=f"{other}, but 'Gate' has no serial number yet: import it with --device 'Dock'"
+    ):
+        imported(gate, tmp_path, name, content)
+    assert imported(gate, tmp_path, name.replace("2906", "2907"), content.replace("2906", "2907")).new == 3
+
+
 def test_lines_as_terminals_push_them_are_imported(gate: Store, tmp_path: Path) -> None:
     lines = f"1001\t{MONDAY} 08:00:00\t0\t1\t0\t0\t0\nPIN=0007\tDateTime={MONDAY} 09:15:30\tStatus=0\tVerify=15\n"
     done = imported(gate, tmp_path, "pushed.txt", lines, format="adms")
