@@ -207,6 +207,18 @@ def test_lines_as_terminals_push_them_are_imported(gate: Store, tmp_path: Path) 
         imported(gate, tmp_path, "pushed.txt", f"{lines.splitlines()[0]}\n9\tsoon\t0\n", format="adms")
 
 
+def test_a_log_with_more_columns_is_imported_as_a_table_as_its_refusal_says(gate: Store, tmp_path: Path) -> None:
+    log = f"No\tTMNo\tEnNo\tName\tINOUT\tMode\tDateTime\n1\t1\t0007\tAda\t0\t1\t{MONDAY} 08:00:00\n"
+    with pytest.raises(UsageError, match='with --format csv --columns "user_id=EnNo,punched_at_local=DateTime"'):
+        imported(gate, tmp_path, "AGL_001.TXT", log, skip_unreadable=True)
+    columns = parse_columns("user_id=EnNo,punched_at_local=DateTime")
+    assert imported(gate, tmp_path, "AGL_001.TXT", log, format="csv", columns=columns).new == 1
+    slashes = log.replace(f"{MONDAY} 08", "2026/03/02  09")
+    time_format = "%Y/%m/%d %H:%M:%S"
+    assert imported(gate, tmp_path, "AGL_001.TXT", slashes, format="csv", time_format=time_format).new == 1
+    assert [row[:2] for row in rows(gate, STORED)] == [("0007", f"{MONDAY} 08:00:00"), ("0007", f"{MONDAY} 09:00:00")]
+
+
 def test_a_table_of_another_program_needs_its_columns_only_once(gate: Store, tmp_path: Path) -> None:
     table = "Emp No;Name;When;Way\n1001;Ada;02/03/2026 08:00;C/In\n1001;Ada;02/03/2026 17:00;C/Out\n"
     with pytest.raises(UsageError, match=r"no column has the user_id; found: 'emp no', 'name', 'when', 'way'"):
