@@ -24,6 +24,7 @@ from zk_pipeline.operations.files.punch_import import (
 )
 
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Print what an import would store, and store nothing.")
+_AS_FIRST = "{:,}: stored as its first occurrence"
 _NEXT = "`zk-pipeline process` computes the days of these punches; the running daemon does so by itself"
 
 
@@ -103,6 +104,8 @@ def _print_import(done: PunchImport, *, as_json: bool) -> None:
         "in quarantine": done.quarantined,
     }
     pairs |= {name: f"{count:,}" for name, count in special.items() if count}
+    if done.in_repeated_hour:
+        pairs["in a repeated hour"] = _AS_FIRST.format(done.in_repeated_hour)
     if done.unknown_users:
         pairs["users not enrolled"] = f"{len(done.unknown_users):,}: {done.unknown_users_text()}"
     if not done.is_stored:
@@ -148,6 +151,8 @@ def _print_bridge(done: BridgeImport) -> None:
         "content unknown": f"{done.uncertain:,} (sent again)",
         "not delivered": f"{done.undelivered:,} (sent)",
     }
+    if repeated := sum(one.in_repeated_hour for one in done.devices):
+        pairs["in a repeated hour"] = _AS_FIRST.format(repeated)
     if done.settled:
         pairs["need no request now"] = f"{done.settled:,}"
     if not done.is_stored:

@@ -100,6 +100,7 @@ class PunchRows:
         return "" if value is None else str(value).strip()
 
     def _local(self, row: Mapping[str, Any]) -> datetime:
+        """The wall clock; `fold` is 1 for an instant in the second occurrence of a repeated hour."""
         field = next((one for one in ("punched_at_local", "punched_at") if one in self.columns), None)
         value = self._value(row, field) if field else f"{self._text(row, 'date')} {self._text(row, 'time')}"
         at = value if isinstance(value, datetime) else self._parse(str(value or "").strip())

@@ -58,8 +58,9 @@ class PunchImport:
 
     `detected`: how the file was read. `read`: its records; `punches`: distinct ones, each `new`, `known` (stored
     already) or `purged` (its work date was deleted by retention). `suspect`: punches with an implausible time, which
-    are stored but part of no day. `repeated`: further lines of the same punch. `left_out`: rows by the name of another
-    device. `unreadable`: reason by line.
+    are stored but part of no day. `repeated`: further lines of the same punch. `in_repeated_hour`: records with an
+    instant in the second occurrence of an hour that a clock change repeats, stored as its first one. `left_out`: rows
+    by the name of another device. `unreadable`: reason by line.
     """
 
     file: str
@@ -73,6 +74,7 @@ class PunchImport:
     known: int
     purged: int
     repeated: int
+    in_repeated_hour: int
     suspect: int
     first: datetime | None
     last: datetime | None
@@ -153,6 +155,7 @@ def plan_content(store: Store, path: PurePath, content: bytes, device_name: str,
         known=len(rows.punches) - compared.new - compared.purged,
         purged=compared.purged,
         repeated=len(found.punches) - len(rows.punches),
+        in_repeated_hour=sum(one.punched_at_local.fold for one in found.punches),
         suspect=suspect,
         first=span["min"],
         last=span["max"],

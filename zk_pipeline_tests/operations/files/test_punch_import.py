@@ -251,6 +251,21 @@ def test_instants_are_converted_to_the_wall_clock_of_the_terminal(gate: Store, t
         imported(gate, tmp_path, "local.csv", "user_id,punched_at\n1,2026-03-02 07:00:00\n")
 
 
+def test_instants_in_the_second_occurrence_of_a_repeated_hour_are_counted(gate: Store, tmp_path: Path) -> None:
+    table = (
+        "user_id,punched_at_local\n1,2025-10-26T00:30:00Z\n1,2025-10-26T02:30:00+01:00\n"
+        "2,2025-10-26T01:30:00Z\n3,2025-10-26 02:30:00\n4,2025-10-26T02:00:00Z\n"
+    )
+    done = imported(gate, tmp_path, "utc.csv", table)
+    assert (done.in_repeated_hour, done.new, done.repeated) == (2, 4, 1)
+    assert rows(gate, "SELECT user_id, punched_at::VARCHAR FROM raw_punches ORDER BY 1") == [
+        ("1", "2025-10-26 00:30:00+00"),
+        ("2", "2025-10-26 00:30:00+00"),
+        ("3", "2025-10-26 00:30:00+00"),
+        ("4", "2025-10-26 02:00:00+00"),
+    ]
+
+
 def test_an_excel_file_with_date_and_time_in_two_columns_is_imported(gate: Store, tmp_path: Path) -> None:
     book = openpyxl.Workbook()
     book.active.append(["No.", "Date", "Time", "State"])  # type: ignore[union-attr]
