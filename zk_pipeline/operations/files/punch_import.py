@@ -246,7 +246,7 @@ def _table(source: _Source, kind: PunchFormat) -> _Content:
     columns, how = _choose_columns(path, list(rows[0][1]) if rows else [], options, source.kept)
     found = _Content(kind, how, [], columns=options.columns)
     found.unreadable = [UnreadableLine(line, text.encode(), text) for line, text in problems.items()]
-    reader = PunchRows(columns, source.device.timezone, options.time_format)
+    reader = PunchRows(columns, source.device.timezone, options.time_format, is_excel=kind == "xlsx")
     for line, row in rows:
         _add_row(found, reader, source.device, line, row)
     found.unreadable.sort()

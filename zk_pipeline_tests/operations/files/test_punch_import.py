@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import openpyxl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from zk_pipeline.attendance.rules import WorkRules
@@ -276,6 +279,61 @@ def test_an_excel_file_with_date_and_time_in_two_columns_is_imported(gate: Store
     columns = parse_columns("user_id=No., date=Date, time=Time, punch_state=State")
     assert imported(gate, tmp_path, "log.xlsx", stream.getvalue(), columns=columns).new == 1
     assert rows(gate, STORED) == [("1001", "2026-03-02 08:00:30", 4, 255, None)]
+
+
+def parquet(**columns: list[Any]) -> bytes:
+    stream = io.BytesIO()
+    pq.write_table(pa.table(columns), stream)
+    return stream.getvalue()
+
+
+def workbook(header: list[str], *lines: list[Any]) -> bytes:
+    book, stream = openpyxl.Workbook(), io.BytesIO()
+    for line in (header, *lines):
+        book.active.append(line)  # type: ignore[union-attr]
+    book.save(stream)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("user", "stored"),
+    [
+        (42.0, "42"),
+        (42, "42"),
+        (Decimal("42.00"), "42"),
+        ("0042", "0042"),
+        ("4.2a", "4.2a"),
+        (42.5, None),
+        (Decimal("42.50"), None),
+        (True, None),
+        (float("inf"), None),
+        (1e300, None),
+    ],
+)
+@pytest.mark.parametrize("kind", ["parquet", "xlsx"])
+def test_a_number_is_a_user_only_if_it_is_whole(
+    gate: Store, tmp_path: Path, user: Any, stored: str | None, kind: str
+) -> None:
+    at = f"{MONDAY} 08:00"
+    if kind == "parquet":
+        content = parquet(user_id=[user], punched_at_local=[at], punch_state=[1.0], work_code=[float("nan")])
+    else:
+        content = workbook(["user_id", "punched_at_local", "punch_state"], [user, at, 1.0])
+    if stored is None:
+        with pytest.raises(RowsRefused, match=r"line \d: .*(is no user id|the user_id is empty)"):
+            imported(gate, tmp_path, f"raw.{kind}", content)
+    else:
+        imported(gate, tmp_path, f"raw.{kind}", content)
+        assert [row[:1] + row[2:3] for row in rows(gate, STORED)] == [(stored, 1)]
+
+
+@pytest.mark.parametrize(
+    ("user", "reason"),
+    [(float("nan"), "the user_id is empty"), (None, "the user_id is empty"), (b"42", "is no user id")],
+)
+def test_a_missing_or_binary_user_in_parquet_is_refused(gate: Store, tmp_path: Path, user: Any, reason: str) -> None:
+    with pytest.raises(RowsRefused, match=reason):
+        imported(gate, tmp_path, "raw.parquet", parquet(user_id=[user], punched_at_local=[f"{MONDAY} 08:00"]))
 
 
 @pytest.mark.parametrize(
