@@ -39,7 +39,9 @@ def import_() -> None:
 @click.option("--format", "kind", type=click.Choice(PUNCH_FORMATS), help="Format of the file.  [default: detected]")
 @click.option("--order", type=click.Choice(ORDERS), help="Columns of a USB log after the time.  [default: detected]")
 @click.option("--columns", metavar="FIELD=COLUMN,…", help="Columns of another program's table, kept for the next file.")
-@click.option("--time-format", metavar="FORMAT", help='Form of the times in a table, such as "%d/%m/%Y %H:%M".')
+@click.option(
+    "--time-format", metavar="FORMAT", help='Form of the times in a table, such as "%d/%m/%Y %H:%M"; not kept.'
+)
 @click.option("--skip-unreadable", is_flag=True, help="Store the other lines, and these in quarantine.")
 @_DRY_RUN
 @as_json

@@ -139,7 +139,10 @@ def _device(one: BridgeDevice, registered: Mapping[str, Device], timezone: str |
     known = registered.get(one.name)
     if known is None:
         address = {"name": one.name, "ip_address": one.ip_address, "port": one.port, "timezone": zone}
-        return Device(enabled=one.enabled, **check_fields(address))
+        try:
+            return Device(enabled=one.enabled, **check_fields(address))
+        except UsageError as error:
+            raise UsageError(f"{name}: {error}: rename or correct the device in the bridge first") from None
     if known.timezone != zone:
         raise UsageError(
             f"device {one.name!r} has the time zone {known.timezone} here and {zone} in the bridge: correct one of "
@@ -158,7 +161,9 @@ def _punches(bridge: BridgeDatabase, devices: Mapping[int, Device]) -> dict[int,
         else:
             found.setdefault(one.device_id, []).append(one)
     if problems:
-        raise RowsRefused(f"{bridge.name}: nothing was imported; bad rows of core_rawattendance by their id", problems)
+        raise RowsRefused(
+            f"{bridge.name}: nothing was imported; bad rows of core_rawattendance by their id", problems, number="id"
+        )
     return found
 
 

@@ -308,9 +308,14 @@ def _check_terminal(path: PurePath, found: _Content, device: Device, registered:
         raise UsageError(f"{path}: it has no punch of {device.name!r}, but of {names}: name one of these with --device")
     if found.format not in ("attlog", "adms"):
         return
-    for serial_number in (serial_number_in_name(path), found.serial_number):
+    named = serial_number_in_name(path)
+    for serial_number in (named, found.serial_number):
         if serial_number and (problem := _other_terminal(serial_number, device, registered)):
-            raise UsageError(f"{path}: it is the log of the terminal with the serial number {serial_number}, {problem}")
+            rename = f"; if {serial_number} is no serial number, rename the file to 1_attlog.dat"
+            raise UsageError(
+                f"{path}: it is the log of the terminal with the serial number {serial_number}, {problem}"
+                f"{rename if serial_number == named else ''}"
+            )
 
 
 def _other_terminal(serial_number: str, device: Device, registered: Iterable[Device]) -> str | None:

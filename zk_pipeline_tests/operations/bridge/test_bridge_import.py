@@ -256,6 +256,14 @@ def test_punches_at_the_clock_changes_are_stored_and_counted_as_documented(store
     assert ingest(store, "Main Office", *polled).new == 1
 
 
+def test_a_device_name_that_is_not_valid_here_is_to_be_changed_in_the_bridge(store: Store, tmp_path: Path) -> None:
+    bridge = sqlite_bridge(tmp_path)
+    bridge.device(1, "Gate 1/2", "192.0.2.10")
+    wanted = "'Gate 1/2' is not valid: .* slash or backslash: rename or correct the device in the bridge first"
+    with pytest.raises(UsageError, match=wanted):
+        plan_bridge(store, bridge.dsn)
+
+
 def test_a_device_in_another_zone_is_refused(store: Store, tmp_path: Path) -> None:
     store.devices.add(device("Main Office", timezone="UTC"))
     with pytest.raises(UsageError, match="'Main Office' has the time zone UTC here and Africa/Nairobi in the bridge"):
@@ -271,9 +279,9 @@ def test_bad_rows_are_named_and_nothing_is_imported(store: Store, tmp_path: Path
     with pytest.raises(RowsRefused) as refused:
         plan_bridge(store, bridge.dsn)
     assert refused.value.rows == [
-        "line 8: its user_id is empty",
-        "line 9: its device 9 does not exist",
-        "line 10: status, punch_state or verify_type is not between 0 and 255",
+        "id 8: its user_id is empty",
+        "id 9: its device 9 does not exist",
+        "id 10: status, punch_state or verify_type is not between 0 and 255",
     ]
 
 

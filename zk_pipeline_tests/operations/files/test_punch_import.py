@@ -185,6 +185,15 @@ def test_the_log_of_another_terminal_is_refused(gate: Store, tmp_path: Path) -> 
         imported(gate, tmp_path, f"{other}_attlog.dat", USB)
 
 
+def test_a_name_that_only_looks_like_a_serial_number_is_to_be_changed(gate: Store, tmp_path: Path) -> None:
+    ingest(gate, "Gate")
+    with pytest.raises(UsageError, match=r"if FIRST1 is no serial number, rename the file to 1_attlog.dat"):
+        imported(gate, tmp_path, "first1_attlog.dat", USB)
+    with pytest.raises(UsageError, match=r"CGKK1, .*: register that terminal first$"):
+        imported(gate, tmp_path, "1_attlog.dat", f"SN=CGKK1\r\n{USB}")
+    assert imported(gate, tmp_path, "1_attlog.dat", USB).new == 3
+
+
 @pytest.mark.parametrize("is_named", [True, False])
 def test_the_log_of_another_registered_terminal_is_refused_before_the_first_poll(
     gate: Store, tmp_path: Path, is_named: bool
