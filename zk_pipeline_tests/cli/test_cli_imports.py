@@ -48,6 +48,14 @@ def test_a_dry_run_prints_what_the_import_then_stores(zk: CommandLine, home_stor
     assert zk("import", "punches", log, "--device", "Gate", "--json").json["new"] == 0
 
 
+def test_punches_before_the_history_are_named_with_the_setting(
+    zk: CommandLine, log: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZK_PIPELINE_HISTORY_START", "2026-04-01")
+    out = zk("import", "punches", log, "--device", "Gate", "--dry-run").out
+    assert "2: processed only after an earlier ZK_PIPELINE_HISTORY_START (2026-04-01) is set" in out
+
+
 def test_instants_in_a_repeated_hour_are_counted_with_what_becomes_of_them(
     zk: CommandLine, home_store: Store, tmp_path: Path
 ) -> None:

@@ -65,14 +65,16 @@ def punches(
     \b
     Example:  zk-pipeline import punches 1_attlog.dat --device "Main Office" --dry-run
     """
+    context = open_context()
     options = ImportOptions(
         format=kind,
         order=order,
         columns=None if columns is None else parse_columns(columns),
         time_format=time_format,
         skip_unreadable=skip_unreadable,
+        history_start=context.settings.history_start,
     )
-    store = open_context().store
+    store = context.store
     plan = plan_import(store, file, device, options)
     if dry_run or (plan.summary.unreadable and not skip_unreadable):
         _print_import(plan.summary, as_json=as_json)
@@ -106,6 +108,9 @@ def _print_import(done: PunchImport, *, as_json: bool) -> None:
         "in quarantine": done.quarantined,
     }
     pairs |= {name: f"{count:,}" for name, count in special.items() if count}
+    if done.before_history:
+        setting = f"ZK_PIPELINE_HISTORY_START ({done.history_start})"
+        pairs["before the history"] = f"{done.before_history:,}: processed only after an earlier {setting} is set"
     if done.in_repeated_hour:
         pairs["in a repeated hour"] = _AS_FIRST.format(done.in_repeated_hour)
     if done.unknown_users:

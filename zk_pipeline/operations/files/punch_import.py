@@ -6,11 +6,12 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path, PurePath
 from typing import Any, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -43,13 +44,17 @@ _SHOWN_USERS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class ImportOptions:
-    """How to read a file; None: detected. `columns`: by field, of a table of another program."""
+    """How to read a file; None: detected. `columns`: by field, of a table of another program.
+
+    `history_start`: first work date that is processed; earlier punches are stored and counted.
+    """
 
     format: PunchFormat | None = None
     order: Order | None = None
     columns: Mapping[str, str] | None = None
     time_format: str | None = None
     skip_unreadable: bool = False
+    history_start: date = date.min
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +63,8 @@ class PunchImport:
 
     `detected`: how the file was read. `read`: its records; `punches`: distinct ones, each `new`, `known` (stored
     already) or `purged` (its work date was deleted by retention). `suspect`: punches with an implausible time, which
-    are stored but part of no day. `repeated`: further lines of the same punch. `in_repeated_hour`: records with an
+    are stored but part of no day. `before_history`: other punches before `history_start`, whose days are not processed.
+    `repeated`: further lines of the same punch. `in_repeated_hour`: records with an
     instant in the second occurrence of an hour that a clock change repeats, stored as its first one. `left_out`: rows
     by the name of another device. `unreadable`: reason by line.
     """
@@ -76,6 +82,8 @@ class PunchImport:
     repeated: int
     in_repeated_hour: int
     suspect: int
+    before_history: int
+    history_start: date
     first: datetime | None
     last: datetime | None
     unknown_users: list[str]
@@ -156,7 +164,9 @@ def plan_content(store: Store, path: PurePath, content: bytes, device_name: str,
         purged=compared.purged,
         repeated=len(found.punches) - len(rows.punches),
         in_repeated_hour=sum(one.punched_at_local.fold for one in found.punches),
-        suspect=suspect,
+        suspect=int(suspect.sum()),
+        before_history=int((~suspect & _is_before(rows, options.history_start)).sum()),
+        history_start=options.history_start,
         first=span["min"],
         last=span["max"],
         unknown_users=compared.unknown_users,
@@ -352,10 +362,17 @@ def _prepare(path: PurePath, found: _Content, device: Device) -> FileRows:
     )
 
 
-def _suspect(rows: FileRows, now: datetime) -> int:
-    """Number of punches that are stored, but part of no day."""
+def _suspect(rows: FileRows, now: datetime) -> npt.NDArray[np.bool_]:
+    """Which punches are stored, but part of no day."""
     local = rows.punches["punched_at_local"].to_numpy()
     instants = rows.punches["punched_at"].to_numpy().astype("datetime64[us]")
     latest = np.datetime64((now + AHEAD).replace(tzinfo=None), "us")
     early = local < np.datetime64(CLOCK_WAS_RESET_BEFORE, "us")
-    return int((early | (instants > latest) | rows.in_doubt.to_numpy(zero_copy_only=False)).sum())
+    found: npt.NDArray[np.bool_] = early | (instants > latest) | rows.in_doubt.to_numpy(zero_copy_only=False)
+    return found
+
+
+def _is_before(rows: FileRows, first: date) -> npt.NDArray[np.bool_]:
+    """Which punches have a wall clock before the date `first`."""
+    found: npt.NDArray[np.bool_] = rows.punches["punched_at_local"].to_numpy() < np.datetime64(first, "D")
+    return found

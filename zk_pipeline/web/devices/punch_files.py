@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -40,7 +41,7 @@ def import_file(request: Request, services: Given, form: AdminUpload, device_id:
     fields = form.fields
     try:
         file = form.chosen("a log (attlog.dat), pushed lines, or a table (.csv, .xlsx, .parquet)")
-        options = _options(fields)
+        options = _options(fields, services.settings.history_start)
         device = services.store.devices.by_id(device_id)
         plan = plan_content(services.store, file.name, file.content, device.name, options)
         check_plan(plan, options)
@@ -57,7 +58,7 @@ def import_file(request: Request, services: Given, form: AdminUpload, device_id:
     return _draw(request, services, form.identity, device_id, fields, found=done)
 
 
-def _options(fields: Form) -> ImportOptions:
+def _options(fields: Form, history_start: date) -> ImportOptions:
     from zk_pipeline.devices.usb_log import ORDERS  # noqa: PLC0415
     from zk_pipeline.operations.files.punch_columns import parse_columns  # noqa: PLC0415
     from zk_pipeline.operations.files.punch_import import PUNCH_FORMATS, ImportOptions  # noqa: PLC0415
@@ -69,6 +70,7 @@ def _options(fields: Form) -> ImportOptions:
         columns=parse_columns(columns) if columns else None,
         time_format=fields.get("time_format", "").strip() or None,
         skip_unreadable=fields.get("skip_unreadable") == "on",
+        history_start=history_start,
     )
 
 

@@ -420,6 +420,13 @@ def test_the_plan_counts_what_an_import_does_and_names_users_who_are_not_enrolle
     assert rows(gate, "SELECT count(*) FROM raw_punches WHERE is_clock_suspect") == [(2,)]
 
 
+def test_punches_before_the_history_are_stored_and_counted(gate: Store, tmp_path: Path) -> None:
+    reset = "5\t1999-12-31 23:00:00\t1\t0\t1\t0\n"
+    log = f"{reset}5\t2026-03-01 23:59:59\t1\t0\t1\t0\n5\t{MONDAY} 00:00:00\t1\t0\t1\t0\n"
+    done = imported(gate, tmp_path, "1_attlog.dat", log, history_start=MONDAY)
+    assert (done.new, done.before_history, done.suspect) == (3, 1, 1)
+
+
 def test_punches_of_dates_that_retention_has_deleted_are_not_stored_again(gate: Store, tmp_path: Path) -> None:
     imported(gate, tmp_path, "1_attlog.dat", USB)
     process(gate, MONDAY)
