@@ -148,7 +148,7 @@ def _without_fraction(value: Any) -> Any:
         return value
     if value != value:  # noqa: PLR0124 (NaN)
         return None
-    return int(value) if abs(value) <= _MAX_EXACT and value == int(value) else value
+    return int(value) if abs(float(value)) <= _MAX_EXACT and value == int(value) else value
 
 
 def _user(text: str) -> str:
