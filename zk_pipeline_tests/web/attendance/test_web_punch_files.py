@@ -107,8 +107,21 @@ def test_a_log_of_more_than_250_kb_is_accepted_here_only(admin: httpx.Client, pa
     assert len(lines) > 300_000
     assert "New 10,000" in text_of(upload(admin, page, lines))
     too_large = admin.post(page, content=b"x" * (4 * 2**20 + 1), headers={"content-type": "multipart/form-data"})
+    assert "the file is larger than 4 MB: import it with the command `zk-pipeline import punches`" in text_of(too_large)
     elsewhere = admin.post("/leaves/import", content=lines, headers={"content-type": "multipart/form-data"})
     assert (too_large.status_code, elsewhere.status_code) == (413, 413)
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_too_large_a_file_is_refused_on_a_page_with_the_command_that_imports_it(
+    page: str, open_page: Callable[..., Visit], tmp_path: Path, script: bool
+) -> None:
+    file = tmp_path / FILE
+    file.write_bytes(LOG + b"\n" * (4 * 2**20))
+    shown = open_page(page, script=script).page
+    shown.get_by_label("File", exact=True).set_input_files(file)
+    shown.get_by_role("button", name="Check").click()
+    shown.get_by_text("the file is larger than 4 MB").wait_for()
 
 
 def test_only_an_admin_may_import_punches(web: Web, page: str) -> None:
