@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from zk_pipeline.errors import UsageError
+from zk_pipeline.errors import RowsRefused, UsageError
 from zk_pipeline.http.auth import Identity
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.web.devices.pages import DeviceId
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 
 router = APIRouter(include_in_schema=False)
 Value = TypeVar("Value", bound=str)
+# Labels of the page by the options of the command, which messages name.
+_LABELS = {
+    "--format": "“Format”",
+    "--order": "“Columns of a USB log after the time”",
+    "--columns": "“Columns of another program's table”",
+    "--time-format": "“Form of its times”",
+    "--skip-unreadable": "“Import the other lines”",
+}
 
 
 @router.get("/devices/{device_id}/import")
@@ -54,7 +62,7 @@ def import_file(request: Request, services: Given, form: AdminUpload, device_id:
             raise UsageError("this is not the file that was checked, or other columns: check it first")
         done = apply_import(services.store, plan)
     except UsageError as error:
-        return _draw(request, services, form.identity, device_id, fields, problem=error)
+        return _draw(request, services, form.identity, device_id, fields, problem=_by_labels(error))
     return _draw(request, services, form.identity, device_id, fields, found=done)
 
 
@@ -72,6 +80,20 @@ def _options(fields: Form, history_start: date) -> ImportOptions:
         skip_unreadable=fields.get("skip_unreadable") == "on",
         history_start=history_start,
     )
+
+
+def _by_labels(error: UsageError) -> UsageError:
+    """The error with the labels of the page in place of the command's options."""
+    if isinstance(error, RowsRefused):
+        error.head, error.rows = _labelled(error.head), [_labelled(row) for row in error.rows]
+        return error
+    return UsageError(_labelled(str(error)))
+
+
+def _labelled(text: str) -> str:
+    for option, label in _LABELS.items():
+        text = text.replace(option, label)
+    return text
 
 
 def _one_of(name: str, fields: Form, values: Sequence[Value]) -> Value | None:

@@ -85,7 +85,9 @@ def test_another_file_than_the_checked_one_is_refused(web: Web, admin: httpx.Cli
     [
         ((FILE, b""), {}, "choose a file: a log"),
         ((FILE, LOG + b"garbage\n"), {}, "line 3: it has no time"),
-        (("november.txt", LOG), {}, "fit several orders"),
+        ((FILE, LOG + b"garbage\n"), {}, "no punch was stored (“Import the other lines” stores the others)"),
+        (("november.txt", LOG), {}, "name the right one with “Columns of a USB log after the time”"),
+        (("raw.csv", b"user_id,punched_at_local\n1,soon\n"), {}, "“Form of its times” names another form"),
         ((FILE, LOG), {"format": "pdf"}, "format: 'pdf' is none of attlog"),
         ((FILE, LOG), {"order": "sideways"}, "order: 'sideways' is none of usb"),
         (("raw.csv", b"a,b\n1,2\n"), {"columns": "user=a"}, "'user=a' does not name the column"),
@@ -99,6 +101,7 @@ def test_a_file_that_cannot_be_imported_is_reported_above_the_form(
     answer = upload(admin, page, content, name, **fields)
     assert answer.status_code == 400
     assert problem in " ".join(drawn(answer).alerts)
+    assert not re.search("--[a-z]", " ".join(drawn(answer).alerts))
     assert 'name="checked"' not in answer.text
 
 
