@@ -19,10 +19,13 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 class RowsRefused(UsageError):
-    """A table with invalid rows. `rows` has a line for each, up to a limit; the CLI prints them as lines."""
+    """A table with invalid rows. `rows` has a line for each, up to a limit; the CLI prints them as lines.
 
-    def __init__(self, head: str, rows: Mapping[int, str]) -> None:
-        named = [f"line {line}: {text}" for line, text in sorted(rows.items())]
+    `number`: noun of the keys of `rows`.
+    """
+
+    def __init__(self, head: str, rows: Mapping[int, str], *, number: str = "line") -> None:
+        named = [f"{number} {row}: {text}" for row, text in sorted(rows.items())]
         more = len(named) - _MAX_ROWS
         self.head, self.rows = head, named if more <= 0 else [*named[:_MAX_ROWS], f"and {more} more"]
         super().__init__(f"{head}: {'; '.join(self.rows)}")

@@ -7,7 +7,9 @@ A line has a user, a time and numbers, separated by tabs or blanks. The order of
 - `push`: state, verification, work code, reserved fields. As terminals push them (`devices.push`).
 - `verify-first`: verification, state, work code. Exports of tools that read a terminal by `ReadGeneralLogData`.
 
-A name may follow the user (published log of 2013), and the time may come first. Black-and-white terminals write their
+A name may follow the user (published log of 2013), and the time may come first. Lines with numbers between their first
+column and the time are refused: in logs with the columns `No TMNo EnNo Name INOUT Mode DateTime` (GLOG and AGL files),
+the first one is a row number. Black-and-white terminals write their
 serial number as the first line and a checksum as the last one (USB sample of the SDK).
 
 An order is never guessed: a log that has several of them is refused.
@@ -45,6 +47,10 @@ _CHECKSUM_LINE = re.compile(rb"\W*check\s*sum\b.*", re.IGNORECASE)
 _NAMED_SERIAL = re.compile(r"([A-Za-z0-9]{6,32})_attlog", re.IGNORECASE)
 _MAX_USER_LENGTH = 32
 _MAX_DIGITS = 10
+_MORE_COLUMNS = (
+    "it has several columns before the time, so the one with the user is not known: import it as a table whose first "
+    'line names them (No, EnNo, DateTime, …), with --format csv --columns "user_id=EnNo,punched_at_local=DateTime"'
+)
 
 
 class FilePunch(NamedTuple):
@@ -106,6 +112,8 @@ def parse_usb_log(path: PurePath, content: bytes, *, encoding: str, order: Order
         except ValueError as error:
             unreadable.append(UnreadableLine(number, raw, str(error)))
     if not lines:
+        if table := next((one for one in unreadable if one.reason == _MORE_COLUMNS), None):
+            raise UsageError(f"{path}, line {table.line}: {table.reason}")
         raise UsageError(f"{path}: no line has a user and a time such as 2026-11-02 08:30:00: it is no log of punches")
     lines, others = _with_usual_start(lines)
     unreadable += others
@@ -183,6 +191,8 @@ def _user(part: bytes, encoding: str) -> str:
     fields = _fields(part)
     if not fields:
         raise ValueError("it has no user")
+    if b"," in fields[0] or b";" in fields[0] or any(field.isdigit() for field in fields[1:]):
+        raise ValueError(_MORE_COLUMNS)
     try:
         user_id = fields[0].decode(encoding)
     except (UnicodeDecodeError, LookupError):

@@ -15,10 +15,10 @@ from urllib.parse import parse_qsl
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from zk_pipeline.http.errors import unexpected_error_response
+from zk_pipeline.http.errors import error_response, unexpected_error_response
 from zk_pipeline.http.origin import SAFE_METHODS, is_host, is_loopback_name, is_same_origin
 from zk_pipeline.http.request_metrics import RequestMetrics
 
@@ -81,7 +81,7 @@ class RequestGuard:
         finally:
             exchange.finish(self.requests)
 
-    def _refusal(self, scope: Scope) -> JSONResponse | None:
+    def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
         if "host" in headers and not is_host(headers["host"]):
             return _reject(400, "the Host header is not a host name")
@@ -94,7 +94,7 @@ class RequestGuard:
             return _reject(400, "a parameter is given more than once")
         length, most = headers.get("content-length", "0"), max_body_bytes(scope)
         if length.isdigit() and int(length) > most:
-            return _reject(413, f"the body is larger than {most} bytes")
+            return error_response(Request(scope), 413, {"detail": _too_large(scope, most)})
         return None
 
 
@@ -119,7 +119,7 @@ class _Exchange:
         self._is_complete = not message.get("more_body", False)
         self._received += len(message.get("body", b""))
         if self._received > self._most:
-            raise HTTPException(413, f"the body is larger than {self._most} bytes")
+            raise HTTPException(413, _too_large(self._scope, self._most))
         return message
 
     async def send(self, message: Message) -> None:
@@ -162,6 +162,12 @@ class _Exchange:
 def max_body_bytes(scope: Scope) -> int:
     """Size limit of a request's body. Handlers read no body before they have checked the identity."""
     return MAX_PUNCH_FILE_BYTES if _PUNCH_FILES.fullmatch(scope["path"]) else MAX_BODY_BYTES
+
+
+def _too_large(scope: Scope, most: int) -> str:
+    if _PUNCH_FILES.fullmatch(scope["path"]):
+        return f"the file is larger than {most >> 20} MB: import it with the command `zk-pipeline import punches`"
+    return f"the body is larger than {most} bytes"
 
 
 def _has_no_body(headers: Headers) -> bool:

@@ -48,6 +48,28 @@ def test_a_dry_run_prints_what_the_import_then_stores(zk: CommandLine, home_stor
     assert zk("import", "punches", log, "--device", "Gate", "--json").json["new"] == 0
 
 
+def test_punches_before_the_history_are_named_with_the_setting(
+    zk: CommandLine, log: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZK_PIPELINE_HISTORY_START", "2026-04-01")
+    out = zk("import", "punches", log, "--device", "Gate", "--dry-run").out
+    assert "2: processed only after an earlier ZK_PIPELINE_HISTORY_START (2026-04-01) is set" in out
+
+
+def test_instants_in_a_repeated_hour_are_counted_with_what_becomes_of_them(
+    zk: CommandLine, home_store: Store, tmp_path: Path
+) -> None:
+    home_store.devices.add(device("Gate", timezone="Europe/Berlin"))
+    bridge = sqlite_bridge(tmp_path)
+    bridge.device(1, "Gate", "192.0.2.10", timezone="Europe/Berlin")
+    bridge.punch("1001", "2025-10-26 01:30")
+    table = tmp_path / "utc.csv"
+    table.write_text("user_id,punched_at\n1001,2025-10-26T01:30:00Z\n")
+    for command in (("punches", str(table), "--device", "Gate"), ("django-bridge", bridge.dsn)):
+        out = zk("import", *command, "--dry-run").out
+        assert "in a repeated hour 1: stored as its first occurrence" in " ".join(out.split())
+
+
 def test_unreadable_lines_are_printed_with_their_reason_and_nothing_is_stored(
     zk: CommandLine, home_store: Store, log: str
 ) -> None:

@@ -144,6 +144,20 @@ def test_text_in_utf_16_is_read_as_well() -> None:
     assert len(parse_usb_log(PurePath("1_attlog.dat"), content, encoding="UTF-8").punches) == 1
 
 
+GLOG = "1\t1\t00000005\tAda\t0\t1\t2026/11/02  08:30:15\r\n2\t1\t00000006\t\t1\t1\t2026/11/02  08:31:00\r\n"
+
+
+@pytest.mark.parametrize("header", ["", "No\tTMNo\tEnNo\tName\tINOUT\tMode\tDateTime\r\n"])
+@pytest.mark.parametrize("separator", ["\t", " ", ",", ";"])
+def test_a_row_number_is_never_read_as_a_user(header: str, separator: str) -> None:
+    log = (header + GLOG).replace("\t", separator)
+    with pytest.raises(UsageError, match=r"line [12]: it has several columns before the time.*--format csv --columns"):
+        parsed(log)
+    mixed = parsed(f"5\t2026-11-02 08:30:15\n{log}")
+    assert [one.user_id for one in mixed.punches] == ["5"]
+    assert len(mixed.unreadable) == log.count("\n")
+
+
 @given(content=st.binary(max_size=200) | st.text("0123456789-: \t\n", max_size=200).map(str.encode))
 def test_no_content_raises_anything_but_a_usage_error_and_each_line_is_accounted_for(content: bytes) -> None:
     try:

@@ -24,6 +24,7 @@ from zk_pipeline.operations.files.punch_import import (
 )
 
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Print what an import would store, and store nothing.")
+_AS_FIRST = "{:,}: stored as its first occurrence"
 _NEXT = "`zk-pipeline process` computes the days of these punches; the running daemon does so by itself"
 
 
@@ -38,7 +39,9 @@ def import_() -> None:
 @click.option("--format", "kind", type=click.Choice(PUNCH_FORMATS), help="Format of the file.  [default: detected]")
 @click.option("--order", type=click.Choice(ORDERS), help="Columns of a USB log after the time.  [default: detected]")
 @click.option("--columns", metavar="FIELD=COLUMN,…", help="Columns of another program's table, kept for the next file.")
-@click.option("--time-format", metavar="FORMAT", help='Form of the times in a table, such as "%d/%m/%Y %H:%M".')
+@click.option(
+    "--time-format", metavar="FORMAT", help='Form of the times in a table, such as "%d/%m/%Y %H:%M"; not kept.'
+)
 @click.option("--skip-unreadable", is_flag=True, help="Store the other lines, and these in quarantine.")
 @_DRY_RUN
 @as_json
@@ -62,14 +65,16 @@ def punches(
     \b
     Example:  zk-pipeline import punches 1_attlog.dat --device "Main Office" --dry-run
     """
+    context = open_context()
     options = ImportOptions(
         format=kind,
         order=order,
         columns=None if columns is None else parse_columns(columns),
         time_format=time_format,
         skip_unreadable=skip_unreadable,
+        history_start=context.settings.history_start,
     )
-    store = open_context().store
+    store = context.store
     plan = plan_import(store, file, device, options)
     if dry_run or (plan.summary.unreadable and not skip_unreadable):
         _print_import(plan.summary, as_json=as_json)
@@ -103,6 +108,11 @@ def _print_import(done: PunchImport, *, as_json: bool) -> None:
         "in quarantine": done.quarantined,
     }
     pairs |= {name: f"{count:,}" for name, count in special.items() if count}
+    if done.before_history:
+        setting = f"ZK_PIPELINE_HISTORY_START ({done.history_start})"
+        pairs["before the history"] = f"{done.before_history:,}: processed only after an earlier {setting} is set"
+    if done.in_repeated_hour:
+        pairs["in a repeated hour"] = _AS_FIRST.format(done.in_repeated_hour)
     if done.unknown_users:
         pairs["users not enrolled"] = f"{len(done.unknown_users):,}: {done.unknown_users_text()}"
     if not done.is_stored:
@@ -148,6 +158,8 @@ def _print_bridge(done: BridgeImport) -> None:
         "content unknown": f"{done.uncertain:,} (sent again)",
         "not delivered": f"{done.undelivered:,} (sent)",
     }
+    if repeated := sum(one.in_repeated_hour for one in done.devices):
+        pairs["in a repeated hour"] = _AS_FIRST.format(repeated)
     if done.settled:
         pairs["need no request now"] = f"{done.settled:,}"
     if not done.is_stored:

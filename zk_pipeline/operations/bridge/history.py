@@ -37,7 +37,10 @@ _MAX_BYTE = 255
 
 @dataclass(frozen=True, kw_only=True)
 class ImportedDevice:
-    """A device of the bridge. `is_new`: the import registers it. Times are its wall clocks."""
+    """A device of the bridge. `is_new`: the import registers it. Times are its wall clocks.
+
+    `in_repeated_hour`: as in `PunchImport`.
+    """
 
     name: str
     is_new: bool
@@ -46,6 +49,7 @@ class ImportedDevice:
     new: int
     known: int
     purged: int
+    in_repeated_hour: int
     users: int
     first: datetime | None
     last: datetime | None
@@ -97,11 +101,12 @@ def plan_bridge(store: Store, dsn: str, *, timezone: str | None = None) -> Bridg
     devices = {one.id: _device(one, registered, timezone, bridge.name) for one in bridge.devices}
     punches = _punches(bridge, devices)
     files = [_file(one, punches.get(number, [])) for number, one in devices.items()]
+    repeated = [_in_repeated_hour(punches.get(number, []), one.timezone) for number, one in devices.items()]
     users = _users(bridge.users, devices)
     deliveries = _deliveries(bridge, devices)
     summary = BridgeImport(
         database=bridge.name,
-        devices=_summaries(store, files, users, registered),
+        devices=_summaries(store, files, users, registered, repeated),
         delivered=len(deliveries.table),
         outdated=deliveries.outdated,
         uncertain=deliveries.uncertain,
@@ -134,7 +139,10 @@ def _device(one: BridgeDevice, registered: Mapping[str, Device], timezone: str |
     known = registered.get(one.name)
     if known is None:
         address = {"name": one.name, "ip_address": one.ip_address, "port": one.port, "timezone": zone}
-        return Device(enabled=one.enabled, **check_fields(address))
+        try:
+            return Device(enabled=one.enabled, **check_fields(address))
+        except UsageError as error:
+            raise UsageError(f"{name}: {error}: rename or correct the device in the bridge first") from None
     if known.timezone != zone:
         raise UsageError(
             f"device {one.name!r} has the time zone {known.timezone} here and {zone} in the bridge: correct one of "
@@ -153,7 +161,9 @@ def _punches(bridge: BridgeDatabase, devices: Mapping[int, Device]) -> dict[int,
         else:
             found.setdefault(one.device_id, []).append(one)
     if problems:
-        raise RowsRefused(f"{bridge.name}: nothing was imported; bad rows of core_rawattendance by their id", problems)
+        raise RowsRefused(
+            f"{bridge.name}: nothing was imported; bad rows of core_rawattendance by their id", problems, number="id"
+        )
     return found
 
 
@@ -201,6 +211,11 @@ def _local(instants: Sequence[datetime], zone: str) -> npt.NDArray[np.datetime64
     return local
 
 
+def _in_repeated_hour(punches: Sequence[BridgePunch], zone: str) -> int:
+    """Number of punches in the second occurrence of a repeated hour of `zone`."""
+    return sum(one.at.astimezone(ZoneInfo(zone)).fold for one in punches)
+
+
 def _users(users: Sequence[BridgeUser], devices: Mapping[int, Device]) -> pa.Table:
     rows = [
         {
@@ -241,11 +256,11 @@ def _deliveries(bridge: BridgeDatabase, devices: Mapping[int, Device]) -> _Deliv
 
 
 def _summaries(
-    store: Store, files: Sequence[FileRows], users: pa.Table, registered: Mapping[str, Device]
+    store: Store, files: Sequence[FileRows], users: pa.Table, registered: Mapping[str, Device], repeated: Sequence[int]
 ) -> list[ImportedDevice]:
     enrolled = {one["values"]: one["counts"] for one in pc.value_counts(users["device"]).to_pylist()}
     found = []
-    for file, compared in zip(files, store.bridge_history.compare(files), strict=True):
+    for file, compared, in_repeated_hour in zip(files, store.bridge_history.compare(files), repeated, strict=True):
         local = file.punches["punched_at_local"].to_pylist()
         found.append(
             ImportedDevice(
@@ -256,6 +271,7 @@ def _summaries(
                 new=compared.new,
                 known=len(local) - compared.new - compared.purged,
                 purged=compared.purged,
+                in_repeated_hour=in_repeated_hour,
                 users=enrolled.get(file.device, 0),
                 first=min(local, default=None),
                 last=max(local, default=None),

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -38,6 +39,8 @@ _STATES = {
 }
 _STATE_OF = {word: state for state, words in _STATES.items() for word in words}
 _FORMULA = re.compile(r"'([=+\-@\t\r\n＝＋－＠].*)", re.DOTALL)  # as `table_writers` writes it to a CSV file
+_NO_USER_IN_EXCEL = re.compile(r"[+-]?\d+\.\d+(e[+-]?\d+)?|true|false", re.IGNORECASE)
+_MAX_EXACT = 2**53  # a larger float has lost digits
 _MAX_USER_LENGTH = 32
 
 
@@ -69,17 +72,21 @@ def missing_field(fields: Iterable[str]) -> str | None:
 
 @dataclass(frozen=True)
 class PunchRows:
-    """Reader of rows: `columns` by field, `zone` of the device, `time_format` of its times (None: ISO 8601)."""
+    """Reader of rows: `columns` by field, `zone` of the device, `time_format` of its times (None: ISO 8601).
+
+    `is_excel`: values are the texts of Excel cells, so a number or truth value is recognized by its text.
+    """
 
     columns: Mapping[str, str]
     zone: str
     time_format: str | None = None
+    is_excel: bool = False
 
     def punch(self, line: int, row: Mapping[str, Any]) -> FilePunch:
         """The punch of a row; values are texts, or of Parquet's own types. Raises UsageError."""
         return FilePunch(
             line,
-            _user(self._text(row, "user_id")),
+            self._user(row),
             self._local(row),
             _state(self._text(row, "punch_state")),
             _number(self._text(row, "verify_type"), "verify_type", UNKNOWN, UNKNOWN) or 0,
@@ -96,10 +103,18 @@ class PunchRows:
         return row.get(self.columns[field]) if field in self.columns else None
 
     def _text(self, row: Mapping[str, Any], field: str) -> str:
-        value = self._value(row, field)
+        value = _without_fraction(self._value(row, field))
         return "" if value is None else str(value).strip()
 
+    def _user(self, row: Mapping[str, Any]) -> str:
+        value, text = _without_fraction(self._value(row, "user_id")), self._text(row, "user_id")
+        is_text = isinstance(value, str) and not (self.is_excel and _NO_USER_IN_EXCEL.fullmatch(text))
+        if value is not None and not is_text and (isinstance(value, bool) or not isinstance(value, int)):
+            raise UsageError(f"{text[:40]!r} is no user id: it is neither text nor a whole number")
+        return _user(text)
+
     def _local(self, row: Mapping[str, Any]) -> datetime:
+        """The wall clock; `fold` is 1 for an instant in the second occurrence of a repeated hour."""
         field = next((one for one in ("punched_at_local", "punched_at") if one in self.columns), None)
         value = self._value(row, field) if field else f"{self._text(row, 'date')} {self._text(row, 'time')}"
         at = value if isinstance(value, datetime) else self._parse(str(value or "").strip())
@@ -125,6 +140,15 @@ class PunchRows:
             wanted = self.time_format or "2026-11-02 08:30:00; --time-format names another form"
             raise UsageError(f"{text[:40]!r} is no time such as {wanted}")
         return at.replace(tzinfo=UTC) if text.endswith("Z") else at
+
+
+def _without_fraction(value: Any) -> Any:
+    """A number without a fraction as int, and no number (NaN) as None."""
+    if not isinstance(value, float | Decimal):
+        return value
+    if value != value:  # noqa: PLR0124 (NaN)
+        return None
+    return int(value) if abs(float(value)) <= _MAX_EXACT and value == int(value) else value
 
 
 def _user(text: str) -> str:

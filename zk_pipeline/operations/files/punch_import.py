@@ -6,11 +6,12 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path, PurePath
 from typing import Any, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -43,13 +44,17 @@ _SHOWN_USERS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class ImportOptions:
-    """How to read a file; None: detected. `columns`: by field, of a table of another program."""
+    """How to read a file; None: detected. `columns`: by field, of a table of another program.
+
+    `history_start`: first work date that is processed; earlier punches are stored and counted.
+    """
 
     format: PunchFormat | None = None
     order: Order | None = None
     columns: Mapping[str, str] | None = None
     time_format: str | None = None
     skip_unreadable: bool = False
+    history_start: date = date.min
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +63,10 @@ class PunchImport:
 
     `detected`: how the file was read. `read`: its records; `punches`: distinct ones, each `new`, `known` (stored
     already) or `purged` (its work date was deleted by retention). `suspect`: punches with an implausible time, which
-    are stored but part of no day. `repeated`: further lines of the same punch. `left_out`: rows by the name of another
-    device. `unreadable`: reason by line.
+    are stored but part of no day. `before_history`: other punches before `history_start`, whose days are not processed.
+    `repeated`: further lines of the same punch. `in_repeated_hour`: records with an
+    instant in the second occurrence of an hour that a clock change repeats, stored as its first one. `left_out`: rows
+    by the name of another device. `unreadable`: reason by line.
     """
 
     file: str
@@ -73,7 +80,10 @@ class PunchImport:
     known: int
     purged: int
     repeated: int
+    in_repeated_hour: int
     suspect: int
+    before_history: int
+    history_start: date
     first: datetime | None
     last: datetime | None
     unknown_users: list[str]
@@ -153,7 +163,10 @@ def plan_content(store: Store, path: PurePath, content: bytes, device_name: str,
         known=len(rows.punches) - compared.new - compared.purged,
         purged=compared.purged,
         repeated=len(found.punches) - len(rows.punches),
-        suspect=suspect,
+        in_repeated_hour=sum(one.punched_at_local.fold for one in found.punches),
+        suspect=int(suspect.sum()),
+        before_history=int((~suspect & _is_before(rows, options.history_start)).sum()),
+        history_start=options.history_start,
         first=span["min"],
         last=span["max"],
         unknown_users=compared.unknown_users,
@@ -243,7 +256,7 @@ def _table(source: _Source, kind: PunchFormat) -> _Content:
     columns, how = _choose_columns(path, list(rows[0][1]) if rows else [], options, source.kept)
     found = _Content(kind, how, [], columns=options.columns)
     found.unreadable = [UnreadableLine(line, text.encode(), text) for line, text in problems.items()]
-    reader = PunchRows(columns, source.device.timezone, options.time_format)
+    reader = PunchRows(columns, source.device.timezone, options.time_format, is_excel=kind == "xlsx")
     for line, row in rows:
         _add_row(found, reader, source.device, line, row)
     found.unreadable.sort()
@@ -305,15 +318,25 @@ def _check_terminal(path: PurePath, found: _Content, device: Device, registered:
         raise UsageError(f"{path}: it has no punch of {device.name!r}, but of {names}: name one of these with --device")
     if found.format not in ("attlog", "adms"):
         return
-    for serial_number in (serial_number_in_name(path), found.serial_number):
-        if not serial_number or not device.serial_number or serial_number == device.serial_number.upper():
-            continue
-        owners = [one.name for one in registered if (one.serial_number or "").upper() == serial_number]
-        advice = f"import it with --device {owners[0]!r}" if owners else "register that terminal first"
-        raise UsageError(
-            f"{path}: it is the log of the terminal with the serial number {serial_number}, but {device.name!r} has "
-            f"{device.serial_number}: {advice}"
-        )
+    named = serial_number_in_name(path)
+    for serial_number in (named, found.serial_number):
+        if serial_number and (problem := _other_terminal(serial_number, device, registered)):
+            rename = f"; if {serial_number} is no serial number, rename the file to 1_attlog.dat"
+            raise UsageError(
+                f"{path}: it is the log of the terminal with the serial number {serial_number}, {problem}"
+                f"{rename if serial_number == named else ''}"
+            )
+
+
+def _other_terminal(serial_number: str, device: Device, registered: Iterable[Device]) -> str | None:
+    """The problem if a serial number (in capitals) is not that of `device`, or is that of another device."""
+    own = (device.serial_number or "").upper()
+    owner = next((one.name for one in registered if (one.serial_number or "").upper() == serial_number), None)
+    if own == serial_number or not (own or owner):
+        return None
+    has = device.serial_number or "no serial number yet"
+    advice = f"import it with --device {owner!r}" if owner else "register that terminal first"
+    return f"but {device.name!r} has {has}: {advice}"
 
 
 def _prepare(path: PurePath, found: _Content, device: Device) -> FileRows:
@@ -339,10 +362,17 @@ def _prepare(path: PurePath, found: _Content, device: Device) -> FileRows:
     )
 
 
-def _suspect(rows: FileRows, now: datetime) -> int:
-    """Number of punches that are stored, but part of no day."""
+def _suspect(rows: FileRows, now: datetime) -> npt.NDArray[np.bool_]:
+    """Which punches are stored, but part of no day."""
     local = rows.punches["punched_at_local"].to_numpy()
     instants = rows.punches["punched_at"].to_numpy().astype("datetime64[us]")
     latest = np.datetime64((now + AHEAD).replace(tzinfo=None), "us")
     early = local < np.datetime64(CLOCK_WAS_RESET_BEFORE, "us")
-    return int((early | (instants > latest) | rows.in_doubt.to_numpy(zero_copy_only=False)).sum())
+    found: npt.NDArray[np.bool_] = early | (instants > latest) | rows.in_doubt.to_numpy(zero_copy_only=False)
+    return found
+
+
+def _is_before(rows: FileRows, first: date) -> npt.NDArray[np.bool_]:
+    """Which punches have a wall clock before the date `first`."""
+    found: npt.NDArray[np.bool_] = rows.punches["punched_at_local"].to_numpy() < np.datetime64(first, "D")
+    return found

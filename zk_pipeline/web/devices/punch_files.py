@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from zk_pipeline.errors import UsageError
+from zk_pipeline.errors import RowsRefused, UsageError
 from zk_pipeline.http.auth import Identity
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.web.devices.pages import DeviceId
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
 
 router = APIRouter(include_in_schema=False)
 Value = TypeVar("Value", bound=str)
+# Labels of the page by the options of the command, which messages name.
+_LABELS = {
+    "--format": "“Format”",
+    "--order": "“Columns of a USB log after the time”",
+    "--columns": "“Columns of another program's table”",
+    "--time-format": "“Form of its times”",
+    "--skip-unreadable": "“Import the other lines”",
+}
 
 
 @router.get("/devices/{device_id}/import")
@@ -40,7 +49,7 @@ def import_file(request: Request, services: Given, form: AdminUpload, device_id:
     fields = form.fields
     try:
         file = form.chosen("a log (attlog.dat), pushed lines, or a table (.csv, .xlsx, .parquet)")
-        options = _options(fields)
+        options = _options(fields, services.settings.history_start)
         device = services.store.devices.by_id(device_id)
         plan = plan_content(services.store, file.name, file.content, device.name, options)
         check_plan(plan, options)
@@ -53,11 +62,11 @@ def import_file(request: Request, services: Given, form: AdminUpload, device_id:
             raise UsageError("this is not the file that was checked, or other columns: check it first")
         done = apply_import(services.store, plan)
     except UsageError as error:
-        return _draw(request, services, form.identity, device_id, fields, problem=error)
+        return _draw(request, services, form.identity, device_id, fields, problem=_by_labels(error))
     return _draw(request, services, form.identity, device_id, fields, found=done)
 
 
-def _options(fields: Form) -> ImportOptions:
+def _options(fields: Form, history_start: date) -> ImportOptions:
     from zk_pipeline.devices.usb_log import ORDERS  # noqa: PLC0415
     from zk_pipeline.operations.files.punch_columns import parse_columns  # noqa: PLC0415
     from zk_pipeline.operations.files.punch_import import PUNCH_FORMATS, ImportOptions  # noqa: PLC0415
@@ -69,7 +78,22 @@ def _options(fields: Form) -> ImportOptions:
         columns=parse_columns(columns) if columns else None,
         time_format=fields.get("time_format", "").strip() or None,
         skip_unreadable=fields.get("skip_unreadable") == "on",
+        history_start=history_start,
     )
+
+
+def _by_labels(error: UsageError) -> UsageError:
+    """The error with the labels of the page in place of the command's options."""
+    if isinstance(error, RowsRefused):
+        error.head, error.rows = _labelled(error.head), [_labelled(row) for row in error.rows]
+        return error
+    return UsageError(_labelled(str(error)))
+
+
+def _labelled(text: str) -> str:
+    for option, label in _LABELS.items():
+        text = text.replace(option, label)
+    return text
 
 
 def _one_of(name: str, fields: Form, values: Sequence[Value]) -> Value | None:

@@ -239,6 +239,31 @@ def test_the_next_poll_of_a_terminal_finds_its_punches_stored_and_replaces_the_u
     assert rows(store, "SELECT user_id, uid, name FROM device_users") == [("1001", 7, "ADA")]
 
 
+def test_punches_at_the_clock_changes_are_stored_and_counted_as_documented(store: Store, tmp_path: Path) -> None:
+    """The bridge has converted the skipped 02:30 with the offset before the change."""
+    bridge = sqlite_bridge(tmp_path)
+    bridge.device(1, "Main Office", "192.0.2.10", timezone="Europe/Berlin")
+    for at in ("2025-10-26 00:30", "2025-10-26 01:30", "2025-10-26 02:30", "2026-03-29 01:30"):
+        bridge.punch("1001", at)
+    (done,) = imported(store, bridge).devices
+    assert (done.in_repeated_hour, done.punches, done.new) == (1, 3, 3)
+    assert rows(store, "SELECT punched_at_local::VARCHAR FROM raw_punches ORDER BY 1") == [
+        ("2025-10-26 02:30:00",),
+        ("2025-10-26 03:30:00",),
+        ("2026-03-29 03:30:00",),
+    ]
+    polled = [("1001", at) for at in ("2025-10-26 02:30", "2025-10-26 03:30", "2026-03-29 02:30")]
+    assert ingest(store, "Main Office", *polled).new == 1
+
+
+def test_a_device_name_that_is_not_valid_here_is_to_be_changed_in_the_bridge(store: Store, tmp_path: Path) -> None:
+    bridge = sqlite_bridge(tmp_path)
+    bridge.device(1, "Gate 1/2", "192.0.2.10")
+    wanted = "'Gate 1/2' is not valid: .* slash or backslash: rename or correct the device in the bridge first"
+    with pytest.raises(UsageError, match=wanted):
+        plan_bridge(store, bridge.dsn)
+
+
 def test_a_device_in_another_zone_is_refused(store: Store, tmp_path: Path) -> None:
     store.devices.add(device("Main Office", timezone="UTC"))
     with pytest.raises(UsageError, match="'Main Office' has the time zone UTC here and Africa/Nairobi in the bridge"):
@@ -254,9 +279,9 @@ def test_bad_rows_are_named_and_nothing_is_imported(store: Store, tmp_path: Path
     with pytest.raises(RowsRefused) as refused:
         plan_bridge(store, bridge.dsn)
     assert refused.value.rows == [
-        "line 8: its user_id is empty",
-        "line 9: its device 9 does not exist",
-        "line 10: status, punch_state or verify_type is not between 0 and 255",
+        "id 8: its user_id is empty",
+        "id 9: its device 9 does not exist",
+        "id 10: status, punch_state or verify_type is not between 0 and 255",
     ]
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import openpyxl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from zk_pipeline.attendance.rules import WorkRules
@@ -182,6 +185,31 @@ def test_the_log_of_another_terminal_is_refused(gate: Store, tmp_path: Path) -> 
         imported(gate, tmp_path, f"{other}_attlog.dat", USB)
 
 
+def test_a_name_that_only_looks_like_a_serial_number_is_to_be_changed(gate: Store, tmp_path: Path) -> None:
+    ingest(gate, "Gate")
+    with pytest.raises(UsageError, match=r"if FIRST1 is no serial number, rename the file to 1_attlog.dat"):
+        imported(gate, tmp_path, "first1_attlog.dat", USB)
+    with pytest.raises(UsageError, match=r"CGKK1, .*: register that terminal first$"):
+        imported(gate, tmp_path, "1_attlog.dat", f"SN=CGKK1\r\n{USB}")
+    assert imported(gate, tmp_path, "1_attlog.dat", USB).new == 3
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_the_log_of_another_registered_terminal_is_refused_before_the_first_poll(
+    gate: Store, tmp_path: Path, is_named: bool
+) -> None:
+    """The target has no serial number until its first poll."""
+    other = "CGKK223862906"
+    gate.devices.add(device("Dock"))
+    execute(gate, "UPDATE devices SET serial_number = ? WHERE name = 'Dock'", [other.lower()])
+    name, content = (f"{other}_attlog.dat", USB) if is_named else ("1_attlog.dat", f"SN={other}\r\n{USB}")
+    with pytest.raises(
+        UsageError, match=f"{other}, but 'Gate' has no serial number yet: import it with --device 'Dock'"
+    ):
+        imported(gate, tmp_path, name, content)
+    assert imported(gate, tmp_path, name.replace("2906", "2907"), content.replace("2906", "2907")).new == 3
+
+
 def test_lines_as_terminals_push_them_are_imported(gate: Store, tmp_path: Path) -> None:
     lines = f"1001\t{MONDAY} 08:00:00\t0\t1\t0\t0\t0\nPIN=0007\tDateTime={MONDAY} 09:15:30\tStatus=0\tVerify=15\n"
     done = imported(gate, tmp_path, "pushed.txt", lines, format="adms")
@@ -189,6 +217,18 @@ def test_lines_as_terminals_push_them_are_imported(gate: Store, tmp_path: Path) 
     assert [row[0] for row in rows(gate, STORED)] == ["1001", "0007"]
     with pytest.raises(RowsRefused, match="line 2: "):
         imported(gate, tmp_path, "pushed.txt", f"{lines.splitlines()[0]}\n9\tsoon\t0\n", format="adms")
+
+
+def test_a_log_with_more_columns_is_imported_as_a_table_as_its_refusal_says(gate: Store, tmp_path: Path) -> None:
+    log = f"No\tTMNo\tEnNo\tName\tINOUT\tMode\tDateTime\n1\t1\t0007\tAda\t0\t1\t{MONDAY} 08:00:00\n"
+    with pytest.raises(UsageError, match='with --format csv --columns "user_id=EnNo,punched_at_local=DateTime"'):
+        imported(gate, tmp_path, "AGL_001.TXT", log, skip_unreadable=True)
+    columns = parse_columns("user_id=EnNo,punched_at_local=DateTime")
+    assert imported(gate, tmp_path, "AGL_001.TXT", log, format="csv", columns=columns).new == 1
+    slashes = log.replace(f"{MONDAY} 08", "2026/03/02  09")
+    time_format = "%Y/%m/%d %H:%M:%S"
+    assert imported(gate, tmp_path, "AGL_001.TXT", slashes, format="csv", time_format=time_format).new == 1
+    assert [row[:2] for row in rows(gate, STORED)] == [("0007", f"{MONDAY} 08:00:00"), ("0007", f"{MONDAY} 09:00:00")]
 
 
 def test_a_table_of_another_program_needs_its_columns_only_once(gate: Store, tmp_path: Path) -> None:
@@ -223,6 +263,21 @@ def test_instants_are_converted_to_the_wall_clock_of_the_terminal(gate: Store, t
         imported(gate, tmp_path, "local.csv", "user_id,punched_at\n1,2026-03-02 07:00:00\n")
 
 
+def test_instants_in_the_second_occurrence_of_a_repeated_hour_are_counted(gate: Store, tmp_path: Path) -> None:
+    table = (
+        "user_id,punched_at_local\n1,2025-10-26T00:30:00Z\n1,2025-10-26T02:30:00+01:00\n"
+        "2,2025-10-26T01:30:00Z\n3,2025-10-26 02:30:00\n4,2025-10-26T02:00:00Z\n"
+    )
+    done = imported(gate, tmp_path, "utc.csv", table)
+    assert (done.in_repeated_hour, done.new, done.repeated) == (2, 4, 1)
+    assert rows(gate, "SELECT user_id, punched_at::VARCHAR FROM raw_punches ORDER BY 1") == [
+        ("1", "2025-10-26 00:30:00+00"),
+        ("2", "2025-10-26 00:30:00+00"),
+        ("3", "2025-10-26 00:30:00+00"),
+        ("4", "2025-10-26 02:00:00+00"),
+    ]
+
+
 def test_an_excel_file_with_date_and_time_in_two_columns_is_imported(gate: Store, tmp_path: Path) -> None:
     book = openpyxl.Workbook()
     book.active.append(["No.", "Date", "Time", "State"])  # type: ignore[union-attr]
@@ -233,6 +288,61 @@ def test_an_excel_file_with_date_and_time_in_two_columns_is_imported(gate: Store
     columns = parse_columns("user_id=No., date=Date, time=Time, punch_state=State")
     assert imported(gate, tmp_path, "log.xlsx", stream.getvalue(), columns=columns).new == 1
     assert rows(gate, STORED) == [("1001", "2026-03-02 08:00:30", 4, 255, None)]
+
+
+def parquet(**columns: list[Any]) -> bytes:
+    stream = io.BytesIO()
+    pq.write_table(pa.table(columns), stream)
+    return stream.getvalue()
+
+
+def workbook(header: list[str], *lines: list[Any]) -> bytes:
+    book, stream = openpyxl.Workbook(), io.BytesIO()
+    for line in (header, *lines):
+        book.active.append(line)  # type: ignore[union-attr]
+    book.save(stream)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("user", "stored"),
+    [
+        (42.0, "42"),
+        (42, "42"),
+        (Decimal("42.00"), "42"),
+        ("0042", "0042"),
+        ("4.2a", "4.2a"),
+        (42.5, None),
+        (Decimal("42.50"), None),
+        (True, None),
+        (float("inf"), None),
+        (1e300, None),
+    ],
+)
+@pytest.mark.parametrize("kind", ["parquet", "xlsx"])
+def test_a_number_is_a_user_only_if_it_is_whole(
+    gate: Store, tmp_path: Path, user: Any, stored: str | None, kind: str
+) -> None:
+    at = f"{MONDAY} 08:00"
+    if kind == "parquet":
+        content = parquet(user_id=[user], punched_at_local=[at], punch_state=[1.0], work_code=[float("nan")])
+    else:
+        content = workbook(["user_id", "punched_at_local", "punch_state"], [user, at, 1.0])
+    if stored is None:
+        with pytest.raises(RowsRefused, match=r"line \d: .*(is no user id|the user_id is empty)"):
+            imported(gate, tmp_path, f"raw.{kind}", content)
+    else:
+        imported(gate, tmp_path, f"raw.{kind}", content)
+        assert [row[:1] + row[2:3] for row in rows(gate, STORED)] == [(stored, 1)]
+
+
+@pytest.mark.parametrize(
+    ("user", "reason"),
+    [(float("nan"), "the user_id is empty"), (None, "the user_id is empty"), (b"42", "is no user id")],
+)
+def test_a_missing_or_binary_user_in_parquet_is_refused(gate: Store, tmp_path: Path, user: Any, reason: str) -> None:
+    with pytest.raises(RowsRefused, match=reason):
+        imported(gate, tmp_path, "raw.parquet", parquet(user_id=[user], punched_at_local=[f"{MONDAY} 08:00"]))
 
 
 @pytest.mark.parametrize(
@@ -308,6 +418,13 @@ def test_the_plan_counts_what_an_import_does_and_names_users_who_are_not_enrolle
     assert counts == (8, 5, 4, 1, 3, 2)
     assert (done.unknown_users, done.unknown_users_text()) == (["0007"], "0007")
     assert rows(gate, "SELECT count(*) FROM raw_punches WHERE is_clock_suspect") == [(2,)]
+
+
+def test_punches_before_the_history_are_stored_and_counted(gate: Store, tmp_path: Path) -> None:
+    reset = "5\t1999-12-31 23:00:00\t1\t0\t1\t0\n"
+    log = f"{reset}5\t2026-03-01 23:59:59\t1\t0\t1\t0\n5\t{MONDAY} 00:00:00\t1\t0\t1\t0\n"
+    done = imported(gate, tmp_path, "1_attlog.dat", log, history_start=MONDAY)
+    assert (done.new, done.before_history, done.suspect) == (3, 1, 1)
 
 
 def test_punches_of_dates_that_retention_has_deleted_are_not_stored_again(gate: Store, tmp_path: Path) -> None:

@@ -85,7 +85,9 @@ def test_another_file_than_the_checked_one_is_refused(web: Web, admin: httpx.Cli
     [
         ((FILE, b""), {}, "choose a file: a log"),
         ((FILE, LOG + b"garbage\n"), {}, "line 3: it has no time"),
-        (("november.txt", LOG), {}, "fit several orders"),
+        ((FILE, LOG + b"garbage\n"), {}, "no punch was stored (“Import the other lines” stores the others)"),
+        (("november.txt", LOG), {}, "name the right one with “Columns of a USB log after the time”"),
+        (("raw.csv", b"user_id,punched_at_local\n1,soon\n"), {}, "“Form of its times” names another form"),
         ((FILE, LOG), {"format": "pdf"}, "format: 'pdf' is none of attlog"),
         ((FILE, LOG), {"order": "sideways"}, "order: 'sideways' is none of usb"),
         (("raw.csv", b"a,b\n1,2\n"), {"columns": "user=a"}, "'user=a' does not name the column"),
@@ -99,6 +101,7 @@ def test_a_file_that_cannot_be_imported_is_reported_above_the_form(
     answer = upload(admin, page, content, name, **fields)
     assert answer.status_code == 400
     assert problem in " ".join(drawn(answer).alerts)
+    assert not re.search("--[a-z]", " ".join(drawn(answer).alerts))
     assert 'name="checked"' not in answer.text
 
 
@@ -107,8 +110,21 @@ def test_a_log_of_more_than_250_kb_is_accepted_here_only(admin: httpx.Client, pa
     assert len(lines) > 300_000
     assert "New 10,000" in text_of(upload(admin, page, lines))
     too_large = admin.post(page, content=b"x" * (4 * 2**20 + 1), headers={"content-type": "multipart/form-data"})
+    assert "the file is larger than 4 MB: import it with the command `zk-pipeline import punches`" in text_of(too_large)
     elsewhere = admin.post("/leaves/import", content=lines, headers={"content-type": "multipart/form-data"})
     assert (too_large.status_code, elsewhere.status_code) == (413, 413)
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_too_large_a_file_is_refused_on_a_page_with_the_command_that_imports_it(
+    page: str, open_page: Callable[..., Visit], tmp_path: Path, script: bool
+) -> None:
+    file = tmp_path / FILE
+    file.write_bytes(LOG + b"\n" * (4 * 2**20))
+    shown = open_page(page, script=script).page
+    shown.get_by_label("File", exact=True).set_input_files(file)
+    shown.get_by_role("button", name="Check").click()
+    shown.get_by_text("the file is larger than 4 MB").wait_for()
 
 
 def test_only_an_admin_may_import_punches(web: Web, page: str) -> None:
