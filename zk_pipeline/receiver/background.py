@@ -212,7 +212,7 @@ class Background:
             self._offset_requests[terminal.serial_number, _offset_seconds(terminal, now)] = monotonic
 
     def _has_old_offset(self, terminal: PushTerminal, now: datetime) -> bool:
-        """Whether the clock of a terminal was set by another UTC offset, and no command about it was queued lately."""
+        """True if the clock of a terminal was set by another UTC offset, and no command about it was queued lately."""
         session = self.receiver.registry.sessions.get(terminal.serial_number)
         answered = terminal.hello_offset_seconds if session is None else session.offset_seconds
         offset = _offset_seconds(terminal, now)

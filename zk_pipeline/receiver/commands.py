@@ -71,7 +71,7 @@ class CommandLog:
 
 
 def is_sent_once(one: QueuedCommand) -> bool:
-    """Whether the command must be recorded as sent before it is sent, because a repetition would harm."""
+    """True for a command that must be recorded as sent before it is sent, because a repetition would harm."""
     return one.command.kind in SENT_ONCE
 
 

@@ -25,7 +25,7 @@ class ContactBook:
 
     @property
     def has_new(self) -> bool:
-        """Whether a terminal is among them that the store does not know."""
+        """True if a terminal is among them that the store does not know."""
         return bool(self._new)
 
     def address_of(self, serial: str) -> str | None:

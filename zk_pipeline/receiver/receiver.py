@@ -98,7 +98,7 @@ class Receiver:
         return terminal, self.registry.session(terminal, request, address, now)
 
     def _may_send(self, terminal: PushTerminal, request: PushRequest, address: str) -> bool:
-        """Whether the request of an adopted terminal is answered.
+        """True if the request of an adopted terminal is answered.
 
         A wrong secret or a foreign network says nothing about the terminal, so that its contact is not noted then.
         """

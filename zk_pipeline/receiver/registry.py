@@ -92,7 +92,7 @@ class Registry:
 
 
 def has_access(terminal: PushTerminal, secret: str | None, address: str) -> bool:
-    """Whether the path secret and the source address are those of the terminal."""
+    """True if the path secret and the source address are those of the terminal."""
     is_secret_right = terminal.secret_hash is None or hmac.compare_digest(
         secret_digest(secret or ""), terminal.secret_hash
     )
@@ -101,7 +101,7 @@ def has_access(terminal: PushTerminal, secret: str | None, address: str) -> bool
 
 @lru_cache(maxsize=4096)
 def is_within(address: str, networks: str) -> bool:
-    """Whether an address is in one of the networks, which commas separate. False for a text that is no address."""
+    """True for an address in one of the networks, which commas separate. False for a text that is no address."""
     try:
         found = ipaddress.ip_address(address)
         allowed = [ipaddress.ip_network(one.strip()) for one in networks.split(",")]

@@ -1,4 +1,4 @@
-"""What this process knows of an adopted terminal beyond the store: its family, its contact, its clock."""
+"""State of an adopted terminal in this process, beyond the store: its family, its contact, its clock."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ MAX_UNPACKED_BYTES = 16 << 20
 
 
 def is_archive(body: bytes) -> bool:
-    """Whether the body begins like a gzip file."""
+    """True for a body that begins like a gzip file."""
     return body.startswith(b"\x1f\x8b")
 
 

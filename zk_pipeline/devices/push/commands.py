@@ -190,7 +190,7 @@ def _user_query(user_id: str | None, family: Family) -> str:
 
 
 def _is_plain(user_id: str) -> bool:
-    """Whether a user id can be part of a command: a separator in it would begin another field or command."""
+    """True for a user id that can be part of a command: a separator in it would begin another field or command."""
     return 0 < len(user_id) <= MAX_USER_ID_LENGTH and user_id.isprintable() and not set(user_id) & set(" ,=&")
 
 

@@ -72,7 +72,7 @@ def _is_decodable(raw: bytes, candidates: tuple[str, ...]) -> bool:
 
 
 def is_text(body: bytes, candidates: tuple[str, ...]) -> bool:
-    """Whether a body may be text in one of the encodings: encrypted and compressed bodies are not.
+    """True for a body that may be text in one of the encodings: encrypted and compressed bodies are not.
 
     Firmware of 2013 begins an encrypted body with `LZO1` (published source of its push client).
     """
@@ -85,7 +85,7 @@ def is_text(body: bytes, candidates: tuple[str, ...]) -> bool:
 
 
 def _is_valid(sample: bytes, encoding: str) -> bool:
-    """Whether the sample, which may end within a character, is text without control characters in the encoding."""
+    """True for a sample, possibly cut within a character, of text without control characters in the encoding."""
     try:
         return not _CONTROLS.search(codecs.getincrementaldecoder(encoding)().decode(sample))
     except UnicodeError:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from bisect import bisect_left
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from zk_pipeline.devices.protocol.record_layouts import encode_time
@@ -134,21 +133,6 @@ def time_answer(endpoint: str, *, zone: str, at: datetime) -> str:
 def utc_offset(zone: str, at: datetime) -> timedelta:
     """UTC offset of an IANA zone at an instant. Raises ValueError for a wall-clock time."""
     return in_zone(at, zone) - in_zone(at, "UTC")
-
-
-def next_offset_change(zone: str, at: datetime, *, within_hours: int) -> datetime | None:
-    """First whole second (UTC) after an instant at which `zone` has another UTC offset; None within the hours."""
-    start = at.astimezone(UTC).replace(microsecond=0)
-    offset = utc_offset(zone, start)
-
-    def has_changed(seconds: int) -> bool:
-        return utc_offset(zone, start + timedelta(seconds=seconds)) != offset
-
-    for hour in range(within_hours):
-        if has_changed((hour + 1) * 3600):
-            seconds = bisect_left(range((hour + 1) * 3600), True, lo=hour * 3600, key=has_changed)
-            return start + timedelta(seconds=seconds)
-    return None
 
 
 def _default_form(family: Family) -> TimeZoneForm:

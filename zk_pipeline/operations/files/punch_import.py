@@ -44,7 +44,7 @@ _SHOWN_USERS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class ImportOptions:
-    """How to read a file; None: detected. `columns`: by field, of a table of another program.
+    """Options for reading a file; None: detected. `columns`: by field, of a table of another program.
 
     `history_start`: first work date that is processed; earlier punches are stored and counted.
     """
@@ -363,7 +363,7 @@ def _prepare(path: PurePath, found: _Content, device: Device) -> FileRows:
 
 
 def _suspect(rows: FileRows, now: datetime) -> npt.NDArray[np.bool_]:
-    """Which punches are stored, but part of no day."""
+    """Mask of the punches that are stored, but part of no day."""
     local = rows.punches["punched_at_local"].to_numpy()
     instants = rows.punches["punched_at"].to_numpy().astype("datetime64[us]")
     latest = np.datetime64((now + AHEAD).replace(tzinfo=None), "us")
@@ -373,6 +373,6 @@ def _suspect(rows: FileRows, now: datetime) -> npt.NDArray[np.bool_]:
 
 
 def _is_before(rows: FileRows, first: date) -> npt.NDArray[np.bool_]:
-    """Which punches have a wall clock before the date `first`."""
+    """Mask of the punches with a wall clock before the date `first`."""
     found: npt.NDArray[np.bool_] = rows.punches["punched_at_local"].to_numpy() < np.datetime64(first, "D")
     return found

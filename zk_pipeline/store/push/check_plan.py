@@ -79,12 +79,12 @@ class PushCheck:
 
     @property
     def is_missing(self) -> bool:
-        """Whether punches are missing: the terminal was asked for them and did not send as many lines as it counts."""
+        """True if punches are missing: the terminal was asked for them and did not send as many lines as it counts."""
         return self.surplus > 0 and self.resent_punches is not None and not self.is_explained
 
     @property
     def is_explained(self) -> bool:
-        """Whether the terminal sent all lines of the span again, so that no punch is missing."""
+        """True if the terminal sent all lines of the span again, so that no punch is missing."""
         return self.resent_punches is not None and self.resent_punches >= (self.terminal_punches or 0)
 
 
@@ -116,7 +116,7 @@ class Begun:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is known when the command of a check has ended. `count`: of the terminal, None without one; `stored`: in the
+    """Facts at the end of the command of a check. `count`: of the terminal, None without one; `stored`: in the
     store now; `resent`: lines that came with Stamp=0 since the query; `explained`: surplus that earlier checks explain;
     `may_query`: False while the terminal uploads its backlog, or the lines of another query.
     """

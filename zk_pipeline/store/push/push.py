@@ -34,7 +34,7 @@ from zk_pipeline.store.terminals.punch_versions import punch_versions
 
 @dataclass(frozen=True)
 class ReceiverState:
-    """What the receiver keeps in memory, read in one transaction."""
+    """State of the store that the receiver keeps in memory, read in one transaction."""
 
     terminals: dict[str, PushTerminal]
     stamps: dict[str, dict[str, str]]

@@ -15,7 +15,7 @@ from zk_pipeline.devices.push.families import Family
 from zk_pipeline.devices.push.hello import TimeZoneForm
 from zk_pipeline.store.engine.database import Connection
 from zk_pipeline.store.errors import TerminalAdopted, UnknownTerminal
-from zk_pipeline.store.terminals.devices import insert_device, registered_or_none, update_device
+from zk_pipeline.store.terminals.devices import insert_device, registered_or_none, release_push, update_device
 
 PENDING_FOR = timedelta(days=7)  # since the last contact: a terminal asks again within minutes
 MAX_PENDING = 1000  # a serial number is 32 characters that anyone can send
@@ -54,7 +54,7 @@ class PushTerminal:
 
 @dataclass(frozen=True, kw_only=True)
 class Contact:
-    """What the receiver learned from a terminal since the last record; None: nothing new."""
+    """Facts that the receiver learned from a terminal since the last record; None: nothing new."""
 
     serial_number: str
     address: str
@@ -167,9 +167,7 @@ def adopt(
     elif any(value is not None for value in changes.values()):
         update_device(connection, device, {name: value for name, value in changes.items() if value is not None}, now)
     connection.execute("UPDATE devices SET serial_number = ? WHERE name = ?", [serial, name])
-    connection.execute(
-        "UPDATE push_terminals SET device = NULL, adopted_at = NULL, adopted_by = NULL WHERE device = ?", [name]
-    )
+    release_push(connection, name, now)
     connection.execute(
         """
         UPDATE push_terminals

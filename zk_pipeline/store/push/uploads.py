@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -18,6 +18,7 @@ from zk_pipeline.store.engine.database import Connection
 from zk_pipeline.store.terminals.ingest import (
     PUNCHES,
     FetchedTable,
+    batches_without_repeats,
     insert_punches,
     insert_rejected,
     next_poll_id,
@@ -96,7 +97,7 @@ def store_uploads(
         for number, one in enumerate(uploads)
         if one.upload.serial_number in registered and registered[one.upload.serial_number].is_as_in(one.upload)
     ]
-    for batch in _rounds(accepted):
+    for batch in batches_without_repeats(accepted, lambda one: one[1].upload.device):
         for (number, _), done in zip(
             batch, _store(connection, [one for _, one in batch], registered, now), strict=True
         ):
@@ -138,20 +139,6 @@ def _registered(connection: Connection) -> dict[str, _Registered]:
         """
     ).fetchall()
     return {serial: _Registered(*rest) for serial, *rest in rows}
-
-
-def _rounds(uploads: Sequence[tuple[int, PreparedUpload]]) -> Iterator[list[tuple[int, PreparedUpload]]]:
-    """Parts to store together, in order: of one device, one upload each."""
-    part: list[tuple[int, PreparedUpload]] = []
-    devices: set[str] = set()
-    for number, one in uploads:
-        if one.upload.device in devices:
-            yield part
-            part, devices = [], set()
-        part.append((number, one))
-        devices.add(one.upload.device)
-    if part:
-        yield part
 
 
 def _store(

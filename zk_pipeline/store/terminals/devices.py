@@ -137,7 +137,7 @@ class DeviceRegistry:
                 [name],
             )
             connection.execute("DELETE FROM device_log_positions WHERE device = ?", [name])
-            _release_push(connection, name, self.clock())
+            release_push(connection, name, self.clock())
 
     def record_clock(self, name: str, *, drift_before: float | None, drift_after: float) -> None:
         """Record that a terminal's clock was set: punches since its last reading may have the wrong time.
@@ -162,7 +162,7 @@ class DeviceRegistry:
                 "UPDATE devices SET removed_at = $now, updated_at = $now WHERE name = $name AND removed_at IS NULL",
                 {"now": self.clock(), "name": name},
             )
-            _release_push(connection, name, self.clock())
+            release_push(connection, name, self.clock())
 
     def are_registered(self, devices: Sequence[Device]) -> bool:
         """Whether `apply` would change nothing. Does not write."""
@@ -191,7 +191,7 @@ class DeviceRegistry:
         return applied
 
 
-def _release_push(connection: Connection, name: str, now: datetime) -> None:
+def release_push(connection: Connection, name: str, now: datetime) -> None:
     """Make the terminal that pushes for a device pending again; its open commands expire."""
     connection.execute(
         """

@@ -6,10 +6,10 @@ rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Literal
+from typing import Literal, TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -25,6 +25,7 @@ from zk_pipeline.store.work_dates.sequence import mark_stale, next_seq
 # stored, but their time is unknown.
 CLOCK_WAS_RESET_BEFORE = datetime(2001, 1, 1)  # noqa: DTZ001 (a wall-clock reading)
 AHEAD = timedelta(days=1)
+T = TypeVar("T")
 Source = Literal["poll", "live", "push", "file"]
 
 # Periods in which known punches are searched are merged if they are closer than this.
@@ -60,6 +61,21 @@ NAMES_OF_TERMINALS = """
     FROM devices AS device JOIN devices AS earlier ON earlier.serial_number = device.serial_number
     WHERE device.removed_at IS NULL AND earlier.removed_at IS NOT NULL AND earlier.serial_number <> ''
 """
+
+
+def batches_without_repeats(items: Iterable[T], device: Callable[[T], str]) -> Iterator[list[T]]:
+    """Batches to store together, in order: a device with two items is in two batches."""
+    together: list[T] = []
+    devices: set[str] = set()
+    for one in items:
+        name = device(one)
+        if name in devices:
+            yield together
+            together, devices = [], set()
+        together.append(one)
+        devices.add(name)
+    if together:
+        yield together
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from itertools import groupby
@@ -115,21 +115,6 @@ class PreparedReading:
         drift = drift_in_zone(info.clock_drift_seconds, info.clock_local, zone=self.zone, other=zone)
         finished = replace(self.finished, reading=replace(reading, info=replace(info, clock_drift_seconds=drift)))
         return replace(self, finished=finished, zone=zone, punches=punches_table(reading.punches, zone))
-
-
-def batches_without_repeats(come: Sequence[PreparedReading]) -> Iterator[list[PreparedReading]]:
-    """Batches to store together, in order: a device with two readings is in two batches."""
-    together: list[PreparedReading] = []
-    devices: set[str] = set()
-    for one in come:
-        name = one.finished.device.name
-        if name in devices:
-            yield together
-            together, devices = [], set()
-        together.append(one)
-        devices.add(name)
-    if together:
-        yield together
 
 
 def ingest(

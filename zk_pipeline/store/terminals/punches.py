@@ -12,14 +12,13 @@ from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.devices.models import Device, LogPosition, Reading
 from zk_pipeline.devices.protocol.events import LivePunch
 from zk_pipeline.store.engine.database import Database
-from zk_pipeline.store.terminals.ingest import count_missing, next_poll_id, punches_table
+from zk_pipeline.store.terminals.ingest import batches_without_repeats, count_missing, next_poll_id, punches_table
 from zk_pipeline.store.terminals.log_positions import usable_positions
 from zk_pipeline.store.terminals.poll_results import (
     FailedPoll,
     FinishedReading,
     IngestResult,
     PreparedReading,
-    batches_without_repeats,
     ingest,
     ingest_live,
     record_failures,
@@ -76,7 +75,7 @@ class PunchStore:
         with self.database.write("store a poll", ", ".join(one.device.name for one in finished)) as connection:
             return [
                 done
-                for part in batches_without_repeats(come)
+                for part in batches_without_repeats(come, lambda one: one.finished.device.name)
                 for done in ingest(connection, part, now=now, run_id=run_id)
             ]
 

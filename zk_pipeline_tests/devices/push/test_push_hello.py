@@ -10,7 +10,6 @@ from zk_pipeline.devices.protocol.record_layouts import decode_time
 from zk_pipeline.devices.push.families import Family
 from zk_pipeline.devices.push.hello import (
     TimeZoneForm,
-    next_offset_change,
     option_block,
     push_configuration,
     registered_block,
@@ -142,18 +141,3 @@ def test_the_offset_of_a_zone_is_that_of_the_instant() -> None:
     assert utc_offset("Europe/Berlin", WINTER) == timedelta(hours=1)
     assert utc_offset("Europe/Berlin", SUMMER) == timedelta(hours=2)
     assert utc_offset("America/St_Johns", WINTER) == -timedelta(hours=3, minutes=30)
-
-
-@pytest.mark.parametrize(
-    ("zone", "at", "change"),
-    [
-        ("Europe/Berlin", datetime(2026, 3, 28, 12, tzinfo=UTC), datetime(2026, 3, 29, 1, tzinfo=UTC)),
-        ("Europe/Berlin", datetime(2026, 3, 29, 0, 59, 59, 500, tzinfo=UTC), datetime(2026, 3, 29, 1, tzinfo=UTC)),
-        ("Europe/Berlin", datetime(2026, 3, 29, 1, tzinfo=UTC), None),
-        ("Europe/Berlin", datetime(2026, 10, 24, 13, 17, 3, tzinfo=UTC), datetime(2026, 10, 25, 1, tzinfo=UTC)),
-        ("Australia/Lord_Howe", datetime(2026, 4, 4, 3, tzinfo=UTC), datetime(2026, 4, 4, 15, tzinfo=UTC)),
-        ("Africa/Nairobi", datetime(2026, 3, 28, 12, tzinfo=UTC), None),
-    ],
-)
-def test_the_next_change_of_an_offset_is_found_to_the_second(zone: str, at: datetime, change: datetime | None) -> None:
-    assert next_offset_change(zone, at, within_hours=24) == change
