@@ -14,11 +14,10 @@ import click
 from zk_pipeline.cli.output import ZONE
 from zk_pipeline.config.home import export_home
 from zk_pipeline.config.settings import Settings, load_settings
-from zk_pipeline.devices.gateway import TerminalGateway
-from zk_pipeline.operations.terminal_gateway import terminal_gateway
 from zk_pipeline.store.store import Store
 
 if TYPE_CHECKING:
+    from zk_pipeline.devices.gateway import TerminalGateway
     from zk_pipeline.runs.launcher import Launcher
 
 
@@ -34,6 +33,8 @@ class CliContext:
 
     @property
     def terminals(self) -> TerminalGateway:
+        from zk_pipeline.operations.terminal_gateway import terminal_gateway  # noqa: PLC0415 (pandas, slow to import)
+
         return terminal_gateway(self.settings)
 
     @contextmanager

@@ -15,8 +15,16 @@ from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from dotenv.parser import parse_stream
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from zk_pipeline.config.ducklake_address import PREFIX, LakeAddress, parse_lake
 from zk_pipeline.config.home import find_home, prepare_home
@@ -142,10 +150,10 @@ def _variable(name: str, default: Any = ..., **bounds: Any) -> Any:
     return Field(default, validation_alias=name, **bounds)
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Validated settings. `home` is absolute, `database` may be relative to it; secrets print as asterisks."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, validate_default=True)
 
     home: Path
     database: Annotated[Path | LakeAddress, BeforeValidator(_store)] = _variable(
@@ -297,18 +305,6 @@ class Settings(BaseSettings):
     def snapshot_path(self) -> Path | None:
         """Path of the published copy for analysts; None if none is published."""
         return None if self.publish_snapshot is None else self.home / self.publish_snapshot.expanduser()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        # `load_settings` passes in the environment, so that pydantic reads no source itself.
-        return (init_settings,)
 
 
 _EXPORTED_ONLY = {"ZK_PIPELINE_HOME", "DAGSTER_HOME"}

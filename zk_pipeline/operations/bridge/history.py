@@ -252,7 +252,7 @@ def _deliveries(bridge: BridgeDatabase, devices: Mapping[int, Device]) -> _Deliv
                 "delivered_at": day.delivered_at or day.updated_at,
             }
         )
-    return _Deliveries(pa.Table.from_pylist(rows, EARLIER_DELIVERIES), outdated, uncertain)
+    return _Deliveries(pa.Table.from_pylist(rows, EARLIER_DELIVERIES()), outdated, uncertain)
 
 
 def _summaries(
