@@ -8,7 +8,7 @@ from itertools import pairwise
 import click
 
 from zk_pipeline.cli.context import WORK_DATE, CliContext, open_context
-from zk_pipeline.cli.output import as_json, exit_code, note, print_json, print_table, warn
+from zk_pipeline.cli.output import as_json, exit_code, note, print_json, print_table, warn, wide_option
 from zk_pipeline.counted import counted
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.date_range import option_name, parse_date_range
@@ -22,6 +22,7 @@ _COLUMNS = ["work_date", "rows", "added", "changed", "unchanged", "retracted"]
 @click.option("--end-date", type=WORK_DATE, help="Last work date of a range.")
 @click.option("--rejudge", is_flag=True, help="Apply the current hours of the settings to these dates.")
 @click.option("--dry-run", is_flag=True, help="With --rejudge: only show the days that would change.")
+@wide_option
 @as_json
 def process(
     day: date | None, start_date: date | None, end_date: date | None, *, rejudge: bool, dry_run: bool, as_json: bool

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from zk_pipeline.cli.context import open_context
-from zk_pipeline.cli.output import as_json, print_json, print_table
+from zk_pipeline.cli.output import as_json, print_json, print_table, wide_option
 from zk_pipeline.counted import counted
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.files.muster_list import reading_text, unsafe_reasons
@@ -14,6 +14,7 @@ from zk_pipeline.store.days.muster import Muster
 
 @click.command()
 @click.option("--site", help="Only this site.")
+@wide_option
 @as_json
 def who(*, site: str | None, as_json: bool) -> None:
     """List who is in now, by site.

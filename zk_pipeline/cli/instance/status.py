@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from zk_pipeline.cli.context import open_context
-from zk_pipeline.cli.output import as_json, cell, print_json, print_pairs, print_table
+from zk_pipeline.cli.output import as_json, cell, print_json, print_pairs, print_table, wide_option
 from zk_pipeline.counted import counted
 from zk_pipeline.operations.sync import pause_message, paused_until
 from zk_pipeline.store.queries.overview import DeviceStatus, StaleSites, StoreStatus
@@ -33,6 +33,7 @@ _FEW = 10
 
 
 @click.command()
+@wide_option
 @as_json
 def status(as_json: bool) -> int:
     """Devices, stale dates, delivery queue, daemon and schedules.
@@ -61,7 +62,7 @@ def status(as_json: bool) -> int:
         print_json(asdict(store) | {"crm_paused_until": paused, "orchestration": asdict(dagster)})
         return 0
     if store.devices:
-        print_table([_device_row(one) for one in store.devices], _DEVICES)
+        print_table([_device_row(one) for one in store.devices], _DEVICES, keep={"last_success", "error"})
         click.echo()
     asked = {} if paused is None else {"pause of the CRM": pause_message(context.store, context.settings)}
     print_pairs(

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from zk_pipeline.cli.context import CliContext, open_context
-from zk_pipeline.cli.output import as_json, confirm, note, print_json, print_pairs, print_table, yes_option
+from zk_pipeline.cli.output import as_json, confirm, note, print_json, print_pairs, print_table, wide_option, yes_option
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.counted import counted
 from zk_pipeline.errors import UsageError
@@ -47,6 +47,7 @@ def backup(target: Path | None, keep: int | None, as_json: bool) -> None:
 @yes_option
 @click.option("--dry-run", is_flag=True, help="Only show what would change, and which deliveries would become due.")
 @click.option("--force", is_flag=True, help="Restore even while Dagster runs are in progress.")
+@wide_option
 @as_json
 def restore(file: Path, yes: bool, dry_run: bool, force: bool, as_json: bool) -> None:
     """Replace the store by a backup. The backup is verified first; the replaced store is kept in the same folder.

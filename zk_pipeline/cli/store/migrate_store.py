@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from zk_pipeline.cli.context import open_context
-from zk_pipeline.cli.output import as_json, note, print_json, print_table
+from zk_pipeline.cli.output import as_json, note, print_json, print_table, wide_option
 from zk_pipeline.config.ducklake_address import LakeAddress
 from zk_pipeline.config.settings import store_address
 from zk_pipeline.counted import counted
@@ -22,6 +22,7 @@ _COLUMNS = ("table", "rows", "partitions", "copied", "checksum")
 @click.command("migrate-store")
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO")
+@wide_option
 @as_json
 def migrate_store(source: str, target: str, as_json: bool) -> None:
     """Make a verified copy of the store in another place or on another engine.

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import click
 
-from zk_pipeline.cli.context import open_context
-from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_rows
+from zk_pipeline.cli.context import DEVICE, open_context
+from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_rows, wide_option
 from zk_pipeline.cli.terminals.device_actions import clear_log, set_clock, users
 from zk_pipeline.cli.terminals.device_clock import correct_clock
 from zk_pipeline.cli.terminals.device_push import (
@@ -104,6 +104,7 @@ def add(name: str, ip_address: str, disabled: bool, **options: Any) -> None:
 
 
 @device.command("list")
+@wide_option
 @as_json
 def list_(as_json: bool) -> None:
     """List all registered devices.
@@ -117,7 +118,7 @@ def list_(as_json: bool) -> None:
 
 
 @device.command("show")
-@click.argument("name")
+@click.argument("name", type=DEVICE)
 @as_json
 def show(name: str, as_json: bool) -> None:
     """Show the registration of NAME, and for a terminal that pushes its state, stamps and open commands.
@@ -139,7 +140,7 @@ def show(name: str, as_json: bool) -> None:
 
 
 @device.command("update")
-@click.argument("name")
+@click.argument("name", type=DEVICE)
 @click.option("--ip", "ip_address", help="IP address or host name.")
 @click.option(
     "--accept-new-serial", is_flag=True, help="Accept the serial number of a replacement terminal at the next contact."
@@ -190,7 +191,7 @@ def update(
 
 
 @device.command("enable")
-@click.argument("name")
+@click.argument("name", type=DEVICE)
 def enable(name: str) -> None:
     """Include NAME in polls, and accept its uploads.
 
@@ -202,7 +203,7 @@ def enable(name: str) -> None:
 
 
 @device.command("disable")
-@click.argument("name")
+@click.argument("name", type=DEVICE)
 def disable(name: str) -> None:
     """Exclude NAME from polls, and refuse its uploads; its punches, polls and days are kept.
 
@@ -214,7 +215,7 @@ def disable(name: str) -> None:
 
 
 @device.command("remove")
-@click.argument("name")
+@click.argument("name", type=DEVICE)
 def remove(name: str) -> None:
     """Remove NAME from the registry; its punches, polls and days are kept.
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zk_pipeline.cli.context import open_context
-from zk_pipeline.cli.output import as_json, confirm, print_json, print_pairs, print_rows, yes_option
+from zk_pipeline.cli.context import DEVICE, open_context
+from zk_pipeline.cli.output import as_json, confirm, print_json, print_pairs, print_rows, wide_option, yes_option
 from zk_pipeline.counted import counted
 from zk_pipeline.devices.models import Device
 from zk_pipeline.errors import UsageError
@@ -25,7 +25,7 @@ def _check_connects(device: Device, kind: RequestedKind) -> None:
 
 
 @click.command("set-clock")
-@click.argument("name")
+@click.argument("name", type=DEVICE)
 @as_json
 def set_clock(name: str, as_json: bool) -> None:
     """Set the clock of NAME to the current time in its zone.
@@ -52,7 +52,8 @@ def set_clock(name: str, as_json: bool) -> None:
 
 
 @click.command("users")
-@click.argument("name")
+@click.argument("name", type=DEVICE)
+@wide_option
 @as_json
 def users(name: str, as_json: bool) -> None:
     """List the users enrolled on NAME, read from the terminal now.
@@ -73,7 +74,7 @@ def users(name: str, as_json: bool) -> None:
 
 
 @click.command("clear-log")
-@click.argument("name")
+@click.argument("name", type=DEVICE)
 @yes_option
 @as_json
 def clear_log(name: str, *, yes: bool, as_json: bool) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from zk_pipeline.cli.attendance.operators import operator_name
-from zk_pipeline.cli.context import WORK_DATE, open_context
-from zk_pipeline.cli.output import as_json, print_json, print_rows
+from zk_pipeline.cli.context import DEVICE, WORK_DATE, open_context
+from zk_pipeline.cli.output import as_json, print_json, print_rows, wide_option
 from zk_pipeline.operations.date_range import check_date_range, option_name
 from zk_pipeline.operations.pushing_terminals import (
     AUTO,
@@ -117,6 +117,7 @@ def print_secret(secret: str) -> None:
 
 
 @click.command("pending")
+@wide_option
 @as_json
 def pending(as_json: bool) -> None:
     """List terminals that connected to the receiver and wait for adoption; nothing of their data is stored.
@@ -129,7 +130,7 @@ def pending(as_json: bool) -> None:
 
 
 @click.command("command")
-@click.argument("name")
+@click.argument("name", type=DEVICE)
 @click.argument("kind", type=click.Choice(REQUESTED_KINDS))
 @click.option("--start-date", "first", type=WORK_DATE, help="First date of `punches`, on the terminal's wall clock.")
 @click.option("--end-date", "last", type=WORK_DATE, help="Last date of `punches`, included.")
@@ -153,7 +154,8 @@ def command(name: str, *, kind: RequestedKind, first: date | None, last: date | 
 
 
 @click.command("commands")
-@click.argument("name")
+@click.argument("name", type=DEVICE)
+@wide_option
 @as_json
 def commands(name: str, as_json: bool) -> None:
     """List the newest commands of the terminal NAME that pushes, with their results.
@@ -167,9 +169,10 @@ def commands(name: str, as_json: bool) -> None:
 
 
 @click.command("events")
-@click.argument("name")
+@click.argument("name", type=DEVICE)
 @click.option("--start-date", "first", type=WORK_DATE, help="First date, on the terminal's wall clock.")
 @click.option("--end-date", "last", type=WORK_DATE, help="Last date, included.")
+@wide_option
 @as_json
 def events(name: str, *, first: date | None, last: date | None, as_json: bool) -> None:
     """List operations and access events that the terminal NAME reported, newest first: menu, clock settings, deletions,

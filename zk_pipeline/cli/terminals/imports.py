@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from zk_pipeline.cli.context import open_context
-from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_table
+from zk_pipeline.cli.context import DEVICE, open_context
+from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_table, wide_option
 from zk_pipeline.counted import counted
 from zk_pipeline.devices.usb_log import ORDERS, Order
 from zk_pipeline.operations.bridge.history import BridgeImport, apply_bridge, plan_bridge
@@ -35,7 +35,7 @@ def import_() -> None:
 
 @import_.command("punches")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--device", required=True, metavar="NAME", help="The terminal that recorded them.")
+@click.option("--device", required=True, type=DEVICE, metavar="NAME", help="The terminal that recorded them.")
 @click.option("--format", "kind", type=click.Choice(PUNCH_FORMATS), help="Format of the file.  [default: detected]")
 @click.option("--order", type=click.Choice(ORDERS), help="Columns of a USB log after the time.  [default: detected]")
 @click.option("--columns", metavar="FIELD=COLUMN,…", help="Columns of another program's table, kept for the next file.")
@@ -126,6 +126,7 @@ def _print_import(done: PunchImport, *, as_json: bool) -> None:
     "--timezone", metavar="TZ", help="Zone of the terminals, for a bridge of before January 2026 (no zone per device)."
 )
 @_DRY_RUN
+@wide_option
 @as_json
 def django_bridge(dsn: str, timezone: str | None, dry_run: bool, as_json: bool) -> None:
     """Import the history of the Django bridge: its devices, punches and users, and the days that it delivered, so that

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from zk_pipeline.cli.context import open_context
+from zk_pipeline.cli.context import DEVICE, open_context
 from zk_pipeline.devices.errors import check_polled
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.live_capture import StoredPunches, capture_live
@@ -12,7 +12,7 @@ from zk_pipeline.runtime.processes import stop_event
 
 
 @click.command()
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.argument("names", metavar="[NAME]...", nargs=-1, type=DEVICE)
 def live(names: tuple[str, ...]) -> int:
     """Store punches as the terminals report them. Default: the devices that are set to `--live`.
 

@@ -7,11 +7,12 @@ from dataclasses import asdict
 import click
 
 from zk_pipeline.cli.context import open_context
-from zk_pipeline.cli.output import as_json, note, print_json, print_table
+from zk_pipeline.cli.output import as_json, note, print_json, print_table, wide_option
 
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Show the punches that would be repaired, change nothing.")
+@wide_option
 @as_json
 def repair(dry_run: bool, as_json: bool) -> None:
     """Correct punches that earlier versions stored wrongly.

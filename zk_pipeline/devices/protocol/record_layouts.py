@@ -42,7 +42,7 @@ class Layout:
         """Structured type of one record."""
         names, formats, offsets = (list(column) for column in zip(*self.fields, strict=True))
         spec = {"names": names, "formats": formats, "offsets": offsets, "itemsize": self.size}
-        return np.dtype(spec)  # type: ignore[call-overload,no-any-return]
+        return np.dtype(spec)  # type: ignore[call-overload]
 
     @property
     def names_users(self) -> bool:

@@ -83,6 +83,18 @@ class Database:
             yield connection
 
     @contextmanager
+    def read_current(self, purpose: str) -> Iterator[Connection | None]:
+        """As `read`, but yield None instead of creating or migrating the store.
+
+        Raises StoreBusy or StoreUnusable.
+        """
+        if self.engine.is_missing():
+            yield None
+            return
+        with self._open("shared", purpose) as (connection, _):
+            yield None if self._is_old(connection) else connection
+
+    @contextmanager
     def write(self, purpose: str, about: str = "") -> Iterator[Connection]:
         """Open the writing connection in one transaction: committed at the end, rolled back on any exception.
 
