@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -129,6 +130,16 @@ def _event_codes(value: Any) -> Any:
     return tuple(sorted(codes))
 
 
+def _networks(value: Any) -> Any:
+    """Networks of a text such as `192.0.2.0/24,2001:db8::/32`; None for an empty one."""
+    if not isinstance(value, str) or not value.strip():
+        return None if isinstance(value, str) else value
+    try:
+        return tuple(dict.fromkeys(ip_network(one.strip()) for one in value.split(",")))
+    except ValueError as error:
+        raise ValueError(f"{error}: networks such as 192.0.2.0/24,198.51.100.0/24 are expected") from None
+
+
 def _poll_rules(value: str | None) -> str | None:
     split_poll_queues(value) if value else None
     return value
@@ -166,6 +177,9 @@ class Settings(BaseModel):
     key_prefix: Annotated[tuple[str, ...], BeforeValidator(_split_key_prefix)] = _variable("ZK_PIPELINE_KEY_PREFIX", ())
 
     terminal_timeout: float = _variable("ZKTECO_TIMEOUT", 10.0, gt=0, le=3600)
+    device_networks: Annotated[tuple[IPv4Network | IPv6Network, ...] | None, BeforeValidator(_networks)] = _variable(
+        "DEVICE_NETWORKS", None
+    )
     poll_deadline: float = _variable("ZKTECO_POLL_DEADLINE", 300.0, gt=0, le=86400)
     polling_interval_minutes: Minutes = _variable("POLLING_INTERVAL_MINUTES", 15)
     poll_queues: Annotated[OptionalText, AfterValidator(_poll_rules)] = _variable("POLL_QUEUES", None)

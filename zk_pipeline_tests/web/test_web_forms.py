@@ -126,7 +126,7 @@ def test_the_scope_read_has_no_other_buttons_and_gets_403(web: Web, open_page: O
     with web.client("read") as reader, web.client("operate") as operator:
         signed = {"csrf_token": csrf_of(reader)}
         posts = {
-            f"/devices/{one.id}/poll": "operate", f"/devices/{one.id}/set-clock": "operate", "/runs": "operate",
+            f"/devices/{one.id}/poll": "operate", f"/devices/{one.id}/set-clock": "admin", "/runs": "operate",
             "/devices/new": "admin", f"/devices/{one.id}/edit": "admin", f"/devices/{one.id}/enabled": "admin",
             f"/devices/{one.id}/replaced": "admin", f"/devices/{one.id}/remove": "admin", "/shifts/new": "admin",
             "/shifts/edit?name=a": "admin", "/shifts/remove": "admin", "/shifts/assign": "admin",

@@ -69,7 +69,7 @@ def test_alerts(as_json: bool) -> int:
     channels = parse_channels(open_context().settings.alert_urls)
     if not channels:
         raise UsageError("ALERT_URLS is not set: no alert can be sent")
-    alert = Alert("zk_pipeline: test", "This is a test of ALERT_URLS by `zk-pipeline test-alerts`.")
+    alert = Alert("zk_pipeline: test", "This is a test of ALERT_URLS by `zk-pipeline test-alerts`.", "info")
     failures = [_failure(one, alert) for one in channels]
     rows = [
         {
@@ -98,7 +98,7 @@ def _alert_without_store(context: CliContext, channels: Sequence[Channel], probl
     stamp = context.settings.home / _STAMP
     if not channels or _is_recent(stamp, context.settings.alert_reminder_hours):
         return []
-    alert = Alert("zk_pipeline: the store cannot be used", problem)
+    alert = Alert("zk_pipeline: the store cannot be used", problem, "failure")
     failures = [str(failure) for one in channels if (failure := _failure(one, alert))]
     if len(failures) < len(channels):
         stamp.parent.mkdir(parents=True, exist_ok=True)

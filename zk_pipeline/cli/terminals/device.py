@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -24,8 +24,10 @@ from zk_pipeline.cli.terminals.device_push import (
     push_facts,
     push_pairs,
 )
+from zk_pipeline.config.settings import Settings
 from zk_pipeline.devices.addresses import DIRECTIONS, NO_DIRECTION, check_fields, check_name
 from zk_pipeline.devices.models import Device
+from zk_pipeline.devices.networks import check_host_in_networks
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.files.device_file import read_device_file
 from zk_pipeline.operations.pushing_terminals import change_limits, check_address_to_poll
@@ -98,6 +100,7 @@ def add(name: str, ip_address: str, disabled: bool, **options: Any) -> None:
     """
     context = open_context()
     values = {"timezone": context.settings.timezone} | check_fields({"ip_address": ip_address} | options)
+    check_host_in_networks(values["ip_address"], context.settings.device_networks)
     added = context.store.devices.add(Device(name=check_name(name), enabled=not disabled, **values))
     click.echo(f"added {added.name} at {added.ip_address}:{added.port}")
     note(f"test it:  zk-pipeline test-device {added.name!r}")
@@ -169,8 +172,10 @@ def update(
     limits = {"secret": push_secret, "networks": push_networks, "timezone_form": push_timezone_form}
     if not changes and not accept_new_serial and not any(limits.values()):
         raise UsageError("nothing to change: name at least one option, such as --ip")
-    store = open_context().store
+    context = open_context()
+    store = context.store
     before = store.devices.get(name)
+    check_host_in_networks(changes.get("ip_address"), context.settings.device_networks)
     check_address_to_poll(before, changes, option="--ip")
     secret = change_limits(store, name, secret=push_secret, networks=push_networks, timezone_form=push_timezone_form)
     if changes:
@@ -250,12 +255,21 @@ def apply(file: Path, as_json: bool) -> None:
     """
     context = open_context()
     declared = [replace(one, timezone=one.timezone or context.settings.timezone) for one in read_device_file(file)]
+    _check_networks(file, declared, context.settings)
     applied = context.store.devices.apply(declared)
     if as_json:
         print_json(applied)
         return
     for what, names in asdict(applied).items():
         click.echo(f"{what}: {', '.join(names) or '–'}")
+
+
+def _check_networks(file: Path, declared: Sequence[Device], settings: Settings) -> None:
+    for one in declared:
+        try:
+            check_host_in_networks(one.ip_address, settings.device_networks)
+        except UsageError as error:
+            raise UsageError(f"{file}: device {one.name!r}: {error}") from None
 
 
 for _action in (set_clock, correct_clock, users, clear_log, adopt, pending, command, commands, events):

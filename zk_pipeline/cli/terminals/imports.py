@@ -138,8 +138,9 @@ def django_bridge(dsn: str, timezone: str | None, dry_run: bool, as_json: bool) 
     \b
     Example:  zk-pipeline import django-bridge db.sqlite3 --dry-run
     """
-    store = open_context().store
-    plan = plan_bridge(store, dsn, timezone=timezone)
+    context = open_context()
+    store = context.store
+    plan = plan_bridge(store, dsn, timezone=timezone, networks=context.settings.device_networks)
     done = plan.summary if dry_run else apply_bridge(store, plan)
     if as_json:
         print_json(done)
