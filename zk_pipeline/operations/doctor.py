@@ -15,8 +15,9 @@ from zk_pipeline.config.settings import Settings, load_settings
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.devices.networks import check_host_in_networks
 from zk_pipeline.errors import UsageError, ZkPipelineError
+from zk_pipeline.operations.crm_pause import paused_until
 from zk_pipeline.operations.payroll.profiles import read_profiles
-from zk_pipeline.operations.sync import check_crm, crm_mapping, paused_until
+from zk_pipeline.operations.sync import check_crm, crm_mapping
 from zk_pipeline.store.errors import StoreBusy, StoreUnreachable
 from zk_pipeline.store.locks.network_mounts import network_file_system
 from zk_pipeline.store.quality.doctor import Doctor, Finding

@@ -64,8 +64,8 @@ def process(
 
 
 def _preview(context: CliContext, first: date, last: date, *, as_json: bool) -> int:
-    from zk_pipeline.operations.process import work_rules  # noqa: PLC0415 (pandas, slow to import)
     from zk_pipeline.operations.rejudge import preview_rejudge  # noqa: PLC0415
+    from zk_pipeline.operations.work_dates import work_rules  # noqa: PLC0415 (pandas, slow to import)
 
     days = preview_rejudge(context.store, work_rules(context.settings), first, last)
     rows = [

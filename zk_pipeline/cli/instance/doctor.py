@@ -51,7 +51,7 @@ def _instance_findings() -> Iterator[Finding]:
     """Findings about Dagster's instance. None before its first use, which would create its files."""
     from zk_pipeline.defs.instance.requirements import unmet_requirements  # noqa: PLC0415 (Dagster, slow to import)
     from zk_pipeline.operations.doctor import is_instance_in_use  # noqa: PLC0415
-    from zk_pipeline.runs.launcher import open_instance  # noqa: PLC0415
+    from zk_pipeline.runs.instance import open_instance  # noqa: PLC0415
 
     export_home(find_home(os.environ), os.environ)
     if not is_instance_in_use(Path(os.environ["DAGSTER_HOME"])):

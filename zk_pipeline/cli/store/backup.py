@@ -77,8 +77,8 @@ def restore(file: Path, yes: bool, dry_run: bool, force: bool, as_json: bool) ->
 
 
 def _preview(context: CliContext, file: Path, *, as_json: bool) -> None:
-    from zk_pipeline.defs.partitions import last_work_date  # noqa: PLC0415 (Dagster, slow to import)
     from zk_pipeline.operations.restore import preview_restore  # noqa: PLC0415 (pandas, slow to import)
+    from zk_pipeline.operations.work_dates import last_work_date  # noqa: PLC0415 (Dagster, slow to import)
 
     last = last_work_date(context.settings, context.store.clock())
     seen = preview_restore(context.store, context.settings, file, last=last)
