@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from zk_pipeline.data_libraries import np, pa, pc, pd
 from zk_pipeline.devices.addresses import check_fields, check_timezone
 from zk_pipeline.devices.models import Device, punches_frame
 from zk_pipeline.devices.networks import Network, check_host_in_networks
@@ -31,6 +27,9 @@ from zk_pipeline.store.store import Store
 from zk_pipeline.store.terminals.bridge_history import IMPORTED_USERS, UNKNOWN_UID, HistoryRows
 from zk_pipeline.store.terminals.ingest import punches_table, rejected_lines
 from zk_pipeline.store.terminals.punch_files import FileRows
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 SOURCE = "django-bridge"
 _MAX_BYTE = 255
@@ -242,7 +241,7 @@ def _users(users: Sequence[BridgeUser], devices: Mapping[int, Device]) -> pa.Tab
         for one in users
         if one.device_id in devices and one.user_id.strip()
     ]
-    return pa.Table.from_pylist(rows, IMPORTED_USERS)
+    return pa.Table.from_pylist(rows, IMPORTED_USERS())
 
 
 def _deliveries(bridge: BridgeDatabase, devices: Mapping[int, Device]) -> _Deliveries:
