@@ -144,6 +144,21 @@ def exit_code(results: Sequence[RunResult]) -> int:
 
 
 @contextmanager
+def working(what: str) -> Iterator[None]:
+    """Show `what` with the elapsed time on stderr while the block runs, if that is a terminal; nothing in a pipe."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console  # noqa: PLC0415 (only on a terminal, in commands that take longer)
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        progress.add_task(what, total=None)
+        yield
+
+
+@contextmanager
 def progress_of(logger_name: str) -> Iterator[None]:
     """Print the INFO messages of a logger as notes; its level is restored afterwards."""
 

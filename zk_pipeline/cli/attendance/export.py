@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from zk_pipeline.cli.context import DEVICE, WORK_DATE, open_context
-from zk_pipeline.cli.output import as_json, print_json, progress_of
+from zk_pipeline.cli.output import as_json, print_json, progress_of, working
 from zk_pipeline.counted import counted
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.date_range import check_date_range, option_name
@@ -65,6 +65,7 @@ def export(
     context = open_context()
     scope = ExportScope(start_date, end_date, user_id, site, device)
     with (
+        working(f"exporting to {target}"),
         progress_of("zk_pipeline.operations.files.export"),
         atomic_output(target, keep=context.settings.database_path) as stream,
     ):

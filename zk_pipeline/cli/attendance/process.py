@@ -8,7 +8,7 @@ from itertools import pairwise
 import click
 
 from zk_pipeline.cli.context import WORK_DATE, CliContext, open_context
-from zk_pipeline.cli.output import as_json, exit_code, note, print_json, print_table, warn, wide_option
+from zk_pipeline.cli.output import as_json, exit_code, note, print_json, print_table, warn, wide_option, working
 from zk_pipeline.counted import counted
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.date_range import option_name, parse_date_range
@@ -45,7 +45,7 @@ def process(
         return _preview(context, *dates, as_json=as_json)
     from zk_pipeline.runs import actions  # noqa: PLC0415 (Dagster, slow to import)
 
-    with context.launcher() as launcher:
+    with working("processing work dates"), context.launcher() as launcher:
         results = actions.process(launcher, context.store, dates=dates, rejudge=rejudge, notify=note)
     rows = [
         {"work_date": key, "rows": values["dagster/partition_row_count"], **values["changes"]}
@@ -67,7 +67,8 @@ def _preview(context: CliContext, first: date, last: date, *, as_json: bool) -> 
     from zk_pipeline.operations.rejudge import preview_rejudge  # noqa: PLC0415
     from zk_pipeline.operations.work_dates import work_rules  # noqa: PLC0415 (pandas, slow to import)
 
-    days = preview_rejudge(context.store, work_rules(context.settings), first, last)
+    with working("evaluating by the current hours"):
+        days = preview_rejudge(context.store, work_rules(context.settings), first, last)
     rows = [
         {
             "work_date": one.work_date,

@@ -144,7 +144,7 @@ def list_(as_json: bool) -> None:
         print_json({"shifts": [asdict(one) for one in shift_list], "assignments": assignments, "seasons": seasons})
         return
     if not shift_list:
-        click.echo("no shifts: all employees have the hours of the settings")
+        click.echo("no shifts: all employees have the hours of the settings; add one with `zk-pipeline shift add`")
         return
     print_table(
         [_shift_row(one) for one in shift_list],

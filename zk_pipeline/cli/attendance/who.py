@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+
 import click
 
 from zk_pipeline.cli.context import open_context
@@ -29,13 +31,16 @@ def who(*, site: str | None, as_json: bool) -> None:
     store = context.store
     muster = store.muster.read(store.clock(), debounce_seconds=context.settings.debounce_seconds, site=site)
     if site is not None and not muster.sites:
-        raise UsageError(f"no site {site!r}: no enabled terminal and no punch of today there")
+        sites = {one.site for one in store.devices.all()}
+        near = difflib.get_close_matches(site, sites, n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise UsageError(f"no site {site!r}: no enabled terminal and no punch of today there{hint}")
     if as_json:
         print_json(_plain(muster))
     elif muster.sites:
         _print(muster)
     else:
-        click.echo("No terminal is registered.")
+        click.echo("No terminal is registered; add one with `zk-pipeline device add NAME IP`.")
 
 
 def _print(muster: Muster) -> None:

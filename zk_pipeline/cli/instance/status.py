@@ -62,7 +62,9 @@ def status(as_json: bool) -> int:
     if as_json:
         print_json(asdict(store) | {"crm_paused_until": paused, "orchestration": asdict(dagster)})
         return 0
-    if store.devices:
+    if not store.devices:
+        click.echo("no device is registered; add one with `zk-pipeline device add NAME IP`\n")
+    else:
         print_table([_device_row(one) for one in store.devices], _DEVICES, keep={"last_success", "error"})
         click.echo()
     asked = {} if paused is None else {"pause of the CRM": pause_message(context.store, context.settings)}

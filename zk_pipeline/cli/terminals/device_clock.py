@@ -76,4 +76,9 @@ def correct_clock(
             )
         ]
     rows = [asdict(one) for one in done]
-    print_rows(rows, _COLUMNS, as_json=as_json, none="no clock correction")
+    print_rows(
+        rows,
+        _COLUMNS,
+        as_json=as_json,
+        none="no clock correction; `zk-pipeline doctor` suggests one where it is needed",
+    )

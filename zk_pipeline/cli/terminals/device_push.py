@@ -40,6 +40,9 @@ _COMMANDS = [
     "return_code",
     "result",
 ]
+_NONE_PENDING = (
+    "no terminal waits for adoption; set the address of `zk-pipeline receive` as the server in the menu of the terminal"
+)
 _EVENTS = ["occurred_at_local", "description", "code", "user_id", "detail", "received_at"]
 
 
@@ -126,7 +129,7 @@ def pending(as_json: bool) -> None:
     Example:  zk-pipeline device pending
     """
     rows = [asdict(one) for one in pending_terminals(open_context().store)]
-    print_rows(rows, _PENDING, as_json=as_json, none="no terminal waits for adoption")
+    print_rows(rows, _PENDING, as_json=as_json, none=_NONE_PENDING)
 
 
 @click.command("command")
@@ -165,7 +168,12 @@ def commands(name: str, as_json: bool) -> None:
     """
     store = open_context().store
     rows = [asdict(one) for one in commands_of(store, store.devices.get(name))]
-    print_rows(rows, _COMMANDS, as_json=as_json, none=f"no command was requested for {name}")
+    print_rows(
+        rows,
+        _COMMANDS,
+        as_json=as_json,
+        none=f"no command was requested for {name}; request one with `zk-pipeline device command`",
+    )
 
 
 @click.command("events")

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from zk_pipeline.cli.context import DEVICE, open_context
-from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_table, wide_option
+from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_table, wide_option, working
 from zk_pipeline.counted import counted
 from zk_pipeline.devices.usb_log import ORDERS, Order
 from zk_pipeline.operations.bridge.history import BridgeImport, apply_bridge, plan_bridge
@@ -75,13 +75,16 @@ def punches(
         history_start=context.settings.history_start,
     )
     store = context.store
-    plan = plan_import(store, file, device, options)
+    with working(f"reading {file.name}"):
+        plan = plan_import(store, file, device, options)
     if dry_run or (plan.summary.unreadable and not skip_unreadable):
         _print_import(plan.summary, as_json=as_json)
         check_plan(plan, options)
     if not dry_run:
         check_plan(plan, options)
-        _print_import(apply_import(store, plan), as_json=as_json)
+        with working("storing punches"):
+            done = apply_import(store, plan)
+        _print_import(done, as_json=as_json)
         note(_NEXT)
 
 

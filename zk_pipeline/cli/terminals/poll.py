@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from zk_pipeline.cli.context import DEVICE, open_context
-from zk_pipeline.cli.output import as_json, exit_code, note, print_json, print_table, progress_of, wide_option
+from zk_pipeline.cli.output import as_json, exit_code, note, print_json, print_table, progress_of, wide_option, working
 from zk_pipeline.errors import ZkPipelineError
 
 _COLUMNS = ["device", "status", "mode", "fetched", "new", "quarantined", "drift_seconds", "error", "warnings"]
@@ -30,7 +30,7 @@ def poll(names: tuple[str, ...], *, full: bool, lock_while_reading: bool, as_jso
     from zk_pipeline.runs import actions  # noqa: PLC0415 (Dagster, slow to import)
 
     context = open_context()
-    with context.launcher() as launcher, progress_of("zk_pipeline.operations.poll"):
+    with working("polling terminals"), context.launcher() as launcher, progress_of("zk_pipeline.operations.poll"):
         results = actions.poll(
             launcher,
             context.store,

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from zk_pipeline.cli.context import open_context
-from zk_pipeline.cli.output import as_json, note, print_json, print_table, wide_option
+from zk_pipeline.cli.output import as_json, note, print_json, print_table, wide_option, working
 
 
 @click.command()
@@ -25,7 +25,8 @@ def repair(dry_run: bool, as_json: bool) -> None:
     \b
     Example:  zk-pipeline repair --dry-run
     """
-    repaired = open_context().store.repairs.run(dry_run=dry_run)
+    with working("comparing stored punches"):
+        repaired = open_context().store.repairs.run(dry_run=dry_run)
     if as_json:
         print_json({"dry_run": dry_run, "repaired": [asdict(one) for one in repaired]})
     elif repaired:
