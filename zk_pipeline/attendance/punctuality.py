@@ -39,7 +39,8 @@ def early_leave_minutes(clock_out: pd.Series[pd.Timestamp], by: DayBounds) -> pd
     within the grace, and on a day off; null without a clock-out.
     """
     is_out = clock_out.notna().to_numpy()
-    early = by.early_until.to_numpy("datetime64[us]") - _minute(clock_out.fillna(by.early_until))
+    before_end = by.early_until.to_numpy("datetime64[us]") - _minute(clock_out.fillna(by.early_until))
+    early = before_end // np.timedelta64(1, "m")
     counts = by.is_bound & (early > by.per_row("early_leave_grace_minutes"))
     return pd.arrays.IntegerArray(np.where(counts, early, 0).astype(np.int32), ~is_out)
 
