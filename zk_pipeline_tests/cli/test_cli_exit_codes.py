@@ -82,9 +82,9 @@ UNKNOWN = {
         ["import", "django-bridge", "nowhere.sqlite3"],
     ],
     "another object": [
-        ["explain", "--user-id", "nobody", "--date", "2026-11-02"],
+        ["explain", "--user-id", "9999", "--date", "2026-11-02"],
         ["who", "--site", "Nowhere"],
-        ["month", "--user-id", "nobody", "--month", "2026-11"],
+        ["month", "--user-id", "9999", "--month", "2026-11"],
         ["shift", "update", "nowhere", "--start", "09:00"],
         ["shift", "remove", "nowhere"],
         ["shift", "unassign", "99"],
