@@ -57,7 +57,7 @@ class Services:
 
     def last_work_date(self) -> date:
         """The latest work date that has begun in any time zone."""
-        from zk_pipeline.defs.partitions import last_work_date  # noqa: PLC0415 (Dagster, slow to import)
+        from zk_pipeline.operations.work_dates import last_work_date  # noqa: PLC0415 (pandas, slow to import)
 
         return last_work_date(self.settings, self.clock())
 

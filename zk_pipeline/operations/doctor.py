@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
@@ -12,9 +13,11 @@ import yaml
 
 from zk_pipeline.config.settings import Settings, load_settings
 from zk_pipeline.crm.errors import CrmMisconfigured
+from zk_pipeline.devices.networks import check_host_in_networks
 from zk_pipeline.errors import UsageError, ZkPipelineError
+from zk_pipeline.operations.crm_pause import paused_until
 from zk_pipeline.operations.payroll.profiles import read_profiles
-from zk_pipeline.operations.sync import check_crm, crm_mapping, paused_until
+from zk_pipeline.operations.sync import check_crm, crm_mapping
 from zk_pipeline.store.errors import StoreBusy, StoreUnreachable
 from zk_pipeline.store.locks.network_mounts import network_file_system
 from zk_pipeline.store.quality.doctor import Doctor, Finding
@@ -159,6 +162,7 @@ def _store(settings: Settings, now: datetime) -> Iterator[Finding]:
         yield from found
         if not any(one.name == "tables" for one in found):
             yield from _pause(store, settings, now)
+            yield from _networks(store, settings)
     except StoreUnreachable as error:
         yield Finding("error", "unreachable", str(error), "check that PostgreSQL runs and accepts this host")
     except StoreBusy as error:
@@ -166,6 +170,16 @@ def _store(settings: Settings, now: datetime) -> Iterator[Finding]:
     except ZkPipelineError as error:
         advice = "correct the cause; if the store is damaged, restore a backup: `zk-pipeline restore FILE`"
         yield Finding("error", "store", str(error), advice)
+
+
+def _networks(store: Store, settings: Settings) -> Iterator[Finding]:
+    """Polled devices whose address is not allowed; host names are resolved and checked for each connection only."""
+    for device in store.devices.all():
+        try:
+            check_host_in_networks(device.ip_address if device.polled else None, settings.device_networks)
+        except UsageError as error:
+            advice = f"`zk-pipeline device update {shlex.quote(device.name)} --ip ADDRESS`, or extend DEVICE_NETWORKS"
+            yield Finding("error", "device-network", f"{device.name} is not polled: {error}", advice)
 
 
 def _pause(store: Store, settings: Settings, now: datetime) -> Iterator[Finding]:

@@ -48,7 +48,7 @@ def test_each_scope_may_do_what_it_says_and_no_more(served: Served) -> None:
         ("DELETE", "/api/devices/999/", "admin"),
         ("POST", "/api/devices/999/poll/", "operate"),
         ("POST", "/api/devices/poll_all/", "operate"),
-        ("POST", "/api/devices/999/set-clock/", "operate"),
+        ("POST", "/api/devices/999/set-clock/", "admin"),
         ("POST", "/api/processed-attendance/process/?date=2999-01-01", "operate"),
         ("POST", "/api/processed-attendance/sync/", "operate"),
         ("POST", "/api/processed-attendance/999999/retry/", "operate"),

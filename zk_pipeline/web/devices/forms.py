@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from zk_pipeline.devices.addresses import DIRECTIONS, NO_DIRECTION, check_fields
 from zk_pipeline.devices.models import Device
+from zk_pipeline.devices.networks import check_host_in_networks
 from zk_pipeline.errors import UsageError
 from zk_pipeline.http.auth import Identity
 from zk_pipeline.http.services import Given, Services
@@ -38,6 +39,7 @@ def show_new(request: Request, services: Given, identity: Admin) -> Response:
 def add(request: Request, services: Given, form: AdminForm) -> Response:
     try:
         given = _checked(form.fields | {"name": form.fields.get("name", "")})
+        check_host_in_networks(given.get("ip_address"), services.settings.device_networks)
         added = services.store.devices.add(Device(**{"timezone": services.settings.timezone} | given))
     except (UsageError, DeviceExists) as error:
         return _draw(request, services, form.identity, form.fields, problem=error)
@@ -57,6 +59,8 @@ def change(request: Request, services: Given, form: AdminForm, device_id: Device
         # An empty field means the default, as in the form for a new device.
         plain = Device(name=one.name, ip_address=one.ip_address, timezone=services.settings.timezone)
         wanted = replace(plain, **_checked(form.fields))
+        if wanted.ip_address != one.ip_address:
+            check_host_in_networks(wanted.ip_address, services.settings.device_networks)
         secret = _change_limits(services, one, form.fields)
         services.store.devices.update(one.name, **{name: getattr(wanted, name) for name in EDITABLE})
     except UsageError as error:
