@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
 from datetime import timedelta
+from math import inf
 
 from zk_pipeline.store.api_tokens import ApiToken, TokenStore, split_token
 
 MAX_AGE_SECONDS = 2.0  # how long a revoked token may still be accepted
+MAX_AGE_WHILE_LOCKED_SECONDS = 10.0  # the same while a writer has the store
+_PATIENCE_SECONDS = 0.1  # of a request, for the store
 LAST_USED_PRECISION = timedelta(hours=1)  # a write per use would lock the store too often
 
 
@@ -23,6 +28,8 @@ class TokenCache:
     _read_at: float | None = None
     _used: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _reading: Future[dict[str, ApiToken]] | None = None
+    _reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "tokens"), repr=False)
 
     def verify(self, text: str) -> ApiToken | None:
         """The active token with this text, else None."""
@@ -51,12 +58,25 @@ class TokenCache:
             self._read_at = None
 
     def _current(self) -> dict[str, ApiToken]:
-        with self._lock:  # one thread reads, the others wait for its result
-            if self._read_at is None or self.monotonic() - self._read_at > MAX_AGE_SECONDS:
-                began = self.monotonic()
-                self._active = self.store.good()
-                self._read_at = began
+        """Active tokens by id. Requests share one read; they wait for it briefly, or until it ends if it is needed."""
+        with self._lock:
+            age = inf if self._read_at is None else self.monotonic() - self._read_at
+            if age <= MAX_AGE_SECONDS:
+                return self._active
+            if self._reading is None or self._reading.done():
+                self._reading = self._reader.submit(self._read)
+            reading = self._reading
+        try:
+            return reading.result(_PATIENCE_SECONDS if age <= MAX_AGE_WHILE_LOCKED_SECONDS else None)
+        except FutureTimeout:
             return self._active
+
+    def _read(self) -> dict[str, ApiToken]:
+        began = self.monotonic()
+        active = self.store.good()
+        with self._lock:
+            self._active, self._read_at = active, began
+        return active
 
     def _is_last_used_outdated(self, token: ApiToken) -> bool:
         return token.last_used_at is None or self.store.clock() - token.last_used_at > LAST_USED_PRECISION
