@@ -30,6 +30,7 @@ from zk_pipeline.store.queries.explanations import Explanations
 from zk_pipeline.store.queries.exports import ExportStore
 from zk_pipeline.store.queries.keyset_pagination import BucketCache
 from zk_pipeline.store.queries.lists import ListStore
+from zk_pipeline.store.queries.metrics import PollHistory
 from zk_pipeline.store.queries.month_query import PersonMonthStore
 from zk_pipeline.store.queries.overview import Overview
 from zk_pipeline.store.queries.reviews import ReviewStore
@@ -58,6 +59,7 @@ class Store:
     database: Database
     clock: Callable[[], datetime] = utc_now
     page_cache: BucketCache = field(default_factory=BucketCache, repr=False, compare=False)
+    poll_history: PollHistory = field(default_factory=PollHistory, repr=False, compare=False)
 
     @classmethod
     def at(cls, where: Where) -> Store:
