@@ -250,8 +250,11 @@ class ReadCopy:
 
 
 def _file_version(path: Path) -> object:
-    """A value that changes with each commit: writers change the file before they release the lock."""
-    found = path.stat()
+    """A value that changes with each commit: writers change the file before they release the lock. None without it."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
     return found.st_ino, found.st_size, found.st_mtime_ns, wal_path(path).exists()
 
 
