@@ -41,20 +41,27 @@ _MIN_PAUSE_SECONDS, _PAUSE_PER_COPY = 2.0, 10.0  # writers wait for copies durin
 _LOCK_WAIT_SECONDS = 30.0
 _STOP_SECONDS = 5.0
 _QUERIES = 4  # at once on a copy, and on the store itself: more threads than that only delay each other
-_TURN_SECONDS = 2.0
+_TURN_SECONDS = 10.0  # then a request reads the store in any case
 _MEMORY_LIMIT = "1GB"  # of DuckDB, for blocks of the copy
 _MAX_RESULTS = 500  # kept per copy
+_SLOW_SECONDS, _MAX_SLOW = 0.2, 8
 _log = logging.getLogger(__name__)
 
 
 @dataclass
 class _Copy:
-    """`version`: that of the file, of which the copy has every commit before `since` (monotonic seconds)."""
+    """`version`: that of the file, of which the copy has every commit before `since` (monotonic seconds).
+
+    `results`: of reads that are executed once; `slow`: those of them to be executed again on the next copy, before it
+    replaces this one; `repeated`: those that were so executed on this one, and are `slow` once they are requested.
+    """
 
     instance: Connection
     version: object
     since: float
     results: dict[Hashable, Future[Any]] = field(default_factory=dict)
+    repeated: dict[Hashable, Callable[[], Any]] = field(default_factory=dict)
+    slow: dict[Hashable, Callable[[], Any]] = field(default_factory=dict)
     users: int = 0
     is_replaced: bool = False
 
@@ -118,14 +125,16 @@ class ReadCopy:
         """A connection to the copy, or None if this request must read the store itself."""
         with ExitStack() as stack:
             copy = stack.enter_context(self._in_use())
-            if copy is None and _wants_copy():
-                # A few at a time: the others may find a copy when it is their turn.
-                if self._direct.acquire(timeout=_TURN_SECONDS):
-                    stack.callback(self._direct.release)
-                copy = stack.enter_context(self._in_use())
             if copy is None:
-                yield None
-                return
+                # A few at a time: the others may find a copy when it is their turn.
+                if _wants_copy() and self._direct.acquire(timeout=_TURN_SECONDS):
+                    turn = stack.enter_context(ExitStack())
+                    turn.callback(self._direct.release)
+                    copy = stack.enter_context(self._in_use())
+                if copy is None:
+                    yield None
+                    return
+                turn.close()
             stack.enter_context(self._queries)
             connection = copy.instance.cursor()
             stack.callback(connection.close)
@@ -142,14 +151,33 @@ class ReadCopy:
                 result: Future[T] = copy.results.setdefault(key, Future())
                 if len(copy.results) > _MAX_RESULTS:
                     del copy.results[next(iter(copy.results))]
+                if key in copy.repeated:
+                    copy.slow[key] = copy.repeated[key]
             if is_first:
-                try:
-                    result.set_result(read())
-                except BaseException as error:
-                    with self._guard:
-                        copy.results.pop(key, None)
-                    result.set_exception(error)
+                self._execute(copy, key, read, result)
             return result.result()
+
+    def _execute(self, copy: _Copy, key: Hashable, read: Callable[[], T], result: Future[T]) -> None:
+        began = self.monotonic()
+        try:
+            result.set_result(read())
+        except BaseException as error:
+            with self._guard:
+                copy.results.pop(key, None)
+            result.set_exception(error)
+        else:
+            if self.monotonic() - began > _SLOW_SECONDS and len(copy.slow) < _MAX_SLOW:
+                copy.slow[key] = read
+
+    def _repeat_slow_reads(self, new: _Copy) -> None:
+        """Execute the slow reads of the present copy on the new one, so that no request waits for them."""
+        reader.set(Reader(may_use_copy=True, copy=new))  # of this thread
+        for key, read in [] if self._current is None else list(self._current.slow.items()):
+            result: Future[Any] = Future()
+            self._execute(new, key, read, result)
+            if result.exception() is None:  # otherwise the next request for it gets the error
+                new.results[key], new.repeated[key] = result, read
+        new.slow = {}
 
     def note_change(self, client: str) -> None:
         """Let a client that has changed something read the store itself until there is a newer copy."""
@@ -216,14 +244,16 @@ class ReadCopy:
 
     def _copy(self) -> None:
         """Replace the copy, then pause; a failure is logged, and the store itself is read."""
-        pause = MAX_AGE_SECONDS
+        pause = _MIN_PAUSE_SECONDS
         try:
             new = self._copied()
             if new is not None:
-                pause = max(_MIN_PAUSE_SECONDS, _PAUSE_PER_COPY * (self.monotonic() - new.since))
+                self._repeat_slow_reads(new)
+                pause = max(pause, _PAUSE_PER_COPY * (self.monotonic() - new.since))
                 self._replace(new)
         except (ZkPipelineError, OSError, duckdb.Error) as error:
             _log.warning("the store is read without a copy: %s", error)
+            pause = MAX_AGE_SECONDS
         finally:
             with self._guard:
                 self._next_at = max(self._next_at, self.monotonic() + pause)

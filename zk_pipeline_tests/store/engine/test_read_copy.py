@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -137,6 +137,28 @@ def test_equal_reads_are_executed_once_per_copy(api: Api, store: Store) -> None:
     api.make_copy()
     one()
     assert results[-1] == 2
+
+
+def test_a_slow_read_is_repeated_on_the_next_copy_before_a_request_needs_it(api: Api, store: Store) -> None:
+    api.make_copy()
+
+    def slow() -> list[str]:
+        api.watch.now += 1
+        return [one.name for one in api.store.devices.all()]
+
+    def ask(read: Callable[[], list[str]]) -> list[str]:
+        with api.request():
+            return api.store.database.once("names", read)
+
+    assert ask(slow) == ["North"]
+    for name in ("South", "West"):  # again and again, while it is requested
+        store.devices.add(device(name))
+        api.make_copy()
+        assert name in ask(lambda: pytest.fail("executed by a request"))
+    store.devices.add(device("East"))
+    api.make_copy()
+    api.make_copy()
+    assert ask(lambda: ["executed"]) == ["executed"]
 
 
 def test_a_read_that_fails_is_not_kept(api: Api) -> None:
