@@ -22,10 +22,10 @@ T = TypeVar("T")
 DEVICES, POLLS, PUNCHES = 1_000, 1_000_000, 2_000_000
 
 
-class NoDaemon(NamedTuple):
-    heartbeats: dict[str, float] = {}
-    runs_in_progress: int = 0
-    is_daemon_alive: bool = False
+class Daemon(NamedTuple):
+    heartbeats: dict[str, float]
+    runs_in_progress: int
+    is_daemon_alive: bool
 
 
 def fill(store: Store) -> None:
@@ -77,7 +77,7 @@ def main() -> int:
                 store.database, first=date(2020, 1, 1), last=now.date(), now=now, history=store.poll_history
             ),
         )
-        collector = PipelineCollector(metrics, NoDaemon(), store.lock_statistics(), now)
+        collector = PipelineCollector(metrics, Daemon({}, 0, is_daemon_alive=False), store.lock_statistics(), now)
         cpu("Prometheus text", lambda: metrics_page("", collector, requests))
         body, _ = cpu("OpenMetrics text", lambda: metrics_page("application/openmetrics-text", collector, requests))
         click.echo(f"{body.count(10):,} lines")
