@@ -313,8 +313,6 @@ def _opened(part: Path, temp_directory: str) -> Connection:
     """An instance with the copy attached for reading. Raises ZkPipelineError unless it has the newest schema."""
     instance = duckdb.connect(":memory:", config={"memory_limit": _MEMORY_LIMIT, "temp_directory": temp_directory})
     try:
-        if wal_path(part).exists():  # of a killed writer; reading does not apply it
-            instance.execute(f"ATTACH {literal(str(part))} AS {NAME} (TYPE duckdb); CHECKPOINT {NAME}; DETACH {NAME}")
         instance.execute(f"ATTACH {literal(str(part))} AS {NAME} (TYPE duckdb, READ_ONLY); USE {NAME}")
         if read_version(instance, part) != newest_version():
             raise ZkPipelineError(f"{part} is not at the newest version of the store")
