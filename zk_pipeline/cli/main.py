@@ -19,6 +19,7 @@ from click.shell_completion import CompletionItem
 
 from zk_pipeline import __version__
 from zk_pipeline.errors import RowsRefused, UsageError, ZkPipelineError
+from zk_pipeline.runtime.private_files import keep_files_private
 from zk_pipeline.runtime.processes import check_for_end, ended_by, run_with_graceful_shutdown
 
 # Name: (module under `zk_pipeline.cli`, summary in `--help`). Modules are imported when used: `--help` must not import
@@ -119,6 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    keep_files_private()
     return run_with_graceful_shutdown(lambda: _run(arguments))
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from zk_pipeline.store.engine.database import Database, Where
 from zk_pipeline.store.queries.keyset_pagination import BucketCache
+from zk_pipeline.store.queries.metrics import PollHistory
 
 if TYPE_CHECKING:
     from zk_pipeline.store.api_tokens import TokenStore
@@ -69,6 +70,7 @@ class Store:
     database: Database
     clock: Callable[[], datetime] = utc_now
     page_cache: BucketCache = field(default_factory=BucketCache, repr=False, compare=False)
+    poll_history: PollHistory = field(default_factory=PollHistory, repr=False, compare=False)
 
     @classmethod
     def at(cls, where: Where) -> Store:

@@ -203,6 +203,9 @@ class DeliveryStore:
         return [day for (day,) in rows]
 
     def stats(self) -> SyncStats:
+        return self.database.once("sync statistics", self._read_stats)
+
+    def _read_stats(self) -> SyncStats:
         with self.database.read("sync statistics") as connection:
             row = connection.execute(
                 """
