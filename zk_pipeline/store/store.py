@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zk_pipeline.store.engine.database import Database, Where
 from zk_pipeline.store.queries.keyset_pagination import BucketCache
@@ -59,10 +58,6 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def _imported(module: str, name: str) -> Any:
-    return getattr(import_module(f"zk_pipeline.store.{module}"), name)
-
-
 @dataclass(frozen=True)
 class Store:
     """Repositories over one database. Construction is cheap and opens no connection."""
@@ -76,155 +71,179 @@ class Store:
     def at(cls, where: Where) -> Store:
         return cls(Database(where))
 
-    def _repository(self, module: str, name: str) -> Any:
-        return _imported(module, name)(self.database, self.clock)
-
     @property
     def devices(self) -> DeviceRegistry:
-        made: DeviceRegistry = self._repository("terminals.devices", "DeviceRegistry")
-        return made
+        from zk_pipeline.store.terminals.devices import DeviceRegistry
+
+        return DeviceRegistry(self.database, self.clock)
 
     @property
     def keypad_locks(self) -> KeypadLockStore:
-        made: KeypadLockStore = self._repository("terminals.keypad_locks", "KeypadLockStore")
-        return made
+        from zk_pipeline.store.terminals.keypad_locks import KeypadLockStore
+
+        return KeypadLockStore(self.database, self.clock)
 
     @property
     def punches(self) -> PunchStore:
-        made: PunchStore = self._repository("terminals.punches", "PunchStore")
-        return made
+        from zk_pipeline.store.terminals.punches import PunchStore
+
+        return PunchStore(self.database, self.clock)
 
     @property
     def punch_files(self) -> PunchFileStore:
-        made: PunchFileStore = self._repository("terminals.punch_files", "PunchFileStore")
-        return made
+        from zk_pipeline.store.terminals.punch_files import PunchFileStore
+
+        return PunchFileStore(self.database, self.clock)
 
     @property
     def push(self) -> PushStore:
-        made: PushStore = self._repository("push.push", "PushStore")
-        return made
+        from zk_pipeline.store.push.push import PushStore
+
+        return PushStore(self.database, self.clock)
 
     @property
     def bridge_history(self) -> BridgeHistoryStore:
-        made: BridgeHistoryStore = self._repository("terminals.bridge_history", "BridgeHistoryStore")
-        return made
+        from zk_pipeline.store.terminals.bridge_history import BridgeHistoryStore
+
+        return BridgeHistoryStore(self.database, self.clock)
 
     @property
     def days(self) -> DayStore:
-        made: DayStore = self._repository("days.days", "DayStore")
-        return made
+        from zk_pipeline.store.days.days import DayStore
+
+        return DayStore(self.database, self.clock)
 
     @property
     def deliveries(self) -> DeliveryStore:
-        made: DeliveryStore = self._repository("deliveries.deliveries", "DeliveryStore")
-        return made
+        from zk_pipeline.store.deliveries.deliveries import DeliveryStore
+
+        return DeliveryStore(self.database, self.clock)
 
     @property
     def overview(self) -> Overview:
-        made: Overview = _imported("queries.overview", "Overview")(self.database)
-        return made
+        from zk_pipeline.store.queries.overview import Overview
+
+        return Overview(self.database)
 
     @property
     def exports(self) -> ExportStore:
-        made: ExportStore = _imported("queries.exports", "ExportStore")(self.database)
-        return made
+        from zk_pipeline.store.queries.exports import ExportStore
+
+        return ExportStore(self.database)
 
     @property
     def person_months(self) -> PersonMonthStore:
-        made: PersonMonthStore = _imported("queries.month_query", "PersonMonthStore")(self.database)
-        return made
+        from zk_pipeline.store.queries.month_query import PersonMonthStore
+
+        return PersonMonthStore(self.database)
 
     @property
     def daily_reports(self) -> DailyReportStore:
-        made: DailyReportStore = self._repository("queries.daily_report", "DailyReportStore")
-        return made
+        from zk_pipeline.store.queries.daily_report import DailyReportStore
+
+        return DailyReportStore(self.database, self.clock)
 
     @property
     def muster(self) -> MusterStore:
-        made: MusterStore = _imported("days.muster", "MusterStore")(self.database)
-        return made
+        from zk_pipeline.store.days.muster import MusterStore
+
+        return MusterStore(self.database)
 
     @property
     def enrolled_users(self) -> EnrolledUserStore:
-        made: EnrolledUserStore = _imported("queries.enrolled_users", "EnrolledUserStore")(self.database)
-        return made
+        from zk_pipeline.store.queries.enrolled_users import EnrolledUserStore
+
+        return EnrolledUserStore(self.database)
 
     @property
     def day_details(self) -> DayDetailsStore:
-        made: DayDetailsStore = self._repository("queries.day_details", "DayDetailsStore")
-        return made
+        from zk_pipeline.store.queries.day_details import DayDetailsStore
+
+        return DayDetailsStore(self.database, self.clock)
 
     @property
     def delivery_lists(self) -> DeliveryLists:
-        made: DeliveryLists = _imported("queries.delivery_lists", "DeliveryLists")(self.database)
-        return made
+        from zk_pipeline.store.queries.delivery_lists import DeliveryLists
+
+        return DeliveryLists(self.database)
 
     @property
     def shifts(self) -> ShiftStore:
-        made: ShiftStore = self._repository("shifts.shifts", "ShiftStore")
-        return made
+        from zk_pipeline.store.shifts.shifts import ShiftStore
+
+        return ShiftStore(self.database, self.clock)
 
     @property
     def holidays(self) -> HolidayStore:
-        made: HolidayStore = self._repository("shifts.holidays", "HolidayStore")
-        return made
+        from zk_pipeline.store.shifts.holidays import HolidayStore
+
+        return HolidayStore(self.database, self.clock)
 
     def apply_shifts(self, plan: ShiftPlan, *, prune: bool = False) -> PlanApplied:
         """Apply a declared plan of shifts, assignments, seasons and holidays, in one transaction."""
-        applied: PlanApplied = _imported("shifts.shift_plan", "apply_plan")(
-            self.database, self.clock, plan, prune=prune
-        )
-        return applied
+        from zk_pipeline.store.shifts.shift_plan import apply_plan
+
+        return apply_plan(self.database, self.clock, plan, prune=prune)
 
     @property
     def leaves(self) -> LeaveStore:
-        made: LeaveStore = self._repository("shifts.leaves", "LeaveStore")
-        return made
+        from zk_pipeline.store.shifts.leaves import LeaveStore
+
+        return LeaveStore(self.database, self.clock)
 
     @property
     def absences(self) -> AbsenceStore:
-        made: AbsenceStore = _imported("queries.absences", "AbsenceStore")(self.database)
-        return made
+        from zk_pipeline.store.queries.absences import AbsenceStore
+
+        return AbsenceStore(self.database)
 
     @property
     def clock_corrections(self) -> CorrectionStore:
-        made: CorrectionStore = self._repository("terminals.clock_corrections", "CorrectionStore")
-        return made
+        from zk_pipeline.store.terminals.clock_corrections import CorrectionStore
+
+        return CorrectionStore(self.database, self.clock)
 
     @property
     def manual_punches(self) -> ManualPunchStore:
-        made: ManualPunchStore = self._repository("work_dates.manual_punches", "ManualPunchStore")
-        return made
+        from zk_pipeline.store.work_dates.manual_punches import ManualPunchStore
+
+        return ManualPunchStore(self.database, self.clock)
 
     @property
     def payroll(self) -> PayrollStore:
-        made: PayrollStore = self._repository("payroll.periods", "PayrollStore")
-        return made
+        from zk_pipeline.store.payroll.periods import PayrollStore
+
+        return PayrollStore(self.database, self.clock)
 
     @property
     def quarantine(self) -> QuarantineStore:
-        made: QuarantineStore = self._repository("terminals.quarantine", "QuarantineStore")
-        return made
+        from zk_pipeline.store.terminals.quarantine import QuarantineStore
+
+        return QuarantineStore(self.database, self.clock)
 
     @property
     def repairs(self) -> Repairs:
-        made: Repairs = self._repository("quality.repairs", "Repairs")
-        return made
+        from zk_pipeline.store.quality.repairs import Repairs
+
+        return Repairs(self.database, self.clock)
 
     @property
     def explanations(self) -> Explanations:
-        made: Explanations = _imported("queries.explanations", "Explanations")(self.database)
-        return made
+        from zk_pipeline.store.queries.explanations import Explanations
+
+        return Explanations(self.database)
 
     @property
     def reviews(self) -> ReviewStore:
-        made: ReviewStore = self._repository("queries.reviews", "ReviewStore")
-        return made
+        from zk_pipeline.store.queries.reviews import ReviewStore
+
+        return ReviewStore(self.database, self.clock)
 
     @property
     def audit(self) -> Audit:
-        made: Audit = _imported("queries.audit", "Audit")(self.database)
-        return made
+        from zk_pipeline.store.queries.audit import Audit
+
+        return Audit(self.database)
 
     def lock_statistics(self) -> LockSummary:
         """Wait and lock times of the store so far, by purpose; read without opening the database. Raises OSError."""
@@ -232,35 +251,42 @@ class Store:
 
     @property
     def retention(self) -> Retention:
-        made: Retention = self._repository("maintenance.retention", "Retention")
-        return made
+        from zk_pipeline.store.maintenance.retention import Retention
+
+        return Retention(self.database, self.clock)
 
     @property
     def alerts(self) -> AlertStore:
-        made: AlertStore = self._repository("quality.alerts", "AlertStore")
-        return made
+        from zk_pipeline.store.quality.alerts import AlertStore
+
+        return AlertStore(self.database, self.clock)
 
     @property
     def quality(self) -> Quality:
-        made: Quality = self._repository("quality.quality", "Quality")
-        return made
+        from zk_pipeline.store.quality.quality import Quality
+
+        return Quality(self.database, self.clock)
 
     @property
     def backups(self) -> Backups:
-        made: Backups = self._repository("maintenance.backups", "Backups")
-        return made
+        from zk_pipeline.store.maintenance.backups import Backups
+
+        return Backups(self.database, self.clock)
 
     @property
     def restore(self) -> Restore:
-        made: Restore = self._repository("maintenance.restore", "Restore")
-        return made
+        from zk_pipeline.store.maintenance.restore import Restore
+
+        return Restore(self.database, self.clock)
 
     @property
     def lists(self) -> ListStore:
-        made: ListStore = _imported("queries.lists", "ListStore")(self.database, self.page_cache)
-        return made
+        from zk_pipeline.store.queries.lists import ListStore
+
+        return ListStore(self.database, self.page_cache)
 
     @property
     def api_tokens(self) -> TokenStore:
-        made: TokenStore = self._repository("api_tokens", "TokenStore")
-        return made
+        from zk_pipeline.store.api_tokens import TokenStore
+
+        return TokenStore(self.database, self.clock)
