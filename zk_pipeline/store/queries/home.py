@@ -170,7 +170,10 @@ def _terminals(connection: Connection, begin: datetime) -> list[TerminalHours]:
     hours: dict[str, dict[int, HourlyPolls]] = defaultdict(dict)
     for device, hour, *counts in connection.execute(_POLLS, {"begin": begin}).fetchall():
         hours[device][hour] = HourlyPolls(*counts)
-    return [TerminalHours(*row, hours=hours.get(row[1], {})) for row in devices]
+    return [
+        TerminalHours(number, name, site, kind, created_at, last_contact, hours.get(name, {}))
+        for number, name, site, kind, created_at, last_contact in devices
+    ]
 
 
 _DEVICES = """
