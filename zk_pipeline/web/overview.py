@@ -10,13 +10,14 @@ from datetime import datetime
 from fastapi import APIRouter, FastAPI, Request
 from markupsafe import Markup, escape
 from starlette.responses import Response
+from starlette.routing import Match
 
 from zk_pipeline.counted import counted
 from zk_pipeline.http.services import Given
 from zk_pipeline.operations.alerting.current import CurrentProblem, current_problems
 from zk_pipeline.operations.process import work_rules
 from zk_pipeline.operations.sync import paused_until
-from zk_pipeline.store.queries.home import HOUR, HOURS, HomeFacts, HourlyDeliveries, TerminalHours, UsualDay
+from zk_pipeline.store.quality.home import HOUR, HOURS, HomeFacts, HourlyDeliveries, TerminalHours, UsualDay
 from zk_pipeline.time_text import in_zone, time_of_day
 from zk_pipeline.web.charts import Bar, Cell, MatrixRow, bar_chart, heat_matrix, legend, sparkline
 from zk_pipeline.web.list_pages import address
@@ -172,7 +173,8 @@ def _names_in(problems: Iterable[CurrentProblem]) -> set[str]:
 
 def _sites(app: FastAPI, facts: HomeFacts, present: Mapping[str, int]) -> list[SiteLine]:
     """Sites of enabled terminals and of present users, those with most users first."""
-    has_page = any(getattr(route, "path", "") == "/sites/site" for route in app.routes)
+    page = {"type": "http", "method": "GET", "path": "/sites/site", "root_path": "", "headers": []}
+    has_page = any(route.matches(page)[0] is Match.FULL for route in app.routes)
     names = {one.site for one in facts.terminals} | present.keys()
     lines = [
         SiteLine(

@@ -115,7 +115,7 @@ def test_many_terminals_are_one_problem_and_long_lists_are_cut_with_a_link(web: 
         web.store,
         """
         INSERT INTO devices BY NAME
-        SELECT * REPLACE (100 + number AS id, printf('T%02d', number) AS name, printf('T%02d', number) AS site)
+        SELECT devices.* REPLACE (100 + number AS id, printf('T%02d', number) AS name, printf('T%02d', number) AS site)
         FROM devices, range(?) AS numbers(number) WHERE name = 'Gate'
         """,
         [len(names)],
