@@ -139,6 +139,16 @@ def day_address(site: str, user_id: str, day: date) -> str:
     return address("/attendance/day", site=site, user_id=user_id, date=day)
 
 
+def person_address(site: str, user_id: str) -> str:
+    """Address of the page of a user at a site."""
+    return address("/people/person", site=site, user_id=user_id)
+
+
+def site_address(site: str) -> str:
+    """Address of the page of a site."""
+    return address("/sites/site", site=site)
+
+
 def _query_of(url: str | None) -> str | None:
     """Query of a URL; scheme and host may differ behind a proxy."""
     return None if url is None else f"?{urlsplit(url).query}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zk_pipeline.web import deliveries, login, overview, runs
+from zk_pipeline.web import deliveries, login, overview, runs, sites
 from zk_pipeline.web.attendance import (
     day,
     exports,
@@ -11,6 +11,8 @@ from zk_pipeline.web.attendance import (
     lists,
     month_sheet,
     payroll,
+    people,
+    person,
     presence,
     punch_requests,
     reviews,
@@ -29,6 +31,9 @@ _PAGES = (
     pages,
     punch_files,
     runs,
+    sites,
+    people,
+    person,
     presence,
     lists,
     reviews,

@@ -12,7 +12,7 @@ from zk_pipeline import time_text
 from zk_pipeline.operations.pushing_terminals import PendingTerminal, listed_command
 from zk_pipeline.store.push.terminals import PushTerminal
 from zk_pipeline.store.queries.explanations import PUNCH_STATES
-from zk_pipeline.web.list_pages import address, day_address
+from zk_pipeline.web.list_pages import address, day_address, person_address, site_address
 
 _VERIFY_TYPES = {0: "password", 1: "finger", 2: "card", 15: "face"}
 _RUN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -39,7 +39,9 @@ def add_template_filters(environment: Environment) -> None:
         listed_command=listed_command,
     )
     environment.tests["run"] = is_run
-    environment.globals.update(address=address, day_address=day_address)
+    environment.globals.update(
+        address=address, day_address=day_address, person_address=person_address, site_address=site_address
+    )
 
 
 def wall_clock(local: datetime | None) -> str:

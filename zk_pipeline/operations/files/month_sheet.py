@@ -207,6 +207,14 @@ def month_sheet(store: PersonMonthStore, user_id: str, month: date, *, site: str
     return MonthSheet(user_id, name, sites, month, rows)
 
 
+def site_days(person: PersonMonth, site: str, first: date, last: date, *, today: date) -> list[SheetDay]:
+    """Every date from `first` to `last` at one site of the user; `person` covers these dates."""
+    dates = (first + timedelta(days=number) for number in range((last - first).days + 1))
+    known = {one.work_date: _present(one) for one in person.days if one.site == site}
+    empty = {one.work_date: one for one in person.empty if one.site == site}
+    return [known.get(one) or _empty(empty[one], is_future=one > today) for one in dates]
+
+
 def cells(one: SheetDay) -> dict[str, str]:
     """The cells of a date as text, by the names in COLUMNS."""
     return {

@@ -93,10 +93,12 @@ class Muster:
 class MusterStore:
     database: Database
 
-    def read(self, now: datetime, *, debounce_seconds: int, site: str | None = None) -> Muster:
-        """The presence at `now`, at all sites or one; an unknown site has an empty muster."""
+    def read(
+        self, now: datetime, *, debounce_seconds: int, site: str | None = None, user_id: str | None = None
+    ) -> Muster:
+        """The presence at `now`, at all sites or one, of all users or one; an unknown site has an empty muster."""
         with self.database.read("list present users") as connection:
-            table = _read_punches(connection, now)
+            table = _read_punches(connection, now, user_id)
             terminals = connection.execute(
                 "SELECT site, name, timezone, last_sync FROM devices WHERE enabled AND removed_at IS NULL ORDER BY name"
             ).fetchall()
@@ -138,12 +140,13 @@ class MusterStore:
 _SHOWN = ["site", "user_id", "direction", "device", "punched_at", "punched_at_local"]
 
 
-def _read_punches(connection: Connection, now: datetime) -> pa.Table:
-    """Punches of the work dates that are not over, and some of earlier ones."""
+def _read_punches(connection: Connection, now: datetime, user_id: str | None) -> pa.Table:
+    """Punches of the work dates that are not over, and some of earlier ones; of one user, unless that is None."""
     since, until = now - _LONGEST_WORK_DATE, now + _CLOCK_ERROR
     begin, end = (since - timedelta(days=1)).date(), (until + timedelta(days=3)).date()
-    placing = assign_date_range(connection, begin, end, workday_starts_at=stored_workday_start(connection))
-    values = {"since": since, "until": until, "begin": begin, "end": end}
+    starts_at = stored_workday_start(connection)
+    placing = assign_date_range(connection, begin, end, workday_starts_at=starts_at, user_id=user_id)
+    values = {"since": since, "until": until, "begin": begin, "end": end, "user_id": user_id}
     return connection.execute(_query(placing), values).to_arrow_table()
 
 
@@ -183,7 +186,7 @@ WITH placed AS (
         {is_trusted} AS is_trusted
     FROM {punches} AS punch {join}
     LEFT JOIN devices AS device ON device.name = punch.device
-    WHERE punch.punched_at BETWEEN $since AND $until
+    WHERE punch.punched_at BETWEEN $since AND $until AND ($user_id::VARCHAR IS NULL OR punch.user_id = $user_id)
       AND punch.punched_at_local >= $begin AND punch.punched_at_local < $end
 )
 SELECT placed.*, {begins}::INTEGER AS next_begins FROM placed{tomorrow}

@@ -93,16 +93,19 @@ def assign_work_dates(
     )
 
 
-def assign_date_range(connection: Connection, begin: date, end: date, *, workday_starts_at: time) -> WorkDateAssignment:
-    """Assignment of the punches from `begin` to `end` (wall clock, `end` exclusive), for the users with punches then:
-    without that bound, the query of users would scan the whole history.
+def assign_date_range(
+    connection: Connection, begin: date, end: date, *, workday_starts_at: time, user_id: str | None = None
+) -> WorkDateAssignment:
+    """Assignment of the punches from `begin` to `end` (wall clock, `end` exclusive), for the users with punches then,
+    or one of them: without that bound, the query of users would scan the whole history.
     """
     punches = valid_punches(connection)
     pairs = f"""
         SELECT DISTINCT device, user_id FROM {punches}
         WHERE punched_at_local >= $begin AND punched_at_local < $end
+          AND ($user_id::VARCHAR IS NULL OR user_id = $user_id)
     """  # noqa: S608 (constant SQL)
-    values = {"begin": begin, "end": end}
+    values = {"begin": begin, "end": end, "user_id": user_id}
     return assign_work_dates(
         connection,
         punches=punches,
