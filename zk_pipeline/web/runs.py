@@ -70,8 +70,8 @@ class RunsQuery(BaseModel):
             job=self.job,
             state=self.state or None,
             trigger=self.trigger,
-            since=first and _midnight(first, zone),
-            until=last and _midnight(last + timedelta(days=1), zone),
+            since=None if first is None else _midnight(first, zone),
+            until=None if last is None else _midnight(last + timedelta(days=1), zone),
         )
 
 

@@ -41,9 +41,7 @@ def people(request: Request, services: Given, identity: Reader) -> Response:
     try:
         asked = parse_query(request, PeopleQuery)
         is_first = asked.after is None
-        page = services.store.people.page(
-            text=asked.q or "", site=asked.site, after=asked.after, limit=ROWS_OF_A_PAGE
-        )
+        page = services.store.people.page(text=asked.q or "", site=asked.site, after=asked.after, limit=ROWS_OF_A_PAGE)
     except UsageError as error:
         problem = str(error)
     filters = {name: value for name, value in typed.items() if name in ("q", "site")}

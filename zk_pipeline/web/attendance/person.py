@@ -14,7 +14,7 @@ from starlette.responses import Response
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.operations.files.month_sheet import SheetDay, site_days
 from zk_pipeline.store.days.muster import PersonPresence
-from zk_pipeline.store.queries.delivery_lists import DeliveryFilter, order_of
+from zk_pipeline.store.queries.delivery_lists import DeliveryFilter
 from zk_pipeline.store.queries.keyset_pagination import Key, PageRequest
 from zk_pipeline.store.queries.lists import Filter
 from zk_pipeline.store.queries.people import PersonSite

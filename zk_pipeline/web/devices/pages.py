@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Path, Request
 from starlette.responses import RedirectResponse, Response
@@ -15,7 +16,11 @@ from zk_pipeline.http.services import Given, Services
 from zk_pipeline.operations.pushing_terminals import pending_terminals
 from zk_pipeline.operations.set_clock import set_clock as set_clock_of
 from zk_pipeline.store.queries.device_details import device_details
+from zk_pipeline.store.queries.device_history import device_history
+from zk_pipeline.web.devices.advice import advice_of
+from zk_pipeline.web.devices.device_charts import device_charts
 from zk_pipeline.web.devices.status import MAX_DRIFT_SECONDS, MAX_FILL, lines_of, status_of
+from zk_pipeline.web.list_pages import site_address
 from zk_pipeline.web.rendering import AdminForm, OperatorForm, Reader, ReaderForm, render
 
 router = APIRouter(include_in_schema=False)
@@ -31,6 +36,7 @@ _DONE = {
     "queued": "The command is queued. The terminal fetches it at its next contact.",
 }
 _SHOWN_EVENTS = 20
+_SHOWN_CHECKS = 10
 
 
 @router.get("/devices")
@@ -106,16 +112,23 @@ def _failed(request: Request, services: Services, identity: Identity, one: Devic
 
 def draw_device(request: Request, services: Services, identity: Identity, one: Device, **values: Any) -> Response:
     """The page of a terminal. `values`: results of an action on it."""
-    push = services.store.push
+    push, zone = services.store.push, ZoneInfo(one.timezone)
+    story = device_details(services.store.database, one.name)
+    history = device_history(services.store.database, one.name, one.timezone, services.clock().astimezone(zone).date())
+    pushing = push.details(one.name, one.timezone)
     lines = [line for line in lines_of(services, status_of(services)) if line.id == one.id]
     return render(
         request,
         "device.html",
         identity,
+        breadcrumbs=[("Devices", "/devices"), (one.site, site_address(one.site))],
         device=one,
         line=lines[0] if lines else None,
-        story=device_details(services.store.database, one.name),
-        pushing=push.details(one.name, one.timezone),
+        advice=advice_of(services).get(one.name, []),
+        charts=device_charts(history, story.record_capacity),
+        story=story,
+        pushing=pushing,
+        checks=push.checks(pushing.terminal.serial_number, limit=_SHOWN_CHECKS) if pushing else [],
         events=push.events(one.name, None, None, limit=_SHOWN_EVENTS),
         max_drift=MAX_DRIFT_SECONDS,
         max_fill=MAX_FILL,
