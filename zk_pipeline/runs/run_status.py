@@ -50,8 +50,9 @@ class RunState:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFilter:
-    """Filter of runs; None takes all. `state` is one of STATES; `since` and `until` bound the creation (instants, `until`
-    exclusive).
+    """Filter of runs; None takes all. `state` is one of STATES; `since` and `until` bound the creation (instants).
+
+    `until` is exclusive.
     """
 
     job: str | None = None

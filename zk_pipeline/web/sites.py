@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import calendar
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Request
@@ -109,7 +110,10 @@ def site(request: Request, services: Given, identity: Reader) -> Response:
         stale=[one.work_date for one in status.stale_sites if one.sites is None or name in one.sites],
         to_review=to_review.count,
         holidays=_holidays(services, name, today),
-        month_link=address("/month", site=name, month=f"{today:%Y-%m}"),
+        months=[
+            (calendar.month_name[month.month], address("/month", site=name, month=f"{month:%Y-%m}"))
+            for month in (today, today.replace(day=1) - timedelta(days=1))
+        ],
     )
 
 

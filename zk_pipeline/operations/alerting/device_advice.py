@@ -17,8 +17,8 @@ from zk_pipeline.store.queries.terminal_health import TerminalHealth
 _OWN_REMEDY = "`"  # the text of a problem that names a command needs no other remedy
 _CHECKED_HERE = ("clock_drift_within_limit", "log_capacity_available")
 _TITLES = {
-    "clock_drift_within_limit": "Its clock is wrong",
-    "log_capacity_available": "Its log is nearly full",
+    "clock_drift_within_limit": "the clock of {} is wrong",
+    "log_capacity_available": "the log of {} is nearly full",
 }
 
 
@@ -55,7 +55,9 @@ def device_advice(
 def _of_problem(problem: Problem) -> Advice:
     text = problem.body.split("\nRun ")[0]  # the link to the run is for messages
     remedy = "" if _OWN_REMEDY in text or problem.kind != "device" else TERMINALS_READ_RECENTLY.remedy
-    return Advice(problem.key.partition(":")[2], problem.severity, problem.title, text, remedy)
+    device = problem.key.partition(":")[2]
+    title = problem.title if problem.title.startswith(device) else _sentence(problem.title)
+    return Advice(device, problem.severity, title, _sentence(text), remedy)
 
 
 def _of_check(result: CheckResult) -> list[Advice]:
@@ -64,4 +66,10 @@ def _of_check(result: CheckResult) -> list[Advice]:
         return []
     pairs = [line.rpartition(": ") for line in result.problems]
     title, remedy = _TITLES[result.check.name], result.check.remedy
-    return [Advice(device, "warning", title, text, remedy) for device, _, text in pairs]
+    return [
+        Advice(device, "warning", _sentence(title.format(device)), _sentence(text), remedy) for device, _, text in pairs
+    ]
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -12,8 +12,8 @@ USUAL_WEEKS = 4
 
 @dataclass(frozen=True)
 class HourOfSite:
-    """Punches in an hour on the wall clock of the terminals. `usual`: mean of the same weekday of the USUAL_WEEKS before,
-    over the weeks with punches; None without any.
+    """Punches in an hour on the wall clock of the terminals. `usual`: mean of the same weekday of the USUAL_WEEKS
+    before, over the weeks with punches; None without any.
     """
 
     hour: int

@@ -33,7 +33,7 @@ from zk_pipeline.web.list_pages import address, parse_query, person_address, sit
 from zk_pipeline.web.rendering import Reader, render
 
 router = APIRouter(include_in_schema=False)
-_SHOWN = 10
+_SHOWN = 5
 _NEWEST = PageRequest(1, _SHOWN)
 
 

@@ -33,7 +33,7 @@ def device_charts(history: Sequence[DeviceDate], capacity: int | None) -> list[C
     if any(one.drift_seconds is not None for one in history):
         series = [Series("clock drift", [one.drift_seconds for one in history])]
         title = f"Clock drift, {DAYS} days"
-        charts.append(Chart("drift", title, line_chart(f"{title}, either sign", series, labels, elapsed, elapsed)))
+        charts.append(Chart("drift", title, line_chart(f"{title}, either sign", series, labels, elapsed, _axis)))
     if capacity and any(one.records is not None for one in history):
         filled = [None if one.records is None else one.records / capacity for one in history]
         title = f"Log filled, {DAYS} days"
@@ -53,8 +53,15 @@ def device_charts(history: Sequence[DeviceDate], capacity: int | None) -> list[C
     if any(one.lag_seconds is not None for one in history):
         lags = [Series("longest lag", [one.lag_seconds for one in history])]
         title = f"Time from punch to upload, {DAYS} days"
-        charts.append(Chart("lag", title, line_chart(title, lags, labels, elapsed, elapsed)))
+        charts.append(Chart("lag", title, line_chart(title, lags, labels, elapsed, _axis)))
     return charts
+
+
+def _axis(seconds: float) -> str:
+    """A duration on the axis, in its largest unit."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
 
 
 def _label(day: date) -> str:
