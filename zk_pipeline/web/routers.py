@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zk_pipeline.web import deliveries, login, overview, runs
+from zk_pipeline.web import deliveries, login, overview, runs, search
 from zk_pipeline.web.attendance import (
     day,
     exports,
@@ -24,6 +24,7 @@ from zk_pipeline.web.devices import forms, pages, punch_files, pushing, quaranti
 _PAGES = (
     login,
     overview,
+    search,
     pushing,
     forms,
     pages,

@@ -11,7 +11,7 @@
   const names = {};
   for (const button of document.querySelectorAll("button, a")) {
     const key = nameOf(button).trim().replace(/\s+/g, " ");
-    const does = button.tagName === "A" ? button.href : button.form.action + [...button.form.elements]
+    const does = button.tagName === "A" || !button.form ? `${button.href}` : button.form.action + [...button.form.elements]
       .filter((one) => one.type === "hidden").map((one) => one.value).join();
     if (button.tagName === "BUTTON" && names[key] && names[key] !== does) problems.push(`two buttons named ${key}`);
     if (button.tagName === "BUTTON") names[key] = does;
