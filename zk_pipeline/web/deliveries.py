@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import date
-from typing import Any, Literal
+from typing import Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.responses import Response
 
 from zk_pipeline.crm.errors import CrmMisconfigured
-from zk_pipeline.errors import UsageError
+from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.http.auth import Identity
 from zk_pipeline.http.errors import error_body
 from zk_pipeline.http.fields import as_date
@@ -83,29 +84,33 @@ def retry(request: Request, services: Given, form: OperatorForm) -> Response:
         scope = RetryForm.model_validate(form.fields).scope()
     except ValidationError as error:
         raise UsageError(validation_messages(error)) from None
-    return _start(request, services, form.identity, {"scope": scope, "retry": True})
+    try:
+        check_crm(services.settings)  # a wrong setting is reported here, also if no delivery is due
+        return to_run(services, Action(kind="sync", arguments={"scope": scope, "limit": None, "retry": True}))
+    except (CrmMisconfigured, TooManyActions) as error:
+        return _refused(request, services, form.identity, error)
 
 
-def _retry_chosen(request: Request, services: Services, identity: Identity, chosen: list[str]) -> Response:
+def _retry_chosen(request: Request, services: Services, identity: Identity, chosen: Sequence[str]) -> Response:
     """Make the chosen deliveries due and start a sync, which sends all that is due."""
     try:
         keys = [
-            DeliveryKey(site, user, date.fromisoformat(day), revision)
-            for site, user, day, revision in map(json.loads, chosen)
+            DeliveryKey(site, user_id, date.fromisoformat(day), revision)
+            for site, user_id, day, revision in map(json.loads, chosen)
         ]
     except (ValueError, TypeError):
         raise UsageError("the selection cannot be read: load the page again") from None
-    services.store.deliveries.requeue_chosen(keys)
-    return _start(request, services, identity, {"scope": SyncScope()})
-
-
-def _start(request: Request, services: Services, identity: Identity, arguments: dict[str, Any]) -> Response:
     try:
-        check_crm(services.settings)  # a wrong setting is reported here, also if no delivery is due
-        return to_run(services, Action(kind="sync", arguments={"limit": None} | arguments))
+        check_crm(services.settings)
+        services.store.deliveries.requeue_chosen(keys)
+        return to_run(services, Action(kind="sync", arguments={"scope": SyncScope(), "limit": None}))
     except (CrmMisconfigured, TooManyActions) as error:
-        status, body, _ = error_body(error)
-        return _draw(request, services, identity, refused=(status, body["detail"]))
+        return _refused(request, services, identity, error)
+
+
+def _refused(request: Request, services: Services, identity: Identity, error: ZkPipelineError) -> Response:
+    status, body, _ = error_body(error)
+    return _draw(request, services, identity, refused=(status, body["detail"]))
 
 
 def _draw(

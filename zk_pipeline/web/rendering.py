@@ -84,7 +84,7 @@ def render(
     """Render a template with autoescaping.
 
     Every template has `identity`, `csrf`, `zone` (default zone), `now`, `ui` (links to the Dagster UI), `navigation`
-    with the numbers of what is `waiting`, `here` (its entry of the page) and the `notice` of the form before.
+    with its `menu_counts` of what waits, `here` (its entry of the page) and the `notice` of the form before.
     A page below others passes `breadcrumbs`: title and address of each of them.
     """
     services = services_of(request)
@@ -96,7 +96,7 @@ def render(
         "ui": DagsterUi(services.settings.ui_url, services.settings.key_prefix),
         "version": __version__,
         "navigation": request.app.state.navigation,
-        "waiting": values.pop("waiting", None) or _waiting(request, identity),
+        "menu_counts": values.pop("menu_counts", None) or _menu_counts(request, identity),
         "here": _entry_of(request.url.path),
         "notice": None if identity is None or is_from_script(request) else take_notice(identity.session),
         **values,
@@ -104,7 +104,7 @@ def render(
     return _TEMPLATES.TemplateResponse(request, template, context, status, headers)
 
 
-def _waiting(request: Request, identity: Identity | None) -> Waiting:
+def _menu_counts(request: Request, identity: Identity | None) -> Waiting:
     """The numbers of what waits; not read for a page without the navigation, nor for a fragment."""
     cache: WaitingCache = request.app.state.waiting
     if identity is None or is_from_script(request) or not request.app.state.navigation:
@@ -124,7 +124,7 @@ def error_page(request: Request, status: int, detail: str, headers: Mapping[str,
     if is_from_script(request):  # replace the whole content, not the requested fragment
         more |= {"HX-Retarget": "#main", "HX-Reselect": "#main", "HX-Reswap": "outerHTML"}
     identity, latest = getattr(request.state, "identity", None), request.app.state.waiting.latest
-    values = {"error_status": status, "detail": detail, "waiting": latest}  # does not read a store that may be busy
+    values = {"error_status": status, "detail": detail, "menu_counts": latest}  # does not read a store that may be busy
     return render(request, "error.html", identity, status=status, headers=more, **values)
 
 

@@ -22,7 +22,7 @@
   if (!document.documentElement.lang || !document.title) problems.push("no language or title");
   for (const table of document.querySelectorAll("table"))
     if (!table.querySelector("th")) problems.push(`table without heads: ${short(table)}`);
-  for (const element of document.querySelectorAll("[style], script:not([src]), [onclick]"))
+  for (const element of document.querySelectorAll("[style]:not([style=\"\"]), script:not([src]), [onclick]"))
     problems.push(`inline: ${short(element)}`);
   const overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
   if (overflow > 0) problems.push(`wider than the window by ${overflow} px`);
