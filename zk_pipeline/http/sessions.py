@@ -7,20 +7,40 @@ import hmac
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 _MAX_SESSIONS = 1_000
 
 
+@dataclass(frozen=True)
+class Undo:
+    """The form that undoes a change: the address it is sent to, and its fields."""
+
+    path: str
+    fields: Mapping[str, str]
+    label: str = "Undo"
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Result of a form, shown by the next page."""
+
+    text: str
+    undo: Undo | None = None
+
+
 @dataclass
 class Session:
-    """One login. `csrf` is the CSRF token of its forms; `used_at` and `began_at` are monotonic seconds."""
+    """One login. `csrf` is the CSRF token of its forms; `used_at` and `began_at` are monotonic seconds; `notice` is
+    shown once.
+    """
 
     token_id: str
     csrf: str = field(repr=False)
     began_at: float
     used_at: float
+    notice: Notice | None = None
 
     def is_signed_by(self, csrf: str | None) -> bool:
         return hmac.compare_digest(self.csrf.encode(), (csrf or "").encode("utf-8", "replace"))

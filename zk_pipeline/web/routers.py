@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zk_pipeline.web import deliveries, login, overview, runs, sites
+from zk_pipeline.web import deliveries, login, overview, runs, search, sites
 from zk_pipeline.web.attendance import (
     day,
     exports,
@@ -26,6 +26,7 @@ from zk_pipeline.web.devices import forms, pages, punch_files, pushing, quaranti
 _PAGES = (
     login,
     overview,
+    search,
     pushing,
     forms,
     pages,

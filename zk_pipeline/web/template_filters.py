@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from datetime import datetime
@@ -11,6 +12,7 @@ from jinja2 import Environment
 from zk_pipeline import time_text
 from zk_pipeline.operations.pushing_terminals import PendingTerminal, listed_command
 from zk_pipeline.store.push.terminals import PushTerminal
+from zk_pipeline.store.queries.delivery_lists import DeliveryRow
 from zk_pipeline.store.queries.explanations import PUNCH_STATES
 from zk_pipeline.web.list_pages import address, day_address, person_address, site_address
 
@@ -34,6 +36,7 @@ def add_template_filters(environment: Environment) -> None:
         delivery_label=delivery_label,
         outcome_kind=outcome_kind,
         pairs=pairs,
+        delivery_key=delivery_key,
         offset=offset,
         protocol=protocol,
         listed_command=listed_command,
@@ -93,6 +96,11 @@ def delivery_label(state: str | None) -> str:
 
 def outcome_kind(outcome: str) -> str:
     return _OUTCOME_KINDS.get(outcome, "warn")
+
+
+def delivery_key(one: DeliveryRow) -> str:
+    """Key of a delivery as the value of a form, read by `deliveries`."""
+    return json.dumps([one.site, one.user_id, one.work_date.isoformat(), one.revision])
 
 
 def pairs(values: Iterable[str]) -> list[tuple[str, str]]:
