@@ -17,6 +17,7 @@ from zk_pipeline.defs.instance.ownership import own_runs, owns_run
 from zk_pipeline.defs.names import Names
 from zk_pipeline.runs.actions import ACTION_TAG
 from zk_pipeline.runs.launcher import STARTED_BY_TAG, open_instance
+from zk_pipeline.runs.watchdog import daemon_liveness_problem
 
 BACKFILL, COMMAND, API, UI = "backfill", "command", "api", "ui"
 TRIGGERS = (BACKFILL, COMMAND, API, UI)  # in addition to the names of schedules and sensors
@@ -123,6 +124,10 @@ class RunReader:
 
     def daemon_status(self, now: datetime) -> DaemonStatus:
         return daemon_status(self.instance, self.names, now)
+
+    def liveness_problem(self, now: datetime) -> str | None:
+        """Reason why the daemon or the alert sensor does not work; None if both do."""
+        return daemon_liveness_problem(self.instance, self.names, now)
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from zk_pipeline.store.queries.delivery_lists import DeliveryLists
 from zk_pipeline.store.queries.enrolled_users import EnrolledUserStore
 from zk_pipeline.store.queries.explanations import Explanations
 from zk_pipeline.store.queries.exports import ExportStore
+from zk_pipeline.store.queries.home import HomeQueries
 from zk_pipeline.store.queries.keyset_pagination import BucketCache
 from zk_pipeline.store.queries.lists import ListStore
 from zk_pipeline.store.queries.month_query import PersonMonthStore
@@ -99,6 +100,10 @@ class Store:
     @property
     def overview(self) -> Overview:
         return Overview(self.database)
+
+    @property
+    def home(self) -> HomeQueries:
+        return HomeQueries(self.database)
 
     @property
     def exports(self) -> ExportStore:

@@ -105,17 +105,12 @@ class MusterStore:
         """The presence at `now`, at all sites or one, of all users or one; an unknown site has an empty muster."""
         with self.database.read("list present users") as connection:
             users = [user_id] if user_id is not None else None if site is None else _users(connection, now, site)
-            table = _read_punches(connection, now, users)
+            inputs = _read_inputs(connection, now, users)
             terminals = connection.execute(
                 "SELECT site, name, timezone, last_sync FROM devices WHERE enabled AND removed_at IS NULL ORDER BY name"
             ).fetchall()
             enrolled = connection.execute(NAMES).fetchall()
-            named = candidates(connection)
-        punches = _frame(table)
-        sites_of = punches.groupby("user_id")["site"].nunique()
-        several = set(sites_of[sites_of > 1].index)
-        apart = {user_id for user_id, _ in namesakes(one for one in named if one[0] in several)}
-        newest = presence(punches, now, debounce_seconds=debounce_seconds, apart=apart)
+        newest = _newest(inputs, now, debounce_seconds)
         names = {(place, user): name for place, user, name in enrolled}
         people = [
             PersonPresence(
@@ -124,27 +119,51 @@ class MusterStore:
             for place, user, direction, device, at, local in newest[_SHOWN].itertuples(index=False)
         ]
         people.sort(key=lambda one: ((one.name or one.user_id).casefold(), one.user_id))
-        readings = [
-            (place, TerminalReading(name, zone, read_at, read_at is None or now - read_at > MAX_READING_AGE))
-            for place, name, zone, read_at in terminals
-        ]
-        sites = sorted({place for place, _ in readings} | {one.site for one in people})
-        return Muster(
-            now,
-            [
-                SiteMuster(
-                    place,
-                    [one for one in people if one.site == place and one.direction == "in"],
-                    [one for one in people if one.site == place and one.direction == "out"],
-                    [reading for at, reading in readings if at == place],
-                )
-                for place in sites
-                if site in (None, place)
-            ],
-        )
+        sites: dict[str, SiteMuster] = _Sites()
+        for one in people:
+            (sites[one.site].present if one.direction == "in" else sites[one.site].left).append(one)
+        for place, name, zone, read_at in terminals:
+            is_outdated = read_at is None or now - read_at > MAX_READING_AGE
+            sites[place].terminals.append(TerminalReading(name, zone, read_at, is_outdated))
+        return Muster(now, [one for place, one in sorted(sites.items()) if site in (None, place)])
+
+    def present(self, now: datetime, *, debounce_seconds: int) -> dict[str, int]:
+        """Number of users who are in at `now`, by site; sites without any are omitted."""
+        with self.database.read("count present users") as connection:
+            inputs = _read_inputs(connection, now)
+        newest = _newest(inputs, now, debounce_seconds)
+        counts = newest.loc[newest["direction"] == "in", "site"].value_counts()
+        return {str(site): int(count) for site, count in counts.items()}
 
 
 _SHOWN = ["site", "user_id", "direction", "device", "punched_at", "punched_at_local"]
+
+
+class _Sites(dict[str, SiteMuster]):
+    def __missing__(self, site: str) -> SiteMuster:
+        self[site] = SiteMuster(site, [], [], [])
+        return self[site]
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """Punches, and candidates for ids of different employees at different sites."""
+
+    punches: pa.Table
+    named: list[tuple[str, list[str], list[str]]]
+
+
+def _read_inputs(connection: Connection, now: datetime, users: list[str] | None = None) -> _Inputs:
+    return _Inputs(_read_punches(connection, now, users), candidates(connection))
+
+
+def _newest(inputs: _Inputs, now: datetime, debounce_seconds: int) -> pd.DataFrame:
+    """The newest punch of each user; see `attendance.presence`."""
+    punches = _frame(inputs.punches)
+    sites_of = punches[["user_id", "site"]].drop_duplicates()["user_id"].value_counts()
+    several = set(sites_of[sites_of > 1].index)
+    apart = {user_id for user_id, _ in namesakes(one for one in inputs.named if one[0] in several)}
+    return presence(punches, now, debounce_seconds=debounce_seconds, apart=apart)
 
 
 def _users(connection: Connection, now: datetime, site: str) -> list[str]:
