@@ -68,6 +68,14 @@ def furnished(web: Web) -> Web:
     return web
 
 
+_WITH_PARAMETERS = {
+    "/shifts/edit": "name=night",
+    "/people/person": "site=Headquarters&user_id=1001",
+    "/sites/site": "site=Headquarters",
+    "/month/sheets": "site=Headquarters",
+}
+
+
 def paths() -> list[str]:
     """Every page without parameters, and one of each with parameters."""
     plain = [
@@ -77,8 +85,9 @@ def paths() -> list[str]:
         if "GET" in getattr(route, "methods", ()) and "{" not in route.path
     ]
     return [
-        *(path for path in plain if path != "/shifts/edit"),
-        "/shifts/edit?name=night",
+        *(path for path in plain if path not in _WITH_PARAMETERS),
+        *(f"{path}?{query}" for path, query in _WITH_PARAMETERS.items()),
+        "/month?site=Headquarters",
         "/devices/1",
         "/devices/1/edit",
         "/devices/4",
