@@ -24,9 +24,8 @@ def known(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory) -> 
     ingest(store, "Gate", *on(MONDAY, "09:00", "17:30"), *on(TUESDAY, "09:00"), users=USERS)
     ingest(store, "Yard", *on(MONDAY, "20:00", user_id="77"), users=[("1001", 1, "Zoë", 0, 0)])
     process(store, MONDAY, TUESDAY)
-    hours = {"start": time(9), "end": time(18)}
-    store.shifts.add(Shift(name="office", weekdays=("mon", "tue"), **hours))
-    store.shifts.add(Shift(name="summer", **hours))
+    store.shifts.add(Shift(name="office", start=time(9), end=time(18), weekdays=("mon", "tue")))
+    store.shifts.add(Shift(name="summer", start=time(9), end=time(18)))
     store.shifts.add(Shift.of("off", {"weekdays": ()}))
     store.shifts.assign(Assignment(shift="office", target=Target(site="Plant")))
     store.shifts.assign(Assignment(shift="off", target=Target(user_id="1001", site="Plant"), valid_from=MONDAY))
