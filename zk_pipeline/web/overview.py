@@ -204,7 +204,7 @@ def _punch_chart(punches: UsualDay) -> Markup:
     ]
     meanings = [("column", "today")]
     if punches.days:
-        meanings.append(("usual", f"usual {punches.weekday}: median of {counted(punches.days, 'day')}"))
+        meanings.append(("usual", f"usual {punches.weekday or 'weekday'}: median of {counted(punches.days, 'day')}"))
     return bar_chart("Punches per hour today", bars) + legend(meanings)
 
 

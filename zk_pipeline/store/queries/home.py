@@ -67,14 +67,15 @@ class HourlyDeliveries:
 @dataclass(frozen=True)
 class UsualDay:
     """Punches by hour of the wall clock at each terminal: of today by site, and the median of the same weekday in the
-    last eight weeks over all sites. `days`: of these, the days with punches, which the median is of.
+    last eight weeks over all sites. `days`: of these, the days with punches, which the median is of; `weekday`: None if
+    it differs by terminal; `last_hour`: the highest hour of the terminals' clocks, -1 without terminals.
     """
 
     today: Mapping[str, Sequence[int]]
     usual: Sequence[float]
     days: int
-    weekday: str
-    last_hour: int  # of today at the terminal where it is latest; -1 without terminals
+    weekday: str | None
+    last_hour: int
 
 
 @dataclass(frozen=True)
@@ -217,12 +218,13 @@ def _usual_day(connection: Connection, now: datetime) -> UsualDay:
             counts = before[weeks] if weeks else today[site]
             counts[hour] += count
         connection.unregister("todays")
+    weekdays = {f"{clock:%A}" for clock in clocks}
     return UsualDay(
         today=dict(today),
         usual=[median(counts[hour] for counts in before.values()) if before else 0 for hour in range(HOURS)],
         days=len(before),
-        weekday=f"{max(clocks, default=now):%A}",
-        last_hour=max(clocks, key=lambda clock: clock.replace(tzinfo=None)).hour if clocks else -1,
+        weekday=weekdays.pop() if len(weekdays) == 1 else None,
+        last_hour=max((clock.hour for clock in clocks), default=-1),
     )
 
 
