@@ -10,6 +10,7 @@ from datetime import datetime
 from jinja2 import Environment
 
 from zk_pipeline import time_text
+from zk_pipeline.errors import FieldsRefused
 from zk_pipeline.operations.pushing_terminals import PendingTerminal, listed_command
 from zk_pipeline.store.push.terminals import PushTerminal
 from zk_pipeline.store.queries.delivery_lists import DeliveryRow
@@ -36,6 +37,7 @@ def add_template_filters(environment: Environment) -> None:
         delivery_label=delivery_label,
         outcome_kind=outcome_kind,
         pairs=pairs,
+        problem_of=problem_of,
         delivery_key=delivery_key,
         offset=offset,
         protocol=protocol,
@@ -101,6 +103,15 @@ def outcome_kind(outcome: str) -> str:
 def delivery_key(one: DeliveryRow) -> str:
     """Key of a delivery as the value of a form, read by `deliveries`."""
     return json.dumps([one.site, one.user_id, one.work_date.isoformat(), one.revision])
+
+
+def problem_of(problem: Exception | None, name: str) -> str | None:
+    """The message about a field of a form, in a problem of several or in one that its name begins; None if there is
+    none.
+    """
+    if isinstance(problem, FieldsRefused):
+        return problem.problems.get(name)
+    return str(problem) if problem is not None and str(problem).startswith(f"{name}: ") else None
 
 
 def pairs(values: Iterable[str]) -> list[tuple[str, str]]:
