@@ -20,6 +20,7 @@ from zk_pipeline.simulator.crm.faults import no_fault, refusal
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.terminals.poll_results import FailedPoll
+from zk_pipeline_tests.gates import gate
 from zk_pipeline_tests.store.store_fixtures import device, ingest, on, rows
 from zk_pipeline_tests.tasks import TASK
 from zk_pipeline_tests.web.web_fixtures import Visit, Web
@@ -169,3 +170,20 @@ def test_print_the_last_month_of_a_site(task: Task, last_month: date) -> None:
     printed = page.pdf(prefer_css_page_size=True, print_background=True)
     assert printed.count(b"/Type /Page\n") == 2, "one page for each employee"
     assert task.clicks <= 3
+
+
+def test_add_a_terminal_with_a_wrong_zone_and_be_told(task: Task, works: Web) -> None:
+    port = works.fleet.add(gate("New gate", clock_offset_seconds=3 * 3600))  # on the wall clock of Nairobi
+    page = task.page
+    task.click(page.get_by_role("navigation", name="Pages of the admin").get_by_role("link", name="Devices"))
+    task.click(page.get_by_role("link", name="Add a device"))
+    for label, text in (("Name Cannot", "New gate"), ("Address", works.fleet.host), ("Port", str(port))):
+        page.get_by_label(label).fill(text)
+    assert page.get_by_label("Time zone").input_value() == "UTC"
+    task.click(page.get_by_role("button", name="Test the connection"))
+    page.get_by_text("The terminal's clock is 3 h 00 min ahead: its zone may be").wait_for()
+    page.get_by_label("Time zone").fill("Africa/Nairobi")
+    task.click(page.get_by_role("button", name="Add", exact=True))
+    page.get_by_role("heading", name="New gate").wait_for()
+    assert works.store.devices.get("New gate").timezone == "Africa/Nairobi"
+    assert task.clicks <= 4
