@@ -15,7 +15,7 @@ from zk_pipeline.defs.dagster_internals import BACKFILL_ID_TAG, SCHEDULE_NAME_TA
 from zk_pipeline.defs.instance.daemon_health import DaemonStatus, daemon_status
 from zk_pipeline.defs.instance.ownership import own_runs, owns_run
 from zk_pipeline.defs.names import Names
-from zk_pipeline.runs.actions import ACTION_TAG
+from zk_pipeline.runs.actions import ACTION_TAG, REQUESTED_BY_TAG
 from zk_pipeline.runs.launcher import STARTED_BY_TAG, open_instance
 from zk_pipeline.runs.watchdog import daemon_liveness_problem
 
@@ -47,6 +47,7 @@ class RunState:
     trigger: str = UI  # name of a schedule or sensor, or one of TRIGGERS
     backfill: str | None = None  # its id
     created_at: datetime | None = None
+    requested_by: str | None = None  # name of the API token
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +175,7 @@ def _state(record: dg.RunRecord) -> RunState:
         trigger=_trigger(run.tags),
         backfill=run.tags.get(BACKFILL_ID_TAG),
         created_at=record.create_timestamp,
+        requested_by=run.tags.get(REQUESTED_BY_TAG),
     )
 
 

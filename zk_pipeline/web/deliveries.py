@@ -86,7 +86,8 @@ def retry(request: Request, services: Given, form: OperatorForm) -> Response:
         raise UsageError(validation_messages(error)) from None
     try:
         check_crm(services.settings)  # a wrong setting is reported here, also if no delivery is due
-        return to_run(services, Action(kind="sync", arguments={"scope": scope, "limit": None, "retry": True}))
+        action = Action(kind="sync", arguments={"scope": scope, "limit": None, "retry": True})
+        return to_run(services, action, form.identity)
     except (CrmMisconfigured, TooManyActions) as error:
         return _refused(request, services, form.identity, error)
 
@@ -103,7 +104,7 @@ def _retry_chosen(request: Request, services: Services, identity: Identity, chos
     try:
         check_crm(services.settings)
         services.store.deliveries.requeue_chosen(keys)
-        return to_run(services, Action(kind="sync", arguments={"scope": SyncScope(), "limit": None}))
+        return to_run(services, Action(kind="sync", arguments={"scope": SyncScope(), "limit": None}), identity)
     except (CrmMisconfigured, TooManyActions) as error:
         return _refused(request, services, identity, error)
 

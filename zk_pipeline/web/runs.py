@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -13,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
 from zk_pipeline.errors import UsageError
+from zk_pipeline.http.auth import Identity
 from zk_pipeline.http.fields import as_date
 from zk_pipeline.http.pagination import DateText, Empty, Text
 from zk_pipeline.http.run_state import run_state
@@ -139,18 +141,18 @@ def start(services: Given, form: OperatorForm) -> Response:
         action = Action(kind="poll", arguments={"names": None})
     else:
         raise UsageError("kind: one of poll, process and sync is expected")
-    return to_run(services, action)
+    return to_run(services, action, form.identity)
 
 
 @router.post("/devices/{device_id}/poll")
-def poll(services: Given, form: OperatorForm, device_id: DeviceId) -> Response:  # noqa: ARG001 (checks the scope)
+def poll(services: Given, form: OperatorForm, device_id: DeviceId) -> Response:
     name = services.store.devices.by_id(device_id).name
-    return to_run(services, Action(kind="poll", arguments={"names": [name]}))
+    return to_run(services, Action(kind="poll", arguments={"names": [name]}), form.identity)
 
 
-def to_run(services: Services, action: Action) -> Response:
-    """Start an action and redirect to its page. Raises TooManyActions."""
-    services.actions.submit(action)
+def to_run(services: Services, action: Action, identity: Identity) -> Response:
+    """Start an action for the user and redirect to its page. Raises TooManyActions."""
+    services.actions.submit(replace(action, requested_by=identity.name))
     return RedirectResponse(f"/runs/{action.run_id}", 303)
 
 

@@ -18,7 +18,7 @@ TAGS = {
     SENSOR: {"dagster/sensor_name": SENSOR},
     BACKFILL: {"dagster/backfill": "nightly", "zk_pipeline/started_by": "zk-pipeline"},
     COMMAND: {"zk_pipeline/started_by": "zk-pipeline"},
-    API: {"zk_pipeline/started_by": "api"},
+    API: {"zk_pipeline/started_by": "api", "zk_pipeline/requested_by": "anna"},
     UI: {},
 }
 
@@ -83,6 +83,8 @@ def test_the_page_of_runs_filters_by_its_fields(web: Web, run_ids: dict[str, str
         ]
         backfill = drawn(reader.get(f"/runs?trigger={BACKFILL}"))
         assert [row[3] for row in backfill.cells[1:]] == ["a backfill nightly"]
+        api = drawn(reader.get(f"/runs?trigger={API}"))
+        assert [row[3] for row in api.cells[1:]] == ["API or these pages anna"]
         assert "No run matches" in reader.get("/runs?start_date=2001-01-01&end_date=2001-01-02").text
         for query in ("state=well", "cursor=x", "start_date=2026-03-02&end_date=2026-03-01", "first=1"):
             assert reader.get(f"/runs?{query}").status_code == 400, query
