@@ -33,6 +33,7 @@ from zk_pipeline.store.queries.keyset_pagination import BucketCache
 from zk_pipeline.store.queries.lists import ListStore
 from zk_pipeline.store.queries.month_query import PersonMonthStore
 from zk_pipeline.store.queries.overview import Overview
+from zk_pipeline.store.queries.people import PeopleStore
 from zk_pipeline.store.queries.reviews import ReviewStore
 from zk_pipeline.store.shifts.holidays import HolidayStore
 from zk_pipeline.store.shifts.leaves import LeaveStore
@@ -111,6 +112,10 @@ class Store:
     @property
     def person_months(self) -> PersonMonthStore:
         return PersonMonthStore(self.database)
+
+    @property
+    def people(self) -> PeopleStore:
+        return PeopleStore(self.database)
 
     @property
     def daily_reports(self) -> DailyReportStore:

@@ -14,7 +14,13 @@ NOTHING = "–"
 
 def add_formatting_filters(environment: Environment) -> None:
     environment.filters.update(
-        instant=instant, ago=ago, duration=duration, seconds=seconds, percent=percent, counted=counted
+        instant=instant,
+        ago=ago,
+        duration=duration,
+        elapsed=elapsed,
+        seconds=seconds,
+        percent=percent,
+        counted=counted,
     )
 
 
@@ -37,6 +43,14 @@ def ago(value: datetime | None, now: datetime, nothing: str = "never") -> str:
 def duration(minutes: int | None) -> str:
     """Minutes as `8 h 05 min`."""
     return NOTHING if minutes is None else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def elapsed(value: float) -> str:
+    """Duration in seconds as `4.2 s`, `42 s`, `12 min 05 s` or `2 h 05 min`."""
+    if value < 60:
+        return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
+    minutes, left = divmod(int(value), 60)
+    return f"{minutes} min {left:02} s" if minutes < 60 else duration(minutes)
 
 
 def seconds(value: float | None) -> str:

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Request
 from markupsafe import Markup, escape
 from starlette.responses import Response
-from starlette.routing import Match
 
 from zk_pipeline.counted import counted
 from zk_pipeline.http.services import Given
@@ -20,7 +19,7 @@ from zk_pipeline.operations.sync import paused_until
 from zk_pipeline.store.quality.home import HOUR, HOURS, HomeFacts, HourlyDeliveries, TerminalHours, UsualDay
 from zk_pipeline.time_text import in_zone, time_of_day
 from zk_pipeline.web.charts import Bar, Cell, MatrixRow, bar_chart, heat_matrix, legend, sparkline
-from zk_pipeline.web.list_pages import address
+from zk_pipeline.web.list_pages import site_address
 from zk_pipeline.web.rendering import Reader, render
 
 router = APIRouter(include_in_schema=False)
@@ -78,7 +77,7 @@ def overview(request: Request, services: Given, identity: Reader) -> Response:
     current = current_problems(facts.late, facts.alerts, settings, now, daemon=services.watch.liveness_problem(now))
     problems = _shown_problems(current, facts.terminals)
     present = services.store.muster.present(now, debounce_seconds=settings.debounce_seconds)
-    sites = _sites(request.app, facts, present)
+    sites = _sites(facts, present)
     return render(
         request,
         "overview.html",
@@ -171,15 +170,13 @@ def _names_in(problems: Iterable[CurrentProblem]) -> set[str]:
     return {name for _, _, name in keys}
 
 
-def _sites(app: FastAPI, facts: HomeFacts, present: Mapping[str, int]) -> list[SiteLine]:
+def _sites(facts: HomeFacts, present: Mapping[str, int]) -> list[SiteLine]:
     """Sites of enabled terminals and of present users, those with most users first."""
-    page = {"type": "http", "method": "GET", "path": "/sites/site", "root_path": "", "headers": []}
-    has_page = any(route.matches(page)[0] is Match.FULL for route in app.routes)
     names = {one.site for one in facts.terminals} | present.keys()
     lines = [
         SiteLine(
             name,
-            address("/sites/site" if has_page else "/presence", site=name),
+            site_address(name),
             present.get(name, 0),
             sum(hours := facts.punches.today.get(name, [0] * HOURS)),
             sparkline(

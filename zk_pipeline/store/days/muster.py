@@ -14,7 +14,13 @@ from zk_pipeline.attendance.presence import presence
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.queries.enrolled_users import NAMES
 from zk_pipeline.store.terminals.namesakes import candidates, namesakes
-from zk_pipeline.store.work_dates.assignment import WorkDateAssignment, assign_date_range, stored_workday_start
+from zk_pipeline.store.work_dates.assignment import (
+    IS_ASKED,
+    WorkDateAssignment,
+    assign_date_range,
+    stored_workday_start,
+    valid_punches,
+)
 from zk_pipeline.store.work_dates.punch_directions import IS_TRUSTED, STATE
 
 MAX_READING_AGE = timedelta(hours=1)  # of a terminal's data; an older reading makes the muster unsafe
@@ -93,10 +99,13 @@ class Muster:
 class MusterStore:
     database: Database
 
-    def read(self, now: datetime, *, debounce_seconds: int, site: str | None = None) -> Muster:
-        """The presence at `now`, at all sites or one; an unknown site has an empty muster."""
+    def read(
+        self, now: datetime, *, debounce_seconds: int, site: str | None = None, user_id: str | None = None
+    ) -> Muster:
+        """The presence at `now`, at all sites or one, of all users or one; an unknown site has an empty muster."""
         with self.database.read("list present users") as connection:
-            inputs = _read_inputs(connection, now)
+            users = [user_id] if user_id is not None else None if site is None else _users(connection, now, site)
+            inputs = _read_inputs(connection, now, users)
             terminals = connection.execute(
                 "SELECT site, name, timezone, last_sync FROM devices WHERE enabled AND removed_at IS NULL ORDER BY name"
             ).fetchall()
@@ -144,8 +153,8 @@ class _Inputs:
     named: list[tuple[str, list[str], list[str]]]
 
 
-def _read_inputs(connection: Connection, now: datetime) -> _Inputs:
-    return _Inputs(_read_punches(connection, now), candidates(connection))
+def _read_inputs(connection: Connection, now: datetime, users: list[str] | None = None) -> _Inputs:
+    return _Inputs(_read_punches(connection, now, users), candidates(connection))
 
 
 def _newest(inputs: _Inputs, now: datetime, debounce_seconds: int) -> pd.DataFrame:
@@ -157,12 +166,26 @@ def _newest(inputs: _Inputs, now: datetime, debounce_seconds: int) -> pd.DataFra
     return presence(punches, now, debounce_seconds=debounce_seconds, apart=apart)
 
 
-def _read_punches(connection: Connection, now: datetime) -> pa.Table:
-    """Punches of the work dates that are not over, and some of earlier ones."""
+def _users(connection: Connection, now: datetime, site: str) -> list[str]:
+    """Users with punches at the site in the span of `_read_punches`."""
+    rows = connection.execute(
+        f"""
+        SELECT DISTINCT punch.user_id
+        FROM {valid_punches(connection)} AS punch LEFT JOIN devices AS device ON device.name = punch.device
+        WHERE punch.punched_at BETWEEN $since AND $until AND coalesce(device.site, punch.device) = $site
+        """,  # noqa: S608 (constant SQL)
+        {"since": now - _LONGEST_WORK_DATE, "until": now + _CLOCK_ERROR, "site": site},
+    ).fetchall()
+    return [user_id for (user_id,) in rows]
+
+
+def _read_punches(connection: Connection, now: datetime, users: list[str] | None) -> pa.Table:
+    """Punches of the work dates that are not over, and some of earlier ones; of these users, or of all (None)."""
     since, until = now - _LONGEST_WORK_DATE, now + _CLOCK_ERROR
     begin, end = (since - timedelta(days=1)).date(), (until + timedelta(days=3)).date()
-    placing = assign_date_range(connection, begin, end, workday_starts_at=stored_workday_start(connection))
-    values = {"since": since, "until": until, "begin": begin, "end": end}
+    starts_at = stored_workday_start(connection)
+    placing = assign_date_range(connection, begin, end, workday_starts_at=starts_at, user_ids=users)
+    values = {"since": since, "until": until, "begin": begin, "end": end, "user_ids": users}
     return connection.execute(_query(placing), values).to_arrow_table()
 
 
@@ -183,6 +206,7 @@ def _query(placing: WorkDateAssignment) -> str:
         work_date=placing.work_date,
         state=STATE,
         is_trusted=IS_TRUSTED,
+        is_asked=IS_ASKED.replace("user_id)", "punch.user_id)"),
         begins=begins,
         tomorrow=join,
     )
@@ -202,7 +226,7 @@ WITH placed AS (
         {is_trusted} AS is_trusted
     FROM {punches} AS punch {join}
     LEFT JOIN devices AS device ON device.name = punch.device
-    WHERE punch.punched_at BETWEEN $since AND $until
+    WHERE punch.punched_at BETWEEN $since AND $until AND {is_asked}
       AND punch.punched_at_local >= $begin AND punch.punched_at_local < $end
 )
 SELECT placed.*, {begins}::INTEGER AS next_begins FROM placed{tomorrow}

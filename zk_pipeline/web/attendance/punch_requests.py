@@ -177,6 +177,7 @@ def _draw_form(
         request,
         "punch_request_form.html",
         identity,
+        breadcrumbs=[("Punch requests", "/punch-requests")],
         status=400 if problem else 200,
         fields=fields,
         problem=problem,
