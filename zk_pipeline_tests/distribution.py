@@ -78,6 +78,7 @@ SLOW = {
     "store/maintenance/test_poll_totals.py": WHOLE,
     "store/maintenance/test_store_retention.py": WHOLE,
     "store/push/test_push_checks.py": WHOLE,
+    "store/quality/test_home.py": WHOLE,
     "store/quality/test_store_repairs.py": WHOLE,
     "store/queries/test_store_metrics.py": WHOLE,
     "store/queries/test_store_reviews.py": WHOLE,

@@ -18,6 +18,7 @@ from zk_pipeline.store.maintenance.retention import Retention
 from zk_pipeline.store.payroll.periods import PayrollStore
 from zk_pipeline.store.push.push import PushStore
 from zk_pipeline.store.quality.alerts import AlertStore
+from zk_pipeline.store.quality.home import HomeQueries
 from zk_pipeline.store.quality.quality import Quality
 from zk_pipeline.store.quality.repairs import Repairs
 from zk_pipeline.store.queries.absences import AbsenceStore
@@ -28,7 +29,6 @@ from zk_pipeline.store.queries.delivery_lists import DeliveryLists
 from zk_pipeline.store.queries.enrolled_users import EnrolledUserStore
 from zk_pipeline.store.queries.explanations import Explanations
 from zk_pipeline.store.queries.exports import ExportStore
-from zk_pipeline.store.queries.home import HomeQueries
 from zk_pipeline.store.queries.keyset_pagination import BucketCache
 from zk_pipeline.store.queries.lists import ListStore
 from zk_pipeline.store.queries.month_query import PersonMonthStore

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
 from fastapi import Request
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from zk_pipeline.errors import UsageError
 from zk_pipeline.http.errors import validation_message
-from zk_pipeline.http.pagination import ListParameters, numbered_page, page_of
+from zk_pipeline.http.pagination import ListParameters, PageSize, numbered_page, page_of
 from zk_pipeline.http.pagination import PageParameters as OffsetParameters
 from zk_pipeline.http.services import Services
 from zk_pipeline.store.queries.lists import Rows
@@ -26,7 +26,7 @@ ROWS_OF_A_PAGE = 50
 class PageParameters(ListParameters):
     """Query parameters of a list page: those of the API with fewer rows."""
 
-    page_size: Annotated[int, Field(ge=1, le=10**9)] = ROWS_OF_A_PAGE
+    page_size: PageSize = ROWS_OF_A_PAGE
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from zk_pipeline.http.services import Given
 from zk_pipeline.operations.alerting.current import CurrentProblem, current_problems
 from zk_pipeline.operations.process import work_rules
 from zk_pipeline.operations.sync import paused_until
-from zk_pipeline.store.queries.home import HOUR, HOURS, HomeFacts, HourlyDeliveries, TerminalHours, UsualDay
+from zk_pipeline.store.quality.home import HOUR, HOURS, HomeFacts, HourlyDeliveries, TerminalHours, UsualDay
 from zk_pipeline.time_text import in_zone, time_of_day
 from zk_pipeline.web.charts import Bar, Cell, MatrixRow, bar_chart, heat_matrix, legend, sparkline
 from zk_pipeline.web.list_pages import site_address

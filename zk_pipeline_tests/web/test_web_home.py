@@ -1,10 +1,11 @@
-"""Home page: problems and their remedies, charts, first steps, refresh."""
+"""Home page: problems and their remedies, charts, first steps, refresh. The requests of the API reference."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -12,9 +13,10 @@ from zk_pipeline.store.quality.alerts import Decision, Problem
 from zk_pipeline.store.terminals.poll_results import FailedPoll
 from zk_pipeline.web.overview import MAX_SITES, MAX_TERMINALS
 from zk_pipeline_tests.store.store_fixtures import device, execute, ingest
-from zk_pipeline_tests.web.web_fixtures import Visit, Web
+from zk_pipeline_tests.web.web_fixtures import LOOKS, Visit, Web
 
 Open = Callable[..., Visit]
+CHECKS = (Path(__file__).parent / "page_checks.js").read_text()
 pytestmark = pytest.mark.timeout(120)
 
 
@@ -115,7 +117,7 @@ def test_many_terminals_are_one_problem_and_long_lists_are_cut_with_a_link(web: 
         web.store,
         """
         INSERT INTO devices BY NAME
-        SELECT * REPLACE (100 + number AS id, printf('T%02d', number) AS name, printf('T%02d', number) AS site)
+        SELECT devices.* REPLACE (100 + number AS id, printf('T%02d', number) AS name, printf('T%02d', number) AS site)
         FROM devices, range(?) AS numbers(number) WHERE name = 'Gate'
         """,
         [len(names)],
@@ -155,3 +157,38 @@ def test_the_page_refreshes_itself_unless_it_has_the_focus(web: Web, open_page: 
     page.evaluate("htmx.ajax('GET', '/', {target: '#home', select: '#home', swap: 'outerHTML'})")
     page.get_by_text("1 thing needs attention").wait_for()
     assert page.locator("#home").count() == 1
+
+
+def test_the_api_reference_sends_requests_with_the_token_of_its_field(web: Web, open_page: Open) -> None:
+    add_terminals(web)
+    visit = open_page("/api/docs", scope=None, width=390)
+    page = visit.page
+    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+    for width, dark in LOOKS[:2]:
+        visit.look(width=width, dark=dark)
+        assert page.evaluate(CHECKS) == []
+    operation = page.locator("#get-api-devices")
+    operation.get_by_role("button", name="Send GET /api/devices/").click()
+    operation.get_by_text("401 Unauthorized").wait_for()
+    page.get_by_label("Your token").fill(web.served.tokens["read"])
+    page.keyboard.press("Enter")  # sends nothing
+    operation.get_by_role("button").click()
+    operation.get_by_text("200 OK").wait_for()
+    assert '"name": "Gate"' in operation.locator("output pre").inner_text()
+    page.get_by_role("link", name="GET /raw-attendance/").click()
+    listed = page.locator("#get-api-raw-attendance")
+    listed.get_by_label("page_size").fill("1001")
+    listed.get_by_role("button").click()
+    listed.get_by_text("400 Bad Request").wait_for()
+    assert "zkp_" not in page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}])")
+
+
+def test_the_api_reference_works_without_scripts(web: Web, open_page: Open) -> None:
+    page = open_page("/api/docs", scope=None, script=False).page
+    assert page.url == f"{web.url}/api/docs"
+    assert not page.get_by_label("Your token").is_visible()
+    assert not page.get_by_text("Try it").first.is_visible()
+    page.get_by_label("Search").fill("holiday")
+    page.get_by_role("button", name="Search").click()
+    page.get_by_text("3 of ").wait_for()
+    assert page.locator("article").count() == 3

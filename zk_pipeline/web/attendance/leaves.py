@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from fastapi import APIRouter, Request
-from pydantic import Field
 from starlette.responses import RedirectResponse, Response
 
 from zk_pipeline.errors import UsageError
 from zk_pipeline.http.auth import Identity
 from zk_pipeline.http.leaves import LeaveParameters
+from zk_pipeline.http.pagination import PageSize
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.http.sessions import Undo
 from zk_pipeline.operations.files.leave_file import ImportOptions, import_leaves
@@ -29,7 +27,7 @@ _KINDS = ("annual leave", "sick leave", "unpaid leave", "parental leave", "busin
 class LeavesQuery(LeaveParameters):
     """Filters of the list."""
 
-    page_size: Annotated[int, Field(ge=1, le=10**9)] = ROWS_OF_A_PAGE
+    page_size: PageSize = ROWS_OF_A_PAGE
 
 
 @router.get("/leaves")

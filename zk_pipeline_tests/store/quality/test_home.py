@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 
 from zk_pipeline.attendance.rules import WorkRules
-from zk_pipeline.store.queries.home import Delay, HomeFacts, HourlyDeliveries, HourlyPolls
+from zk_pipeline.store.quality.home import Delay, HomeFacts, HourlyDeliveries, HourlyPolls
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.terminals.poll_results import FailedPoll
 from zk_pipeline_tests.store.push.push_fixtures import adopt, contact, push
