@@ -28,7 +28,7 @@ from zk_pipeline.web.rendering import Reader, render
 
 router = APIRouter(include_in_schema=False)
 _HOLIDAYS = 5
-_HOUR_LEGEND = (("column", "today"), ("usual", "mean of this weekday in the last four weeks"))
+_HOUR_LEGEND = (("column", "today"), ("usual", "median of this weekday in the last eight weeks"))
 
 
 @dataclass(frozen=True)
