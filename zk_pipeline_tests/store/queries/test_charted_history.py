@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from zk_pipeline.store.queries.device_history import DAYS, DeviceDate, device_history
@@ -30,7 +31,8 @@ def test_a_date_has_the_polls_new_punches_and_the_worst_measurements(store: Stor
     ingest(store, "Gate", *on(MONDAY, "09:00", "17:30", "18:00"))
     execute(store, "UPDATE device_polls SET clock_drift_seconds = -75 WHERE id = 2")
     failure = FailedPoll("Gate", clock.now, clock.now, "unreachable", "no answer")
-    store.punches.record_failures([failure], run_id=None)
+    listening = replace(failure, mode="live")  # no poll
+    store.punches.record_failures([failure, listening], run_id=None)
     history = device_history(store.database, "Gate", "Europe/Istanbul", TUESDAY)
     assert len(history) == DAYS
     assert history[-2:] == [
