@@ -26,6 +26,7 @@ SLOW = {
     "web/attendance/test_web_attendance_browser.py": WHOLE,
     "web/test_web_pages.py": WHOLE,
     "web/test_web_forms.py": WHOLE,
+    "web/test_web_tasks.py": WHOLE,
     "store/deliveries/test_store_records.py": BY_CASE,
     "store/deliveries/test_store_unknown_outcomes.py": WHOLE,
     "store/engine/test_store_together.py": WHOLE,

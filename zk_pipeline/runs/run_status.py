@@ -17,13 +17,12 @@ from zk_pipeline.defs.instance.ownership import own_runs, owns_run
 from zk_pipeline.defs.names import Names
 from zk_pipeline.runs.actions import ACTION_TAG, REQUESTED_BY_TAG
 from zk_pipeline.runs.launcher import STARTED_BY_TAG, open_instance
+from zk_pipeline.runs.run_list import API, BACKFILL, COMMAND, TRIGGERS, UI, RunFilter, RunPage, RunState
 from zk_pipeline.runs.watchdog import daemon_liveness_problem
 
-BACKFILL, COMMAND, API, UI = "backfill", "command", "api", "ui"
-TRIGGERS = (BACKFILL, COMMAND, API, UI)  # in addition to the names of schedules and sensors
 MAX_SEARCHED = 2_000  # runs that one page may read
 _STATUS = dg.DagsterRunStatus
-STATES: Mapping[str, tuple[dg.DagsterRunStatus, ...]] = {
+_STATUSES: Mapping[str, tuple[dg.DagsterRunStatus, ...]] = {
     "queued": (_STATUS.QUEUED, _STATUS.NOT_STARTED, _STATUS.MANAGED),
     "in_progress": (_STATUS.STARTING, _STATUS.STARTED, _STATUS.CANCELING),
     "done": (_STATUS.SUCCESS,),
@@ -31,48 +30,6 @@ STATES: Mapping[str, tuple[dg.DagsterRunStatus, ...]] = {
     "canceled": (_STATUS.CANCELED,),
 }
 _STARTED_BY = {COMMAND: "zk-pipeline", API: "api"}
-
-
-@dataclass(frozen=True)
-class RunState:
-    """State of one run. `status` is Dagster's run status, such as STARTED, SUCCESS or FAILURE; instants are UTC."""
-
-    run_id: str
-    job_name: str
-    status: str
-    started_by: str | None
-    action: str | None  # id of the first run of its action
-    started_at: datetime | None
-    finished_at: datetime | None
-    trigger: str = UI  # name of a schedule or sensor, or one of TRIGGERS
-    backfill: str | None = None  # its id
-    created_at: datetime | None = None
-    requested_by: str | None = None  # name of the API token
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunFilter:
-    """Filter of runs; None takes all. `state` is one of STATES; `since` and `until` bound the creation (instants).
-
-    `until` is exclusive.
-    """
-
-    job: str | None = None
-    state: str | None = None
-    trigger: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-
-
-@dataclass(frozen=True)
-class RunPage:
-    """Runs, newest first. `cursor`: where the next page begins, None after the oldest run. `is_cut`: the search ended
-    after MAX_SEARCHED runs.
-    """
-
-    runs: list[RunState]
-    cursor: str | None
-    is_cut: bool
 
 
 @dataclass(frozen=True)
@@ -147,7 +104,7 @@ def _dagster_filter(wanted: RunFilter) -> dg.RunsFilter:
         tags = {SENSOR_NAME_TAG if wanted.trigger.endswith("sensor") else SCHEDULE_NAME_TAG: wanted.trigger}
     return dg.RunsFilter(
         job_name=wanted.job,
-        statuses=list(STATES[wanted.state]) if wanted.state else None,
+        statuses=list(_STATUSES[wanted.state]) if wanted.state else None,
         tags=tags or None,
         created_after=wanted.since,
         created_before=wanted.until,

@@ -21,7 +21,7 @@ from zk_pipeline.http.run_state import run_state
 from zk_pipeline.http.run_workers import Action
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.operations.sync import check_crm
-from zk_pipeline.runs.run_status import API, BACKFILL, COMMAND, UI, RunFilter, RunPage, RunState
+from zk_pipeline.runs.run_list import API, BACKFILL, COMMAND, UI, RunFilter, RunPage, RunState
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.queries.run_effects import RunEffects, run_effects
 from zk_pipeline.web.devices.pages import DeviceId

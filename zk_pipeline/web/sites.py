@@ -28,7 +28,7 @@ from zk_pipeline.web.rendering import Reader, render
 
 router = APIRouter(include_in_schema=False)
 _HOLIDAYS = 5
-_HOUR_LEGEND = (("column", "today"), ("usual", "mean of this weekday in the last four weeks"))
+_HOUR_LEGEND = (("column", "today"), ("usual", "median of this weekday in the last eight weeks"))
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class SiteQuery(BaseModel):
 
 @router.get("/sites")
 def sites(request: Request, services: Given, identity: Reader) -> Response:
-    lines, advice = lines_of(services, status_of(services)), advice_of(services)
+    lines, advice = lines_of(services, services.store.overview.devices()), advice_of(services)
     seen = {one.site: one for one in presence(services.store.database, services.clock())}
     names = sorted({line.status.site for line in lines})
     return render(
@@ -81,7 +81,7 @@ def site(request: Request, services: Given, identity: Reader) -> Response:
     name = parse_query(request, SiteQuery).site
     store, now = services.store, services.clock()
     status = status_of(services)
-    lines = [line for line in lines_of(services, status) if line.status.site == name]
+    lines = [line for line in lines_of(services, status.devices) if line.status.site == name]
     if not lines and name not in store.enrolled_users.around([]).sites:
         raise HTTPException(404, f"no site {name!r}: no terminal and no attendance day has it")
     zones = _zones(lines) or [services.settings.timezone]

@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from zk_pipeline.defs.names import Names
-from zk_pipeline.runs.run_status import API, BACKFILL, COMMAND, UI, RunFilter
+from zk_pipeline.runs.run_list import API, BACKFILL, COMMAND, UI, RunFilter
 from zk_pipeline_tests.store.store_fixtures import MONDAY, device, ingest, on, process
 from zk_pipeline_tests.web.attendance.read_page import drawn
 from zk_pipeline_tests.web.web_fixtures import Web

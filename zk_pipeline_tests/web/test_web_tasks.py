@@ -172,7 +172,7 @@ def test_print_the_last_month_of_a_site(task: Task, last_month: date) -> None:
     assert task.clicks <= 3
 
 
-def test_add_a_terminal_with_a_wrong_zone_and_be_told(task: Task, works: Web) -> None:
+def test_add_a_terminal_with_a_wrong_zone_and_see_the_right_one(task: Task, works: Web) -> None:
     port = works.fleet.add(gate("New gate", clock_offset_seconds=3 * 3600))  # on the wall clock of Nairobi
     page = task.page
     task.click(page.get_by_role("navigation", name="Pages of the admin").get_by_role("link", name="Devices"))

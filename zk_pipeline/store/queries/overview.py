@@ -71,6 +71,12 @@ class StoreStatus:
 class Overview:
     database: Database
 
+    def devices(self) -> list[DeviceStatus]:
+        """The registered devices by name, without the rest of the status."""
+        with self.database.read("status of devices") as connection:
+            rows = connection.execute(_DEVICES).fetchall()
+        return [DeviceStatus(*row) for row in rows]
+
     def status(self, rules: WorkRules, *, first: date, last: date, now: datetime) -> StoreStatus:
         """Read the status by the current `rules`; `first` and `last` bound the existing work-date partitions."""
         with self.database.read("status") as connection:

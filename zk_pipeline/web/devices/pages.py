@@ -20,7 +20,7 @@ from zk_pipeline.store.queries.device_details import device_details
 from zk_pipeline.store.queries.device_history import device_history
 from zk_pipeline.web.devices.advice import advice_of
 from zk_pipeline.web.devices.device_charts import device_charts
-from zk_pipeline.web.devices.status import MAX_DRIFT_SECONDS, MAX_FILL, lines_of, status_of
+from zk_pipeline.web.devices.status import MAX_DRIFT_SECONDS, MAX_FILL, lines_of
 from zk_pipeline.web.devices.zone_hints import zone_hint
 from zk_pipeline.web.list_pages import site_address
 from zk_pipeline.web.notices import leave_notice
@@ -45,7 +45,7 @@ _SHOWN_CHECKS = 10
 
 @router.get("/devices")
 def devices(request: Request, services: Given, identity: Reader) -> Response:
-    lines = lines_of(services, status_of(services))
+    lines = lines_of(services, services.store.overview.devices())
     waiting = pending_terminals(services.store)
     return render(request, "devices.html", identity, lines=lines, waiting=waiting, done=_done(request))
 
@@ -130,7 +130,7 @@ def draw_device(request: Request, services: Services, identity: Identity, one: D
     story = device_details(services.store.database, one.name)
     history = device_history(services.store.database, one.name, one.timezone, services.clock().astimezone(zone).date())
     pushing = push.details(one.name, one.timezone)
-    lines = [line for line in lines_of(services, status_of(services)) if line.id == one.id]
+    lines = [line for line in lines_of(services, services.store.overview.devices()) if line.id == one.id]
     return render(
         request,
         "device.html",

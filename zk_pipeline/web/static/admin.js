@@ -42,7 +42,7 @@ for (const all of document.querySelectorAll("[data-choose-all]")) {
   const number = all.form.querySelector("[data-chosen]");
   const show = () => {
     const chosen = boxes.filter((box) => box.checked).length;
-    all.checked = chosen === boxes.length;
+    all.checked = chosen > 0 && chosen === boxes.length;
     all.indeterminate = chosen > 0 && chosen < boxes.length;
     number.textContent = `${chosen} selected`;
   };
@@ -51,6 +51,5 @@ for (const all of document.querySelectorAll("[data-choose-all]")) {
     show();
   });
   all.form.addEventListener("change", show);
-  all.closest("label").hidden = number.hidden = boxes.length === 0;
   show();
 }

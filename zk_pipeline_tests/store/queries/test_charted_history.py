@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from zk_pipeline.store.queries.device_history import DAYS, DeviceDate, device_history
@@ -30,7 +31,8 @@ def test_a_date_has_the_polls_new_punches_and_the_worst_measurements(store: Stor
     ingest(store, "Gate", *on(MONDAY, "09:00", "17:30", "18:00"))
     execute(store, "UPDATE device_polls SET clock_drift_seconds = -75 WHERE id = 2")
     failure = FailedPoll("Gate", clock.now, clock.now, "unreachable", "no answer")
-    store.punches.record_failures([failure], run_id=None)
+    listening = replace(failure, mode="live")  # no poll
+    store.punches.record_failures([failure, listening], run_id=None)
     history = device_history(store.database, "Gate", "Europe/Istanbul", TUESDAY)
     assert len(history) == DAYS
     assert history[-2:] == [
@@ -48,10 +50,10 @@ def test_uploads_count_once_with_their_longest_lag(store: Store, clock: StoppedC
     assert (newest.polls, newest.uploads, newest.punches, newest.lag_seconds) == (0, 1, 2, 1800)
 
 
-def test_punches_per_hour_have_the_mean_of_the_same_weekday(store: Store) -> None:
+def test_punches_per_hour_have_the_median_of_the_same_weekday(store: Store) -> None:
     store.devices.add(device("Gate", site="Plant"))
     store.devices.add(device("Yard", site="Depot"))
-    earlier = [MONDAY - timedelta(weeks=weeks) for weeks in (1, 2, 5)]
+    earlier = [MONDAY - timedelta(weeks=weeks) for weeks in (1, 2, 8, 9)]
     punches = [*on(MONDAY, "08:59", "09:01", "09:59"), *on(TUESDAY - timedelta(weeks=1), "09:00")]
     for day in earlier:
         punches += on(day, "09:00")
@@ -60,7 +62,7 @@ def test_punches_per_hour_have_the_mean_of_the_same_weekday(store: Store) -> Non
     ingest(store, "Yard", *on(MONDAY, "09:00"))
     hours = {one.hour: (one.punches, one.usual) for one in punches_per_hour(store.database, "Plant", MONDAY)}
     assert len(hours) == 24
-    assert (hours[8], hours[9], hours[10], hours[11]) == ((1, 0), (2, 1.5), (0, 0.5), (0, 0))
+    assert (hours[8], hours[9], hours[10], hours[11]) == ((1, 0), (2, 1), (0, 0), (0, 0))
     assert {one.usual for one in punches_per_hour(store.database, "Depot", MONDAY)} == {None}
 
 

@@ -66,8 +66,8 @@ def test_a_search_finds_parts_of_names_and_ids_at_a_site(known: Store) -> None:
     found = {text: [one.user_id for one in known.people.page(text=text, limit=9).rows] for text in ("ANN", "ZO", "00")}
     assert found == {"ANN": ["1002"], "ZO": ["1001", "1001"], "00": ["1003", "1002", "1001", "1001"]}
     assert [one.user_id for one in known.people.page(site="Depot", limit=9).rows] == ["77", "1001"]
-    nobody = known.people.page(text="%", limit=9)
-    assert (nobody.count, nobody.rows, nobody.has_more) == (0, [], False)
+    nothing = known.people.page(text="%", limit=9)
+    assert (nothing.count, nothing.rows, nothing.has_more) == (0, [], False)
 
 
 def test_a_profile_has_all_sites_and_the_shifts_of_one_by_precedence(known: Store) -> None:
