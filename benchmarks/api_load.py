@@ -29,7 +29,8 @@ from benchmarks.processes import cpu_of
 from benchmarks.synthetic_history import Company, punched
 from benchmarks.terminal_server import Served, Wanted, serving
 from zk_pipeline.config.settings import Settings
-from zk_pipeline.operations.process import process_dates, work_rules
+from zk_pipeline.operations.process import process_dates
+from zk_pipeline.operations.work_dates import work_rules
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.waiting import until
 

@@ -31,4 +31,12 @@ class RowsRefused(UsageError):
         super().__init__(f"{head}: {'; '.join(self.rows)}")
 
 
+class FieldsRefused(UsageError):
+    """Invalid fields of one object. `problems` has the message of each by its name."""
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        self.problems = dict(problems)
+        super().__init__("; ".join(self.problems.values()))
+
+
 _MAX_ROWS = 50

@@ -39,6 +39,7 @@ from zk_pipeline_tests.operations.history_oracle import HISTORY_COUNTS
 from zk_pipeline_tests.postgres import NoPostgres, Postgres
 from zk_pipeline_tests.redis_server import NoRedis, redis_server
 from zk_pipeline_tests.store.store_fixtures import StoppedClock, copied, store_at
+from zk_pipeline_tests.tasks import write_tasks
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -333,6 +334,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                     histories.update(outcome)
                 elif report.when == "call":
                     found[name][report.nodeid.partition("::")[2].partition("[")[0]][outcome] += 1
+    write_tasks(terminalreporter)
     if attacks:
         terminalreporter.section(ATTACK)
     for line in attack_lines(attacks):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
@@ -258,6 +259,7 @@ async def _run(
     summarize: Callable[[Services, ActionResult], dict[str, Any]],
 ) -> Response | dict[str, Any]:
     """Start an action; returns its summary, or a 202 response after the timeout."""
+    action = replace(action, requested_by=request.state.who)
     future = asyncio.wrap_future(await run_in_threadpool(services.start, action))
     if flag(query.wait) is not False:
         stopping = asyncio.ensure_future(request.app.state.stopping.wait())

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from zk_pipeline.api.catalog_models import catalog_model
 from zk_pipeline.api.leaves import LeaveAnswer
 from zk_pipeline.api.punch_requests import ManualPunchAnswer
-from zk_pipeline.api.responses import FAILURES
+from zk_pipeline.api.responses import FAILURES, MISSING
 from zk_pipeline.http.auth import Reader
 from zk_pipeline.http.fields import Date, Instant, as_instant
 from zk_pipeline.http.pagination import Text
@@ -78,7 +78,7 @@ class Explained(BaseModel):
     leaves: list[LeaveAnswer] = Field(description="Leaves of the user on this date")  # type: ignore[valid-type]
 
 
-@router.get("/explain/", response_model=Explained)
+@router.get("/explain/", response_model=Explained, responses=MISSING)
 def explain(services: Given, _: Reader, query: Annotated[ExplainParameters, Query()]) -> dict[str, Any]:
     """Explain an attendance day: its punches, and every revision with its run, working hours and delivery."""
     day = date.fromisoformat(query.date)

@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from zk_pipeline.http.openapi_document import NOT_FOUND
+
 
 class Problem(BaseModel):
     """An error message."""
@@ -23,10 +25,11 @@ FAILURES: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "Invalid request; the message names the parameter or field"},
     401: {"model": Problem, "description": "No token, or an invalid one"},
     403: {"model": Problem, "description": "The scope of the token does not allow the request"},
-    404: {"model": Problem, "description": "Not found"},
     429: {"model": Problem, "description": "Too many invalid tokens from this address"},
     503: {"model": Problem, "description": "The store is busy, or a service does not respond; try again later"},
 }
+# `http.openapi_document` adds 404 to operations on an object in the path, and to lists with pages.
+MISSING: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": NOT_FOUND}}
 TERMINAL_FAILURES: dict[int | str, dict[str, Any]] = {
     503: {"model": TerminalProblem, "description": "The terminal cannot be read, or the store is busy"}
 }

@@ -155,6 +155,17 @@ _CHECKS: dict[str, Callable[..., Any]] = {
 }
 
 
+def find_problems(fields: Mapping[str, Any]) -> dict[str, str]:
+    """The messages of `check_fields` for each invalid field."""
+    problems = {}
+    for name, value in fields.items():
+        try:
+            check_fields({name: value})
+        except UsageError as error:
+            problems[name] = str(error)
+    return problems
+
+
 def check_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Validate a device's fields; those with the value None are left out. Raises UsageError."""
     return {

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Request, Security
+from fastapi import Request, Security
 from fastapi.security import APIKeyHeader
 from starlette.exceptions import HTTPException
 
@@ -74,11 +74,12 @@ def require(scope: Scope) -> Callable[..., Identity]:
     return check
 
 
-Reader = Annotated[Identity, Depends(require("read"))]
-Requester = Annotated[Identity, Depends(require("request"))]
-Approver = Annotated[Identity, Depends(require("approve"))]
-Operator = Annotated[Identity, Depends(require("operate"))]
-Admin = Annotated[Identity, Depends(require("admin"))]
+# `scopes` is for the OpenAPI document.
+Reader = Annotated[Identity, Security(require("read"), scopes=["read"])]
+Requester = Annotated[Identity, Security(require("request"), scopes=["request"])]
+Approver = Annotated[Identity, Security(require("approve"), scopes=["approve"])]
+Operator = Annotated[Identity, Security(require("operate"), scopes=["operate"])]
+Admin = Annotated[Identity, Security(require("admin"), scopes=["admin"])]
 
 
 def check_csrf(identity: Identity, csrf: str | None) -> None:

@@ -44,6 +44,7 @@ DateText = Annotated[
 ]
 FlagText = Annotated[Literal["true", "false", "True", "False", "1", "0", ""] | None, AfterValidator(_unless_empty)]
 Number = Annotated[Annotated[int, Field(ge=1, le=2**31 - 1)] | Empty | None, AfterValidator(_unless_empty)]
+PageSize = Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE)]
 Text = Annotated[Annotated[str, Field(max_length=200)] | None, AfterValidator(_unless_empty)]
 
 
@@ -53,11 +54,11 @@ class PageParameters(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     page: Annotated[int, Field(ge=1, le=10**9)] = Field(1, description="Page number")
-    page_size: Annotated[int, Field(ge=1, le=10**9)] = Field(100, description=f"Rows per page, at most {MAX_PAGE_SIZE}")
+    page_size: PageSize = Field(100, description=f"Rows per page, at most {MAX_PAGE_SIZE}")
 
     @property
     def size(self) -> int:
-        return min(self.page_size, MAX_PAGE_SIZE)
+        return self.page_size
 
     @property
     def offset(self) -> int:

@@ -43,11 +43,14 @@ class ActionLost(ZkPipelineError):
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
-    """Kind and arguments of `runs.actions.run_action`; `run_id` is the id of the first run."""
+    """Kind and arguments of `runs.actions.run_action`; `run_id` is the id of the first run, `requested_by` the name of
+    the API token.
+    """
 
     kind: Literal["poll", "process", "sync"]
     arguments: Mapping[str, Any] = field(default_factory=dict)
     run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    requested_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,9 @@ def perform(action: Action) -> ActionResult:
     from zk_pipeline.runs.actions import run_action  # noqa: PLC0415 (Dagster, only in the workers)
 
     try:
-        results = run_action(action.kind, action.arguments, first_run_id=action.run_id)
+        results = run_action(
+            action.kind, action.arguments, first_run_id=action.run_id, requested_by=action.requested_by
+        )
     except ZkPipelineError as error:
         kind = next(one for one in (StoreBusy, UnknownDevice, UsageError, ZkPipelineError) if isinstance(error, one))
         raise kind(str(error)) from None

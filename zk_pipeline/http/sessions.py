@@ -7,20 +7,56 @@ import hmac
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zk_pipeline.devices.models import TerminalInfo
 
 _MAX_SESSIONS = 1_000
 
 
+@dataclass(frozen=True)
+class Undo:
+    """The form that undoes a change: the address it is sent to, and its fields."""
+
+    path: str
+    fields: Mapping[str, str]
+    label: str = "Undo"
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Result of a form, shown by the next page."""
+
+    text: str
+    undo: Undo | None = None
+
+
+@dataclass(frozen=True)
+class Tested:
+    """Result of a connection test of a terminal that is not saved yet; `connection`: the fields it depends on; the
+    drift of `info` is that in `timezone`.
+    """
+
+    connection: tuple[object, ...]
+    timezone: str
+    info: TerminalInfo
+
+
 @dataclass
 class Session:
-    """One login. `csrf` is the CSRF token of its forms; `used_at` and `began_at` are monotonic seconds."""
+    """One login. `csrf` is the CSRF token of its forms; `used_at` and `began_at` are monotonic seconds; `notice` is
+    shown once, `tested` is kept until its terminal is saved.
+    """
 
     token_id: str
     csrf: str = field(repr=False)
     began_at: float
     used_at: float
+    notice: Notice | None = None
+    tested: Tested | None = None
 
     def is_signed_by(self, csrf: str | None) -> bool:
         return hmac.compare_digest(self.csrf.encode(), (csrf or "").encode("utf-8", "replace"))

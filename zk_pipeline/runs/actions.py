@@ -27,10 +27,14 @@ def _ignore(_: str) -> None:
 
 
 ACTION_TAG = "zk_pipeline/action"  # on all runs of an action: the id of its first run
+REQUESTED_BY_TAG = "zk_pipeline/requested_by"  # name of the API token that requested it
 
 
-def run_action(kind: str, arguments: Mapping[str, Any], *, first_run_id: str) -> list[RunResult]:
-    """Run `poll`, `process` or `sync` with freshly loaded settings; the first run gets the id `first_run_id`.
+def run_action(
+    kind: str, arguments: Mapping[str, Any], *, first_run_id: str, requested_by: str | None = None
+) -> list[RunResult]:
+    """Run `poll`, `process` or `sync` with freshly loaded settings; the first run gets the id `first_run_id`, all of
+    them the name of the API token in `requested_by`.
 
     Returns no result if there is nothing to do. Raises ZkPipelineError for errors before the first run starts.
     """
@@ -40,7 +44,7 @@ def run_action(kind: str, arguments: Mapping[str, Any], *, first_run_id: str) ->
         action_launcher = replace(
             launcher,
             started_by="api",
-            tags={ACTION_TAG: first_run_id},
+            tags={ACTION_TAG: first_run_id} | ({REQUESTED_BY_TAG: requested_by} if requested_by else {}),
             new_run_id=lambda: next(ids, None) or str(uuid.uuid4()),
         )
         store = Store.at(settings.store)

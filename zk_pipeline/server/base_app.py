@@ -14,6 +14,7 @@ from zk_pipeline import __version__
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.http.errors import add_error_handlers
 from zk_pipeline.http.middleware import RequestGuard
+from zk_pipeline.http.openapi_document import DocumentedApp
 from zk_pipeline.http.services import Services
 from zk_pipeline.web.rendering import mount_web
 
@@ -24,7 +25,7 @@ _log = logging.getLogger("zk_pipeline.api")
 
 def make_app(services: Services, *pages: APIRouter, openapi_url: str | None = None) -> FastAPI:
     """An application with `pages`, error handlers and middleware."""
-    app = FastAPI(
+    app = DocumentedApp(
         title="zk_pipeline",
         version=__version__,
         description="Terminals, punches, days and their delivery.",

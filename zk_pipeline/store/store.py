@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from zk_pipeline.store.payroll.periods import PayrollStore
     from zk_pipeline.store.push.push import PushStore
     from zk_pipeline.store.quality.alerts import AlertStore
+    from zk_pipeline.store.quality.home import HomeQueries
     from zk_pipeline.store.quality.quality import Quality
     from zk_pipeline.store.quality.repairs import Repairs
     from zk_pipeline.store.queries.absences import AbsenceStore
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from zk_pipeline.store.queries.lists import ListStore
     from zk_pipeline.store.queries.month_query import PersonMonthStore
     from zk_pipeline.store.queries.overview import Overview
+    from zk_pipeline.store.queries.people import PeopleStore
     from zk_pipeline.store.queries.reviews import ReviewStore
     from zk_pipeline.store.shifts.holidays import HolidayStore
     from zk_pipeline.store.shifts.leaves import LeaveStore
@@ -126,6 +128,12 @@ class Store:
         return Overview(self.database)
 
     @property
+    def home(self) -> HomeQueries:
+        from zk_pipeline.store.quality.home import HomeQueries
+
+        return HomeQueries(self.database)
+
+    @property
     def exports(self) -> ExportStore:
         from zk_pipeline.store.queries.exports import ExportStore
 
@@ -136,6 +144,12 @@ class Store:
         from zk_pipeline.store.queries.month_query import PersonMonthStore
 
         return PersonMonthStore(self.database)
+
+    @property
+    def people(self) -> PeopleStore:
+        from zk_pipeline.store.queries.people import PeopleStore
+
+        return PeopleStore(self.database)
 
     @property
     def daily_reports(self) -> DailyReportStore:

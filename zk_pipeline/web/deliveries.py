@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from datetime import date
 from typing import Literal
 
 from fastapi import APIRouter, Request
@@ -9,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.responses import Response
 
 from zk_pipeline.crm.errors import CrmMisconfigured
-from zk_pipeline.errors import UsageError
+from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.http.auth import Identity
 from zk_pipeline.http.errors import error_body
 from zk_pipeline.http.fields import as_date
@@ -18,10 +21,18 @@ from zk_pipeline.http.run_workers import Action, TooManyActions
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.operations.crm_pause import paused_until
 from zk_pipeline.operations.sync import check_crm
+from zk_pipeline.store.deliveries.deliveries import DeliveryKey
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.queries.delivery_lists import VIEWS, DeliveryFilter, DeliveryRow, order_of
 from zk_pipeline.store.queries.lists import Rows
-from zk_pipeline.web.list_pages import PageParameters, check_date_range, listed, validation_messages
+from zk_pipeline.web.list_pages import (
+    PageParameters,
+    check_date_range,
+    date_presets,
+    listed,
+    today_of,
+    validation_messages,
+)
 from zk_pipeline.web.rendering import OperatorForm, Reader, render
 from zk_pipeline.web.runs import to_run
 from zk_pipeline.web.template_filters import delivery_label
@@ -64,17 +75,44 @@ def deliveries(request: Request, services: Given, identity: Reader) -> Response:
 
 @router.post("/deliveries/retry")
 def retry(request: Request, services: Given, form: OperatorForm) -> Response:
-    """Start a sync with retries for the scope of the form; redirect to the page of the run."""
+    """Start a sync with retries for the deliveries of the fields `delivery-N`, or for the scope of the form; redirect
+    to the page of the run.
+    """
+    chosen = [value for name, value in form.fields.items() if name.startswith("delivery-")]
+    if chosen:
+        return _retry_chosen(request, services, form.identity, chosen)
     try:
         scope = RetryForm.model_validate(form.fields).scope()
     except ValidationError as error:
         raise UsageError(validation_messages(error)) from None
     try:
         check_crm(services.settings)  # a wrong setting is reported here, also if no delivery is due
-        return to_run(services, Action(kind="sync", arguments={"scope": scope, "limit": None, "retry": True}))
+        action = Action(kind="sync", arguments={"scope": scope, "limit": None, "retry": True})
+        return to_run(services, action, form.identity)
     except (CrmMisconfigured, TooManyActions) as error:
-        status, body, _ = error_body(error)
-        return _draw(request, services, form.identity, refused=(status, body["detail"]))
+        return _refused(request, services, form.identity, error)
+
+
+def _retry_chosen(request: Request, services: Services, identity: Identity, chosen: Sequence[str]) -> Response:
+    """Make the chosen deliveries due and start a sync, which sends all that is due."""
+    try:
+        keys = [
+            DeliveryKey(site, user_id, date.fromisoformat(day), revision)
+            for site, user_id, day, revision in map(json.loads, chosen)
+        ]
+    except (ValueError, TypeError):
+        raise UsageError("the selection cannot be read: load the page again") from None
+    try:
+        check_crm(services.settings)
+        services.store.deliveries.requeue_chosen(keys)
+        return to_run(services, Action(kind="sync", arguments={"scope": SyncScope(), "limit": None}), identity)
+    except (CrmMisconfigured, TooManyActions) as error:
+        return _refused(request, services, identity, error)
+
+
+def _refused(request: Request, services: Services, identity: Identity, error: ZkPipelineError) -> Response:
+    status, body, _ = error_body(error)
+    return _draw(request, services, identity, refused=(status, body["detail"]))
 
 
 def _draw(
@@ -97,4 +135,5 @@ def _draw(
         queue=services.store.delivery_lists.queue(),
         names=services.store.enrolled_users.around(row.user_id for row in found.rows).names if found.rows else {},
         may_send=identity.may("operate"),
+        presets=date_presets("/deliveries", found, today_of(services)),
     )

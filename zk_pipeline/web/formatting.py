@@ -14,7 +14,13 @@ NOTHING = "–"
 
 def add_formatting_filters(environment: Environment) -> None:
     environment.filters.update(
-        instant=instant, ago=ago, duration=duration, seconds=seconds, percent=percent, counted=counted
+        instant=instant,
+        ago=ago,
+        duration=duration,
+        elapsed=elapsed,
+        seconds=seconds,
+        percent=percent,
+        counted=counted,
     )
 
 
@@ -39,13 +45,22 @@ def duration(minutes: int | None) -> str:
     return NOTHING if minutes is None else f"{minutes // 60} h {minutes % 60:02} min"
 
 
+def elapsed(value: float) -> str:
+    """Duration in seconds as `4.2 s`, `42 s`, `12 min 05 s` or `2 h 05 min`."""
+    if value < 60:
+        return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
+    minutes, left = divmod(int(value), 60)
+    return f"{minutes} min {left:02} s" if minutes < 60 else duration(minutes)
+
+
 def seconds(value: float | None) -> str:
-    """A signed difference in seconds as `+1.5 s` or `−40 min`."""
+    """A signed difference in seconds as `+1.5 s`, `−40 min`, `+2 h 00 min` or `−3 days`."""
     if value is None:
         return NOTHING
-    sign = "−" if value < 0 else "+"
-    size = abs(value)
-    return f"{sign}{size:.1f} s" if size < 120 else f"{sign}{_largest_unit(timedelta(seconds=size))}"
+    sign, size, minutes = "−" if value < 0 else "+", abs(value), round(abs(value) / 60)
+    if size < 120:
+        return f"{sign}{size:.1f} s"
+    return f"{sign}{duration(minutes) if 60 <= minutes < 48 * 60 else _largest_unit(timedelta(minutes=minutes))}"
 
 
 def percent(share: float | None) -> str:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date
-from typing import Annotated, Any, TypeVar
+from datetime import date, timedelta
+from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
+from zoneinfo import ZoneInfo
 
 from fastapi import Request
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from zk_pipeline.errors import UsageError
 from zk_pipeline.http.errors import validation_message
-from zk_pipeline.http.pagination import ListParameters, numbered_page, page_of
+from zk_pipeline.http.pagination import ListParameters, PageSize, numbered_page, page_of
 from zk_pipeline.http.pagination import PageParameters as OffsetParameters
+from zk_pipeline.http.services import Services
 from zk_pipeline.store.queries.lists import Rows
 
 Query = TypeVar("Query", bound=BaseModel)
@@ -24,7 +26,7 @@ ROWS_OF_A_PAGE = 50
 class PageParameters(ListParameters):
     """Query parameters of a list page: those of the API with fewer rows."""
 
-    page_size: Annotated[int, Field(ge=1, le=10**9)] = ROWS_OF_A_PAGE
+    page_size: PageSize = ROWS_OF_A_PAGE
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,57 @@ def address(path: str, **query: object) -> str:
 def day_address(site: str, user_id: str, day: date) -> str:
     """Address of the page of an attendance day. Names are in the query: they may contain slashes or be dots."""
     return address("/attendance/day", site=site, user_id=user_id, date=day)
+
+
+def person_address(site: str, user_id: str) -> str:
+    """Address of the page of a user at a site."""
+    return address("/people/person", site=site, user_id=user_id)
+
+
+def site_address(site: str) -> str:
+    """Address of the page of a site."""
+    return address("/sites/site", site=site)
+
+
+def today_of(services: Services) -> date:
+    """The date now in the default time zone."""
+    return services.clock().astimezone(ZoneInfo(services.settings.timezone)).date()
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A span of dates as a link. `is_current`: the list shows it."""
+
+    title: str
+    address: str
+    is_current: bool
+
+
+def date_presets(path: str, found: Listed, today: date) -> list[Preset]:
+    """Links to the list at `path` with its other filters and usual spans of dates."""
+    others = {name: value for name, value in found.filters.items() if name not in ("start_date", "end_date")}
+    asked = found.typed.get("start_date", ""), found.typed.get("end_date", "")
+    return [
+        Preset(
+            title,
+            address(path, **others, start_date=first, end_date=last),
+            asked == (first.isoformat(), last.isoformat()),
+        )
+        for title, first, last in date_spans(today)
+    ]
+
+
+def date_spans(today: date) -> list[tuple[str, date, date]]:
+    """Usual spans of dates up to `today`: title, first and last date. Weeks begin on Monday."""
+    yesterday, first_of_month = today - timedelta(days=1), today.replace(day=1)
+    end_of_last_month = first_of_month - timedelta(days=1)
+    return [
+        ("Today", today, today),
+        ("Yesterday", yesterday, yesterday),
+        ("This week", today - timedelta(days=today.weekday()), today),
+        ("This month", first_of_month, today),
+        ("Last month", end_of_last_month.replace(day=1), end_of_last_month),
+    ]
 
 
 def _query_of(url: str | None) -> str | None:

@@ -19,34 +19,18 @@ from zk_pipeline import __version__
 from zk_pipeline.http.auth import Identity, check_csrf, identify
 from zk_pipeline.http.services import services_of
 from zk_pipeline.store.api_tokens import Scope
+from zk_pipeline.store.queries.waiting import Waiting, waiting
 from zk_pipeline.web.formatting import add_formatting_filters
+from zk_pipeline.web.navigation import WaitingCache, served_groups, shown_count
+from zk_pipeline.web.notices import take_notice
 from zk_pipeline.web.template_filters import add_template_filters
 
 _FOLDER = Path(__file__).parent
 _TEMPLATES = Jinja2Templates(directory=_FOLDER / "templates")
 add_formatting_filters(_TEMPLATES.env)
 add_template_filters(_TEMPLATES.env)
+_TEMPLATES.env.filters.update(shown_count=shown_count)
 _MAX_FIELDS = 200
-# Links of the header in this order; pages that are not mounted are omitted.
-_NAVIGATION = (
-    ("/", "Overview"),
-    ("/presence", "Who is in"),
-    ("/report", "Daily report"),
-    ("/attendance", "Attendance"),
-    ("/outliers", "To review"),
-    ("/deliveries", "Deliveries"),
-    ("/punches", "Punches"),
-    ("/punch-requests", "Punch requests"),
-    ("/quarantine", "Quarantine"),
-    ("/month", "Month"),
-    ("/payroll", "Payroll"),
-    ("/exports", "Exports"),
-    ("/devices", "Devices"),
-    ("/shifts", "Shifts"),
-    ("/holidays", "Holidays"),
-    ("/leaves", "Leaves"),
-    ("/runs", "Runs"),
-)
 
 
 @dataclass(frozen=True)
@@ -83,8 +67,9 @@ def mount_web(app: FastAPI, *pages: APIRouter) -> None:
     app.mount("/static", StaticFiles(directory=_FOLDER / "static"), name="static")
     app.add_exception_handler(LoginNeeded, _to_login)
     app.state.error_page = error_page
-    served = {getattr(route, "path", None) for router in pages for route in router.routes}
-    app.state.navigation = [(path, title) for path, title in _NAVIGATION if path in served]
+    served = {str(getattr(route, "path", "")) for router in pages for route in router.routes}
+    app.state.navigation = served_groups(served | {"/api/docs"} if "/" in served else served)
+    app.state.waiting = WaitingCache()
 
 
 def render(
@@ -98,11 +83,11 @@ def render(
 ) -> Response:
     """Render a template with autoescaping.
 
-    Every template has `identity`, `csrf`, `zone` (default zone), `now`, `ui` (links to the Dagster UI) and `here` (the
-    navigation entry of the page).
+    Every template has `identity`, `csrf`, `zone` (default zone), `now`, `ui` (links to the Dagster UI), `navigation`
+    with its `menu_counts` of what waits, `here` (its entry of the page) and the `notice` of the form before.
+    A page below others passes `breadcrumbs`: title and address of each of them.
     """
-    services, navigation = services_of(request), request.app.state.navigation
-    first_part = "/" + request.url.path.split("/")[1]
+    services = services_of(request)
     context = {
         "identity": identity,
         "csrf": identity.session.csrf if identity is not None and identity.session is not None else "",
@@ -110,21 +95,37 @@ def render(
         "now": services.clock(),
         "ui": DagsterUi(services.settings.ui_url, services.settings.key_prefix),
         "version": __version__,
-        "navigation": navigation,
-        "here": first_part,
+        "navigation": request.app.state.navigation,
+        "menu_counts": values.pop("menu_counts", None) or _menu_counts(request, identity),
+        "here": _entry_of(request.url.path),
+        "notice": None if identity is None or is_from_script(request) else take_notice(identity.session),
         **values,
     }
     return _TEMPLATES.TemplateResponse(request, template, context, status, headers)
 
 
+def _menu_counts(request: Request, identity: Identity | None) -> Waiting:
+    """The numbers of what waits; not read for a page without the navigation, nor for a fragment."""
+    cache: WaitingCache = request.app.state.waiting
+    if identity is None or is_from_script(request) or not request.app.state.navigation:
+        return cache.latest
+    return cache.current(lambda: waiting(services_of(request).store.database))
+
+
+def _entry_of(path: str) -> str:
+    """Path of the navigation entry to which a page belongs."""
+    return path if path.startswith("/api/") else "/" + path.split("/")[1]
+
+
 def error_page(request: Request, status: int, detail: str, headers: Mapping[str, str] | None) -> Response:
     more = dict(headers or {})
-    if _is_from_script(request) and request.method == "GET" and status == 503:
+    if is_from_script(request) and request.method == "GET" and status == 503:
         return Response(status_code=204, headers=more)  # a polling page continues to poll
-    if _is_from_script(request):  # replace the whole content, not the requested fragment
+    if is_from_script(request):  # replace the whole content, not the requested fragment
         more |= {"HX-Retarget": "#main", "HX-Reselect": "#main", "HX-Reswap": "outerHTML"}
-    identity = getattr(request.state, "identity", None)
-    return render(request, "error.html", identity, status=status, headers=more, error_status=status, detail=detail)
+    identity, latest = getattr(request.state, "identity", None), request.app.state.waiting.latest
+    values = {"error_status": status, "detail": detail, "menu_counts": latest}  # does not read a store that may be busy
+    return render(request, "error.html", identity, status=status, headers=more, **values)
 
 
 def require_login(scope: Scope) -> Callable[..., Identity]:
@@ -154,6 +155,7 @@ def signed_form(scope: Scope) -> Callable[..., Awaitable[Signed]]:
         identity = await run_in_threadpool(_admitted, request, scope)
         fields = await read_form(request)
         check_csrf(identity, fields.pop("csrf_token", None) or request.headers.get("x-csrf-token"))
+        request.app.state.waiting.forget()
         return Signed(identity, fields)
 
     return check
@@ -190,16 +192,16 @@ def _admitted(request: Request, scope: Scope) -> Identity:
 
 async def _to_login(request: Request, _: Exception) -> Response:
     path = _shown_path(request)
-    returns = path != "/" and (request.method == "GET" or _is_from_script(request))
+    returns = path != "/" and (request.method == "GET" or is_from_script(request))
     target = f"/login?next={quote(path)}" if returns else "/login"
-    if _is_from_script(request):
+    if is_from_script(request):
         return Response(status_code=204, headers={"HX-Redirect": target})
     return RedirectResponse(target, 303)
 
 
 def _shown_path(request: Request) -> str:
     """Path and query of the page in the browser window; `/` if unknown."""
-    shown = request.headers.get("hx-current-url", "/") if _is_from_script(request) else str(request.url)
+    shown = request.headers.get("hx-current-url", "/") if is_from_script(request) else str(request.url)
     try:
         parts = urlsplit(shown)
     except ValueError:
@@ -207,7 +209,7 @@ def _shown_path(request: Request) -> str:
     return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
-def _is_from_script(request: Request) -> bool:
+def is_from_script(request: Request) -> bool:
     """Whether htmx requests a fragment; it gets the same pages as a browser without scripts."""
     return request.headers.get("hx-request") == "true"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zk_pipeline.web import deliveries, login, overview, runs
+from zk_pipeline.web import deliveries, login, overview, runs, search, sites
 from zk_pipeline.web.attendance import (
     day,
     exports,
@@ -11,6 +11,8 @@ from zk_pipeline.web.attendance import (
     lists,
     month_sheet,
     payroll,
+    people,
+    person,
     presence,
     punch_requests,
     reviews,
@@ -24,11 +26,15 @@ from zk_pipeline.web.devices import forms, pages, punch_files, pushing, quaranti
 _PAGES = (
     login,
     overview,
+    search,
     pushing,
     forms,
     pages,
     punch_files,
     runs,
+    sites,
+    people,
+    person,
     presence,
     lists,
     reviews,

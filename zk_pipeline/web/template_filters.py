@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from datetime import datetime
@@ -9,10 +10,12 @@ from datetime import datetime
 from jinja2 import Environment
 
 from zk_pipeline import time_text
+from zk_pipeline.errors import FieldsRefused
 from zk_pipeline.operations.pushing_terminals import PendingTerminal, listed_command
 from zk_pipeline.store.push.terminals import PushTerminal
+from zk_pipeline.store.queries.delivery_lists import DeliveryRow
 from zk_pipeline.store.queries.explanations import PUNCH_STATES
-from zk_pipeline.web.list_pages import address, day_address
+from zk_pipeline.web.list_pages import address, day_address, person_address, site_address
 
 _VERIFY_TYPES = {0: "password", 1: "finger", 2: "card", 15: "face"}
 _RUN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -34,12 +37,16 @@ def add_template_filters(environment: Environment) -> None:
         delivery_label=delivery_label,
         outcome_kind=outcome_kind,
         pairs=pairs,
+        problem_of=problem_of,
+        delivery_key=delivery_key,
         offset=offset,
         protocol=protocol,
         listed_command=listed_command,
     )
     environment.tests["run"] = is_run
-    environment.globals.update(address=address, day_address=day_address)
+    environment.globals.update(
+        address=address, day_address=day_address, person_address=person_address, site_address=site_address
+    )
 
 
 def wall_clock(local: datetime | None) -> str:
@@ -91,6 +98,20 @@ def delivery_label(state: str | None) -> str:
 
 def outcome_kind(outcome: str) -> str:
     return _OUTCOME_KINDS.get(outcome, "warn")
+
+
+def delivery_key(one: DeliveryRow) -> str:
+    """Key of a delivery as the value of a form, read by `deliveries`."""
+    return json.dumps([one.site, one.user_id, one.work_date.isoformat(), one.revision])
+
+
+def problem_of(problem: Exception | None, name: str) -> str | None:
+    """The message about a field of a form, in a problem of several or in one that its name begins; None if there is
+    none.
+    """
+    if isinstance(problem, FieldsRefused):
+        return problem.problems.get(name)
+    return str(problem) if problem is not None and str(problem).startswith(f"{name}: ") else None
 
 
 def pairs(values: Iterable[str]) -> list[tuple[str, str]]:

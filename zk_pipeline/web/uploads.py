@@ -54,6 +54,7 @@ def signed_upload(scope: Scope) -> Callable[..., Awaitable[SignedUpload]]:
         identity = await run_in_threadpool(require_login(scope), request)
         fields, files = await _read_upload(request)
         check_csrf(identity, fields.pop("csrf_token", None) or request.headers.get("x-csrf-token"))
+        request.app.state.waiting.forget()
         return SignedUpload(identity, fields, files)
 
     return check

@@ -39,6 +39,8 @@ PRIVATE_NAMES = {
         "ASSET_PARTITION_RANGE_START_TAG",
         "BACKFILL_ID_TAG",
         "PARTITION_NAME_TAG",
+        "SCHEDULE_NAME_TAG",
+        "SENSOR_NAME_TAG",
         "WILL_RETRY_TAG",
     },
     "_grpc": {"server"},

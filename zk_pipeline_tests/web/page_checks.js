@@ -11,7 +11,7 @@
   const names = {};
   for (const button of document.querySelectorAll("button, a")) {
     const key = nameOf(button).trim().replace(/\s+/g, " ");
-    const does = button.tagName === "A" ? button.href : button.form.action + [...button.form.elements]
+    const does = button.tagName === "A" || !button.form ? `${button.href}` : button.form.action + [...button.form.elements]
       .filter((one) => one.type === "hidden").map((one) => one.value).join();
     if (button.tagName === "BUTTON" && names[key] && names[key] !== does) problems.push(`two buttons named ${key}`);
     if (button.tagName === "BUTTON") names[key] = does;
@@ -22,7 +22,7 @@
   if (!document.documentElement.lang || !document.title) problems.push("no language or title");
   for (const table of document.querySelectorAll("table"))
     if (!table.querySelector("th")) problems.push(`table without heads: ${short(table)}`);
-  for (const element of document.querySelectorAll("[style], script:not([src]), [onclick]"))
+  for (const element of document.querySelectorAll("[style]:not([style=\"\"]), script:not([src]), [onclick]"))
     problems.push(`inline: ${short(element)}`);
   const overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
   if (overflow > 0) problems.push(`wider than the window by ${overflow} px`);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable
 from datetime import date, time
@@ -12,13 +13,15 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from zk_pipeline.attendance.shifts import Holiday, Shift
+from zk_pipeline.attendance.shifts import Assignment, Holiday, Season, Shift, Target
 from zk_pipeline.devices.models import Device
 from zk_pipeline.simulator.terminal.definition import TerminalDefinition
 from zk_pipeline.simulator.terminal.records import TerminalUser, punches_frame
 from zk_pipeline.simulator.terminal.terminal import EmulatedTerminal
+from zk_pipeline.store.queries.device_details import device_details
+from zk_pipeline.store.shifts.leaves import LeaveFilter, NewLeave
 from zk_pipeline_tests.gates import MONDAY, NASTY, gate, present, switch_on
-from zk_pipeline_tests.web.web_fixtures import Visit, Web, screenshot
+from zk_pipeline_tests.web.web_fixtures import CHECKS, Visit, Web, axe_problems, screenshot
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -101,6 +104,97 @@ def test_a_device_is_added_tested_and_polled_and_its_punches_are_counted(
     page.get_by_role("link", name="Users").click()
     assert page.get_by_role("row").count() == 5
     assert page.get_by_text(NASTY).is_visible()
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["with scripts", "without scripts"])
+def test_a_terminal_with_a_wrong_zone_is_tested_before_it_is_added_and_the_zone_is_suggested(
+    web: Web, open_page: Open, script: bool
+) -> None:
+    name = f"Karachi {'gate' if script else 'yard'}"
+    port = web.fleet.add(gate(name, timezone="Asia/Karachi"))
+    page = open_page("/devices/new", script=script).page
+    page.get_by_label("Name", exact=False).first.fill(name)
+    page.get_by_label("Address").fill(web.fleet.host)
+    page.get_by_label("Port").fill(str(port))
+    press(page, "Test the connection")
+    page.get_by_text("Connected").wait_for()
+    page.get_by_text("The terminal's clock is 5 h 00 min ahead: its zone may be ").wait_for()
+    assert axe_problems(page) == [] if script else True
+    screenshot(page, f"device-tested-{'scripts' if script else 'plain'}")
+    assert page.get_by_label("Port").input_value() == str(port)  # the input is kept
+    page.get_by_label("Time zone").fill("Asia/Karachi")
+    press(page, "Add")
+    page.get_by_role("status").filter(has_text="with the result of its test").wait_for()
+    found = device_details(web.store.database, name)
+    assert found.firmware_version
+    assert found.drift_seconds is not None
+    assert abs(found.drift_seconds) < 60  # as in the zone that was added
+    assert web.store.devices.get(name).serial_number is None  # the first poll records it
+    web.store.devices.remove(name)
+
+
+def test_each_invalid_field_has_its_message_next_to_it_and_the_others_keep_their_values(open_page: Open) -> None:
+    page = open_page("/devices/new").page
+    page.get_by_label("Name", exact=False).first.fill("Good name")
+    page.get_by_label("Address").fill("no host")
+    page.get_by_label("Time zone").fill("Europe/Istanbull")
+    press(page, "Add")
+    page.get_by_role("alert").filter(has_text="2 fields to correct").wait_for()
+    zone = page.get_by_label("Time zone")
+    assert zone.get_attribute("aria-invalid") == "true"
+    described = page.locator(f"#{zone.get_attribute('aria-describedby')}")
+    assert described.inner_text() == "time zone 'Europe/Istanbull' is not known: did you mean Europe/Istanbul?"
+    assert page.get_by_label("Name", exact=False).first.input_value() == "Good name"
+    assert page.get_by_label("Name", exact=False).first.get_attribute("aria-invalid") is None
+    assert [*page.evaluate(CHECKS), *axe_problems(page)] == []
+
+
+def test_a_disabled_terminal_is_enabled_again_from_the_message(web: Web, open_page: Open) -> None:
+    one = web.store.devices.add(Device(name="Switched", ip_address="192.0.2.1"))
+    page = open_page(f"/devices/{one.id}").page
+    press(page, "Disable")
+    page.get_by_role("status").filter(has_text="is not polled").get_by_role("button", name="Undo").click()
+    page.get_by_role("status").filter(has_text="The terminal is enabled").wait_for()
+    assert web.store.devices.get("Switched").enabled
+    web.store.devices.remove("Switched")
+
+
+def test_what_was_removed_is_added_again_by_its_undo_form(web: Web) -> None:
+    store = web.store
+    for name in ("undone", "summer"):
+        store.shifts.add(Shift(name=name, start=time(9), end=time(18)))
+    store.shifts.assign(Assignment(shift="undone", target=Target(user_id="1001"), valid_from=MONDAY))
+    store.shifts.add_season(Season(shift="undone", use="summer", valid_from=MONDAY, valid_to=MONDAY))
+    store.holidays.put([Holiday(day=MONDAY, name="Feast")])
+    leave = store.leaves.add(NewLeave(user_id="1001", first_date=MONDAY, last_date=MONDAY, kind="training"), "cli:ada")
+    (assigned,) = [one for one in store.shifts.assignments() if one.shift == "undone"]
+    (season,) = store.shifts.seasons()
+    before = assigned.target, season.use, store.holidays.all(), leave.kind
+    with web.client() as admin:
+        for path, fields in {
+            "/shifts/unassign": {"id": str(assigned.id)},
+            "/shifts/seasons/remove": {"id": str(season.id)},
+            "/holidays/remove": {"date": str(MONDAY), "site": ""},
+            "/leaves/remove": {"id": str(leave.id)},
+        }.items():
+            done = admin.post(path, data={"csrf_token": csrf_of(admin)} | fields)
+            assert done.status_code == 303, done.text
+            shown = admin.get(done.headers["location"]).text
+            form = re.search(r'role="status">.*?<form method="post" action="([^"]+)">(.*?)</form>', shown, re.S)
+            assert form is not None, path
+            given = {name: html.unescape(value) for name, value in re.findall(r'name="(\w+)" value="([^"]*)"', form[2])}
+            assert admin.post(form[1], data=given).status_code in (200, 303)
+    (again,) = [one for one in store.shifts.assignments() if one.shift == "undone"]
+    (restored,) = store.shifts.seasons()
+    count, leaves = store.leaves.page(LeaveFilter(), limit=5)
+    assert (again.target, restored.use, store.holidays.all(), leaves[0].kind) == before
+    assert count == 1
+    store.shifts.unassign(again.id or 0)
+    store.shifts.remove_season(restored.id or 0)
+    for name in ("undone", "summer"):
+        store.shifts.remove(name)
+    store.holidays.remove(MONDAY)
+    store.leaves.remove(leaves[0].id, "cli:ada")
 
 
 def test_texts_of_a_terminal_are_escaped(web: Web, open_page: Open) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -14,10 +13,9 @@ from zk_pipeline.store.quality.alerts import Decision, Problem
 from zk_pipeline.web.routers import ROUTERS
 from zk_pipeline_tests.store.push.push_fixtures import adopt, contact, event, push
 from zk_pipeline_tests.store.store_fixtures import device, ingest, process
-from zk_pipeline_tests.web.web_fixtures import LOOKS, Visit, Web, screenshot
+from zk_pipeline_tests.web.web_fixtures import CHECKS, LOOKS, Visit, Web, axe_problems, screenshot
 
 Open = Callable[..., Visit]
-CHECKS = (Path(__file__).parent / "page_checks.js").read_text()
 FOCUS = """() => {
   const one = document.activeElement, style = getComputedStyle(one);
   if (one === document.body) return null;
@@ -70,6 +68,14 @@ def furnished(web: Web) -> Web:
     return web
 
 
+_WITH_PARAMETERS = {
+    "/shifts/edit": "name=night",
+    "/people/person": "site=Headquarters&user_id=1001",
+    "/sites/site": "site=Headquarters",
+    "/month/sheets": "site=Headquarters",
+}
+
+
 def paths() -> list[str]:
     """Every page without parameters, and one of each with parameters."""
     plain = [
@@ -79,8 +85,9 @@ def paths() -> list[str]:
         if "GET" in getattr(route, "methods", ()) and "{" not in route.path
     ]
     return [
-        *(path for path in plain if path != "/shifts/edit"),
-        "/shifts/edit?name=night",
+        *(path for path in plain if path not in _WITH_PARAMETERS),
+        *(f"{path}?{query}" for path, query in _WITH_PARAMETERS.items()),
+        "/month?site=Headquarters",
         "/devices/1",
         "/devices/1/edit",
         "/devices/4",
@@ -107,7 +114,7 @@ def test_every_page_has_names_for_its_fields_and_enough_contrast_and_fits_its_wi
         name = path.strip("/").replace("/", "-").replace("?", "-") or "overview"
         for width, dark in looks:
             visit.look(width=width, dark=dark)
-            found = visit.page.evaluate(CHECKS)
+            found = [*visit.page.evaluate(CHECKS), *axe_problems(visit.page)]
             if answer.status >= 500 or found:
                 problems[path, width, dark] = [answer.status, *found]
             screenshot(visit.page, f"{name}-{width}-{'dark' if dark else 'light'}")
@@ -141,7 +148,15 @@ def test_the_checks_detect_each_problem(open_page: Open) -> None:
 
 def test_the_keyboard_reaches_all_controls_and_shows_the_focus(furnished: Web, open_page: Open) -> None:
     wanted = {
-        "/": {"Skip to the content", "Devices", "Poll all terminals", "Process them now", "Deliver now", "Main office"},
+        "/": {
+            "Skip to the content",
+            "Search",
+            "Devices 1 waiting",
+            "Poll all terminals",
+            "Process them now",
+            "Deliver now",
+            "Main office",
+        },
         "/devices": {"Add a device", "Poll all", "Test Main office", "Poll Main office", "Log out test admin"},
         "/devices/1": {"Test", "Poll", "Set clock", "Users", "Edit", "Disable"},
         "/devices/new": {"Address IP address or host name.", "Poll it", "Add", "Cancel"},
@@ -194,6 +209,8 @@ def test_a_user_logs_in_with_a_token_and_out(web: Web, open_page: Open, width: i
     screenshot(page, f"login-{width}-{'dark' if dark else 'light'}")
     page.get_by_label("API token").fill(web.served.tokens["admin"])
     page.keyboard.press("Enter")
+    if width < 1024:
+        page.get_by_role("button", name="Menu").click()
     page.get_by_role("navigation", name="Pages of the admin").wait_for()
     page.get_by_role("button", name="Log out").click()
     page.get_by_label("API token").wait_for()

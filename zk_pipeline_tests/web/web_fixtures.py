@@ -22,7 +22,12 @@ from zk_pipeline_tests.api.api_fixtures import NO_CERTIFICATES, Served, serve
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Error, Page
 
-LOOKS = [(390, True), (1440, False), (390, False), (1440, True)]  # width, dark
+LOOKS = [(390, True), (1440, False), (390, False), (1440, True), (768, True), (768, False)]  # width, dark
+CHECKS = (Path(__file__).parent / "page_checks.js").read_text()
+_AXE = (Path(__file__).parent / "vendor" / "axe-4.14.1.min.js").read_text()
+_RUN_AXE = """async () => (await axe.run(document, {resultTypes: ["violations"], preload: false})).violations
+    .filter((one) => ["serious", "critical"].includes(one.impact))
+    .map((one) => `${one.id}: ${one.nodes.length} times, ${one.nodes[0].html.slice(0, 160)}`)"""
 CHROMIUM = shutil.which("chromium")
 _QUIET = ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
@@ -153,6 +158,14 @@ def _note(message: ConsoleMessage, complaints: list[str]) -> None:
     # The status of a response is for the test to check.
     if message.type == "error" and "the server responded with a status of" not in message.text:
         complaints.append(message.text)
+
+
+def axe_problems(page: Page) -> list[str]:
+    """Serious and critical findings of axe-core on the page as it is shown."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(_AXE)
+    found: list[str] = page.evaluate(_RUN_AXE)
+    return found
 
 
 def screenshot(page: Page, name: str) -> None:

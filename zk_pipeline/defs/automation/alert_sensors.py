@@ -10,7 +10,6 @@ import dagster as dg
 
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.counted import counted
-from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.defs.checks.quality_checks import SENSOR_INTERVAL_FACTOR
 from zk_pipeline.defs.instance.instance_health import (
     failed_checks,
@@ -23,19 +22,14 @@ from zk_pipeline.defs.instance.orphaned_runs import fail_orphaned_runs
 from zk_pipeline.defs.instance.ownership import owns_run
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.resources import AlertsResource, StoreResource, with_resource_keys
+from zk_pipeline.operations.alerting.current import store_problems
 from zk_pipeline.operations.alerting.messages import Observation, decide, note, send_due
 from zk_pipeline.operations.alerting.problems import (
     Links,
     check_problems,
-    crm_problems,
-    device_problems,
-    lock_problems,
-    push_problems,
     run_problem,
     tick_problem,
 )
-from zk_pipeline.operations.alerting.quality_results import max_silence
-from zk_pipeline.operations.sync import check_crm
 from zk_pipeline.operations.work_dates import last_work_date
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.quality.alerts import Decision, KnownAlert, Problem, read_alert_inputs
@@ -157,21 +151,9 @@ def current_problems(
     """All current problems, one per key."""
     links, names = Links(settings.ui_url), Names(settings.key_prefix)
     problems = [
-        *device_problems(freshness, now, max_silence(settings.polling_interval_minutes), links),
-        *push_problems(freshness, now, max_silence(settings.polling_interval_minutes)),
-        *lock_problems(freshness, now, timedelta(seconds=settings.poll_deadline)),
-        *crm_problems(freshness, _crm_settings_problem(settings)),
+        *store_problems(freshness, settings, now),
         *check_problems(failed_checks(instance, checks), links),
         *(run_problem(run, links) for run in failed_runs(instance, names, now)),
         *(tick_problem(name, message, links) for name, message in failing_ticks(instance, names, location)),
     ]
     return list({problem.key: problem for problem in problems}.values())
-
-
-def _crm_settings_problem(settings: Settings) -> str | None:
-    """Error in the CRM settings that prevents every sync; None if there is none."""
-    try:
-        check_crm(settings)
-    except CrmMisconfigured as error:
-        return str(error)
-    return None

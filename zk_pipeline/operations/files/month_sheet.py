@@ -151,6 +151,11 @@ class MonthSheet:
         return sum(one.day is not None and one.day.clock_out_local is None for one in self.days)
 
     @property
+    def absent(self) -> int:
+        """Absences without a leave."""
+        return sum(one.status == AttendanceStatus.ABSENT and not one.leave for one in self.days)
+
+    @property
     def outliers(self) -> int:
         return sum(one.day is not None and one.day.is_outlier for one in self.days)
 
@@ -202,9 +207,26 @@ def month_sheet(store: PersonMonthStore, user_id: str, month: date, *, site: str
     if any(clearly_differ(one, other, user_id) for one, other in combinations(dict.fromkeys(named.values()), 2)):
         raise DifferentEmployees(user_id, [f"{one}: {name}" for one, name in named.items()], sites)
     name = next((named[one] for one in person.last_named if one in named), "")
-    dates = [month + timedelta(days=number) for number in range(last.day)]
-    rows = tuple(row for one in dates for row in _rows(person, sites, one, is_future=one > today))
-    return MonthSheet(user_id, name, sites, month, rows)
+    return _sheet(person, name, sites, month, today)
+
+
+def site_sheets(store: PersonMonthStore, site: str, month: date, *, today: date) -> list[MonthSheet]:
+    """The sheets at one site of all users with a punch or an absence in the month, by name."""
+    last = month.replace(day=calendar.monthrange(month.year, month.month)[1])
+    sheets = [
+        _sheet(person, person.names[site].strip(), (site,), month, today)
+        for person in store.read_site(site, month, last)
+        if person.days or any(one.is_absent for one in person.empty)
+    ]
+    return sorted(sheets, key=lambda one: ((one.name or one.user_id).casefold(), one.user_id))
+
+
+def site_days(person: PersonMonth, site: str, first: date, last: date, *, today: date) -> list[SheetDay]:
+    """Every date from `first` to `last` at one site of the user; `person` covers these dates."""
+    dates = (first + timedelta(days=number) for number in range((last - first).days + 1))
+    known = {one.work_date: _present(one) for one in person.days if one.site == site}
+    empty = {one.work_date: one for one in person.empty if one.site == site}
+    return [known.get(one) or _empty(empty[one], is_future=one > today) for one in dates]
 
 
 def cells(one: SheetDay) -> dict[str, str]:
@@ -245,6 +267,13 @@ def _clock(value: timedelta | None) -> str:
 
 def _duration(minutes: int | None) -> timedelta | None:
     return None if minutes is None else timedelta(minutes=minutes)
+
+
+def _sheet(person: PersonMonth, name: str, sites: tuple[str, ...], month: date, today: date) -> MonthSheet:
+    days = calendar.monthrange(month.year, month.month)[1]
+    dates = [month + timedelta(days=number) for number in range(days)]
+    rows = tuple(row for one in dates for row in _rows(person, sites, one, is_future=one > today))
+    return MonthSheet(person.user_id, name, sites, month, rows)
 
 
 def _sites_of(person: PersonMonth, wanted: str | None) -> tuple[str, ...]:

@@ -12,7 +12,13 @@ from zk_pipeline.data_libraries import pa, pd
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.queries.enrolled_users import NAMES
 from zk_pipeline.store.terminals.namesakes import candidates, namesakes
-from zk_pipeline.store.work_dates.assignment import WorkDateAssignment, assign_date_range, stored_workday_start
+from zk_pipeline.store.work_dates.assignment import (
+    IS_ASKED,
+    WorkDateAssignment,
+    assign_date_range,
+    stored_workday_start,
+    valid_punches,
+)
 from zk_pipeline.store.work_dates.punch_directions import IS_TRUSTED, STATE
 
 MAX_READING_AGE = timedelta(hours=1)  # of a terminal's data; an older reading makes the muster unsafe
@@ -91,20 +97,18 @@ class Muster:
 class MusterStore:
     database: Database
 
-    def read(self, now: datetime, *, debounce_seconds: int, site: str | None = None) -> Muster:
-        """The presence at `now`, at all sites or one; an unknown site has an empty muster."""
+    def read(
+        self, now: datetime, *, debounce_seconds: int, site: str | None = None, user_id: str | None = None
+    ) -> Muster:
+        """The presence at `now`, at all sites or one, of all users or one; an unknown site has an empty muster."""
         with self.database.read("list present users") as connection:
-            table = _read_punches(connection, now)
+            users = [user_id] if user_id is not None else None if site is None else _users(connection, now, site)
+            inputs = _read_inputs(connection, now, users)
             terminals = connection.execute(
                 "SELECT site, name, timezone, last_sync FROM devices WHERE enabled AND removed_at IS NULL ORDER BY name"
             ).fetchall()
             enrolled = connection.execute(NAMES).fetchall()
-            named = candidates(connection)
-        punches = _frame(table)
-        sites_of = punches.groupby("user_id")["site"].nunique()
-        several = set(sites_of[sites_of > 1].index)
-        apart = {user_id for user_id, _ in namesakes(one for one in named if one[0] in several)}
-        newest = presence(punches, now, debounce_seconds=debounce_seconds, apart=apart)
+        newest = _newest(inputs, now, debounce_seconds)
         names = {(place, user): name for place, user, name in enrolled}
         people = [
             PersonPresence(
@@ -113,35 +117,73 @@ class MusterStore:
             for place, user, direction, device, at, local in newest[_SHOWN].itertuples(index=False)
         ]
         people.sort(key=lambda one: ((one.name or one.user_id).casefold(), one.user_id))
-        readings = [
-            (place, TerminalReading(name, zone, read_at, read_at is None or now - read_at > MAX_READING_AGE))
-            for place, name, zone, read_at in terminals
-        ]
-        sites = sorted({place for place, _ in readings} | {one.site for one in people})
-        return Muster(
-            now,
-            [
-                SiteMuster(
-                    place,
-                    [one for one in people if one.site == place and one.direction == "in"],
-                    [one for one in people if one.site == place and one.direction == "out"],
-                    [reading for at, reading in readings if at == place],
-                )
-                for place in sites
-                if site in (None, place)
-            ],
-        )
+        sites: dict[str, SiteMuster] = _Sites()
+        for one in people:
+            (sites[one.site].present if one.direction == "in" else sites[one.site].left).append(one)
+        for place, name, zone, read_at in terminals:
+            is_outdated = read_at is None or now - read_at > MAX_READING_AGE
+            sites[place].terminals.append(TerminalReading(name, zone, read_at, is_outdated))
+        return Muster(now, [one for place, one in sorted(sites.items()) if site in (None, place)])
+
+    def present(self, now: datetime, *, debounce_seconds: int) -> dict[str, int]:
+        """Number of users who are in at `now`, by site; sites without any are omitted."""
+        with self.database.read("count present users") as connection:
+            inputs = _read_inputs(connection, now)
+        newest = _newest(inputs, now, debounce_seconds)
+        counts = newest.loc[newest["direction"] == "in", "site"].value_counts()
+        return {str(site): int(count) for site, count in counts.items()}
 
 
 _SHOWN = ["site", "user_id", "direction", "device", "punched_at", "punched_at_local"]
 
 
-def _read_punches(connection: Connection, now: datetime) -> pa.Table:
-    """Punches of the work dates that are not over, and some of earlier ones."""
+class _Sites(dict[str, SiteMuster]):
+    def __missing__(self, site: str) -> SiteMuster:
+        self[site] = SiteMuster(site, [], [], [])
+        return self[site]
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """Punches, and candidates for ids of different employees at different sites."""
+
+    punches: pa.Table
+    named: list[tuple[str, list[str], list[str]]]
+
+
+def _read_inputs(connection: Connection, now: datetime, users: list[str] | None = None) -> _Inputs:
+    return _Inputs(_read_punches(connection, now, users), candidates(connection))
+
+
+def _newest(inputs: _Inputs, now: datetime, debounce_seconds: int) -> pd.DataFrame:
+    """The newest punch of each user; see `attendance.presence`."""
+    punches = _frame(inputs.punches)
+    sites_of = punches[["user_id", "site"]].drop_duplicates()["user_id"].value_counts()
+    several = set(sites_of[sites_of > 1].index)
+    apart = {user_id for user_id, _ in namesakes(one for one in inputs.named if one[0] in several)}
+    return presence(punches, now, debounce_seconds=debounce_seconds, apart=apart)
+
+
+def _users(connection: Connection, now: datetime, site: str) -> list[str]:
+    """Users with punches at the site in the span of `_read_punches`."""
+    rows = connection.execute(
+        f"""
+        SELECT DISTINCT punch.user_id
+        FROM {valid_punches(connection)} AS punch LEFT JOIN devices AS device ON device.name = punch.device
+        WHERE punch.punched_at BETWEEN $since AND $until AND coalesce(device.site, punch.device) = $site
+        """,  # noqa: S608 (constant SQL)
+        {"since": now - _LONGEST_WORK_DATE, "until": now + _CLOCK_ERROR, "site": site},
+    ).fetchall()
+    return [user_id for (user_id,) in rows]
+
+
+def _read_punches(connection: Connection, now: datetime, users: list[str] | None) -> pa.Table:
+    """Punches of the work dates that are not over, and some of earlier ones; of these users, or of all (None)."""
     since, until = now - _LONGEST_WORK_DATE, now + _CLOCK_ERROR
     begin, end = (since - timedelta(days=1)).date(), (until + timedelta(days=3)).date()
-    placing = assign_date_range(connection, begin, end, workday_starts_at=stored_workday_start(connection))
-    values = {"since": since, "until": until, "begin": begin, "end": end}
+    starts_at = stored_workday_start(connection)
+    placing = assign_date_range(connection, begin, end, workday_starts_at=starts_at, user_ids=users)
+    values = {"since": since, "until": until, "begin": begin, "end": end, "user_ids": users}
     return connection.execute(_query(placing), values).to_arrow_table()
 
 
@@ -162,6 +204,7 @@ def _query(placing: WorkDateAssignment) -> str:
         work_date=placing.work_date,
         state=STATE,
         is_trusted=IS_TRUSTED,
+        is_asked=IS_ASKED.replace("user_id)", "punch.user_id)"),
         begins=begins,
         tomorrow=join,
     )
@@ -181,7 +224,7 @@ WITH placed AS (
         {is_trusted} AS is_trusted
     FROM {punches} AS punch {join}
     LEFT JOIN devices AS device ON device.name = punch.device
-    WHERE punch.punched_at BETWEEN $since AND $until
+    WHERE punch.punched_at BETWEEN $since AND $until AND {is_asked}
       AND punch.punched_at_local >= $begin AND punch.punched_at_local < $end
 )
 SELECT placed.*, {begins}::INTEGER AS next_begins FROM placed{tomorrow}

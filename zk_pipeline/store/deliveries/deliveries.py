@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from hashlib import sha256
+
+import pyarrow as pa
 
 from zk_pipeline.crm.models import Delivery
 from zk_pipeline.crm.payload import record_body
@@ -19,6 +21,19 @@ from zk_pipeline.store.work_dates.staleness import keep_setting
 
 _PAGE = 1000  # due deliveries per read
 _PAUSE = "crm_pause_until"  # in store_settings: the instant, and the digest of the address that asked for it
+
+
+_KEYS = pa.schema({"site": pa.string(), "user_id": pa.string(), "work_date": pa.date32(), "revision": pa.int64()})
+
+
+@dataclass(frozen=True)
+class DeliveryKey:
+    """Key of one delivery."""
+
+    site: str
+    user_id: str
+    work_date: date
+    revision: int
 
 
 @dataclass(frozen=True)
@@ -158,6 +173,21 @@ class DeliveryStore:
                 """,
                 {"first": scope.first, "last": scope.last, "user_id": scope.user_id},
             ).fetchone()
+        return row[0] if row else 0
+
+    def requeue_chosen(self, chosen: Iterable[DeliveryKey]) -> int:
+        """As `requeue`, for these deliveries; returns how many were dead letters or in `retry`."""
+        keys = pa.Table.from_pylist([asdict(one) for one in chosen], _KEYS)
+        with self.database.write("requeue chosen deliveries") as connection:
+            connection.register("chosen", keys)
+            row = connection.execute(
+                """
+                UPDATE crm_deliveries SET state = 'pending', retry_rounds = 0
+                WHERE state IN ('retry', 'failed')
+                  AND (site, user_id, work_date, revision) IN (SELECT (site, user_id, work_date, revision) FROM chosen)
+                """
+            ).fetchone()
+            connection.unregister("chosen")
         return row[0] if row else 0
 
     def states(self) -> dict[str, int]:

@@ -123,6 +123,12 @@ class Quality:
         with self.database.read("freshness") as connection:
             return freshness(connection, now, first=first, last=last)
 
+    def reach(self) -> Freshness:
+        """Current delays of devices only; without work dates and deliveries, which take longer to read."""
+        with self.database.read("reach of devices") as connection:
+            devices, locked, pushing = _reach(connection, self.clock())
+        return Freshness(devices, {}, Undelivered(0, None, 0, None, None), locked, pushing)
+
     def facts(self, *, today: date) -> Facts:
         """The state of the data; does not change `blocked_dates`."""
         now, shipped = self.clock(), tables_as_shipped()
@@ -181,22 +187,22 @@ class Quality:
 
 def freshness(connection: Connection, now: datetime, *, first: date, last: date) -> Freshness:
     """As `Quality.freshness`, on the caller's connection."""
-    devices = connection.execute(_REACH, {"since": now - 2 * DAY}).fetchall()
     placing = assign_work_dates(connection)
     asked = _WAITING.replace("<work_date>", placing.work_date).replace("<join>", placing.join)
     waiting = connection.execute(asked, {"first": first, "last": last, "now": now}).fetchall()
+    devices, locked, pushing = _reach(connection, now)
+    return Freshness(devices, dict(waiting), _undelivered(connection), locked, pushing)
+
+
+def _reach(connection: Connection, now: datetime) -> tuple[list[DeviceReach], dict[str, datetime], list[PushReach]]:
+    """Devices that are polled, devices with a locked keypad, and devices whose terminals push, as in `Freshness`."""
+    devices = connection.execute(_REACH, {"since": now - 2 * DAY}).fetchall()
     locked = connection.execute(
         "SELECT name, keypad_locked_at FROM devices "
         "WHERE keypad_locked_at IS NOT NULL AND removed_at IS NULL ORDER BY name"
     ).fetchall()
     pushing = connection.execute(_PUSHING).fetchall()
-    return Freshness(
-        [DeviceReach(*row) for row in devices],
-        dict(waiting),
-        _undelivered(connection),
-        dict(locked),
-        [PushReach(*row) for row in pushing],
-    )
+    return [DeviceReach(*row) for row in devices], dict(locked), [PushReach(*row) for row in pushing]
 
 
 def _relevant_dates(connection: Connection, now: datetime) -> list[date]:

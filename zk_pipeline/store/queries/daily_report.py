@@ -109,7 +109,7 @@ WITH enrolled AS (
 spans AS (
     SELECT site, user_id, min(work_date) AS first, max(work_date) AS last,
            arg_max(device, work_date) FILTER (WHERE work_date < $date) AS device
-    FROM daily_attendance GROUP BY ALL
+    FROM daily_attendance WHERE $site IS NULL OR site = $site GROUP BY ALL
 ),
 newest AS (SELECT site, max(last) AS last FROM spans GROUP BY site),
 punched AS (

@@ -35,7 +35,7 @@ class PollListItem:
 @dataclass(frozen=True)
 class DeviceDetails:
     """One terminal. `polls`: newest first; `records` and `drift_seconds`: of the latest successful poll, or of the
-    latest uploads of a terminal that only pushes.
+    latest uploads of a terminal that only pushes; the drift before the first poll that of a connection test.
     """
 
     polls: list[PollListItem]
@@ -82,7 +82,8 @@ SELECT
     device.platform,
     device.record_capacity,
     CASE WHEN device.polled THEN good.poll.record_count_after ELSE terminal.record_count END,
-    CASE WHEN device.polled THEN good.poll.clock_drift_seconds ELSE device.clock_drift_seconds END
+    CASE WHEN device.polled THEN coalesce(good.poll.clock_drift_seconds, device.clock_drift_seconds)
+         ELSE device.clock_drift_seconds END
 FROM punches, good, devices AS device
 LEFT JOIN push_terminals AS terminal ON terminal.device = device.name
 WHERE device.name = $name

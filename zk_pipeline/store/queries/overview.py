@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import partial
 
 from zk_pipeline.attendance.rules import WorkRules
-from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.queries.metrics import IS_POLL
 from zk_pipeline.store.work_dates.settings_changes import is_applied, preview_settings
-from zk_pipeline.store.work_dates.staleness import dates_outside, stale_dates
+from zk_pipeline.store.work_dates.staleness import StaleDate, dates_outside, stale_dates
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,12 @@ class StoreStatus:
 class Overview:
     database: Database
 
+    def devices(self) -> list[DeviceStatus]:
+        """The registered devices by name, without the rest of the status."""
+        with self.database.read("status of devices") as connection:
+            rows = connection.execute(_DEVICES).fetchall()
+        return [DeviceStatus(*row) for row in rows]
+
     def status(self, rules: WorkRules, *, first: date, last: date, now: datetime) -> StoreStatus:
         """Read the status by the current `rules`; `first` and `last` bound the existing work-date partitions."""
         with self.database.read("status") as connection:
@@ -83,9 +90,8 @@ class Overview:
                        (SELECT min(created_at) FROM crm_deliveries WHERE state IN ('pending', 'sending', 'retry'))
                 """
             ).fetchone()
-            before = stale = stale_dates(connection, first=first, last=last, now=now)
-            if not is_applied(connection, rules):
-                stale = preview_settings(connection, rules, first=first, last=last, now=now)
+            before = stale_dates(connection, first=first, last=last, now=now)
+            stale = read_stale_dates(connection, rules, first=first, last=last, now=now)
             by_settings = {one.work_date for one in stale} - {one.work_date for one in before}
             outside = dates_outside(connection, first=first, last=last)
             states = dict(
@@ -107,6 +113,14 @@ class Overview:
             oldest_due=oldest_due,
             failed=states.get("failed", 0),
         )
+
+
+def read_stale_dates(
+    connection: Connection, rules: WorkRules, *, first: date, last: date, now: datetime
+) -> list[StaleDate]:
+    """Stale work dates from `first` to `last`, including those that the next processing makes stale by `rules`."""
+    read = stale_dates if is_applied(connection, rules) else partial(preview_settings, rules=rules)
+    return read(connection, first=first, last=last, now=now)
 
 
 _DEVICES = f"""

@@ -154,6 +154,24 @@ class DeviceRegistry:
                 {"name": name, "before": drift_before, "after": drift_after, "limit": MAX_CLOCK_ERROR_SECONDS},
             )
 
+    def record_test(self, name: str, info: TerminalInfo) -> None:
+        """Record what a connection test found: firmware, platform, log capacity, transport and clock drift.
+
+        Not the serial number, which the first poll records with the identity of the terminal.
+        """
+        with self.database.write("record a connection test", name) as connection:
+            connection.execute(
+                """
+                UPDATE devices SET firmware_version = coalesce(nullif($firmware_version, ''), firmware_version),
+                    platform = coalesce(nullif($platform, ''), platform),
+                    record_capacity = coalesce(nullif($record_capacity, 0), record_capacity),
+                    last_transport = $transport,
+                    clock_drift_seconds = coalesce($clock_drift_seconds, clock_drift_seconds)
+                WHERE name = $name
+                """,
+                {"name": name} | {field: getattr(info, field) for field in _TESTED},
+            )
+
     def remove(self, name: str) -> None:
         """Remove a device from the registry; its punches, polls and days stay. Raises UnknownDevice."""
         with self.database.write("remove a device", name) as connection:
@@ -324,6 +342,7 @@ def record_successes(connection: Connection, polled: Mapping[str, tuple[Terminal
     connection.unregister("polled")
 
 
+_TESTED = ("firmware_version", "platform", "record_capacity", "transport", "clock_drift_seconds")
 _POLLED = cache(
     lambda: pa.schema(
         {

@@ -6,7 +6,7 @@ roster.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, time
 from typing import Any
@@ -36,6 +36,8 @@ class WorkDateAssignment:
         return bool(self.join)
 
 
+# Condition on a relation with user ids for the parameter `user_ids`, of which None takes all.
+IS_ASKED = "($user_ids::VARCHAR[] IS NULL OR list_contains($user_ids::VARCHAR[], user_id))"
 _VALID = """
     SELECT device, user_id, punched_at, punched_at_local, punch_state, seq, first_poll_id
     FROM raw_punches WHERE NOT is_clock_suspect AND voided_at IS NULL
@@ -93,16 +95,19 @@ def assign_work_dates(
     )
 
 
-def assign_date_range(connection: Connection, begin: date, end: date, *, workday_starts_at: time) -> WorkDateAssignment:
-    """Assignment of the punches from `begin` to `end` (wall clock, `end` exclusive), for the users with punches then:
-    without that bound, the query of users would scan the whole history.
+def assign_date_range(
+    connection: Connection, begin: date, end: date, *, workday_starts_at: time, user_ids: Sequence[str] | None = None
+) -> WorkDateAssignment:
+    """Assignment of the punches from `begin` to `end` (wall clock, `end` exclusive), for the users with punches then,
+    or those of `user_ids`: without that bound, the query of users would scan the whole history.
     """
     punches = valid_punches(connection)
     pairs = f"""
         SELECT DISTINCT device, user_id FROM {punches}
         WHERE punched_at_local >= $begin AND punched_at_local < $end
+          AND {IS_ASKED}
     """  # noqa: S608 (constant SQL)
-    values = {"begin": begin, "end": end}
+    values = {"begin": begin, "end": end, "user_ids": user_ids}
     return assign_work_dates(
         connection,
         punches=punches,

@@ -16,7 +16,7 @@ from zk_pipeline.http.pagination import DateText
 from zk_pipeline.http.services import Given
 from zk_pipeline.store.work_dates.manual_punches import PunchRequestFilter
 from zk_pipeline.web.attendance.revision_diff import changes, hours_of
-from zk_pipeline.web.list_pages import day_address, parse_query
+from zk_pipeline.web.list_pages import day_address, parse_query, person_address
 from zk_pipeline.web.rendering import Reader, render
 
 router = APIRouter(include_in_schema=False)
@@ -68,6 +68,10 @@ def day(request: Request, services: Given, identity: Reader) -> Response:
         request,
         "day.html",
         identity,
+        breadcrumbs=[
+            ("Attendance", "/attendance"),
+            (context.name or asked.user_id, person_address(asked.site, asked.user_id)),
+        ],
         asked=asked,
         current=current,
         is_retracted=current is not None and current.is_retracted,

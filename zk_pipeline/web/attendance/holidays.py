@@ -9,14 +9,16 @@ from zk_pipeline.attendance.shifts import Holiday
 from zk_pipeline.errors import UsageError
 from zk_pipeline.http.auth import Identity
 from zk_pipeline.http.services import Given, Services
+from zk_pipeline.http.sessions import Undo
 from zk_pipeline.operations.files.holiday_file import import_holidays
 from zk_pipeline.web.attendance.fields import import_summary, optional, whole_date
+from zk_pipeline.web.notices import leave_notice
 from zk_pipeline.web.rendering import AdminForm, Form, Reader, render
 from zk_pipeline.web.uploads import AdminUpload
 
 router = APIRouter(include_in_schema=False)
 _AGAIN = "The next processing run computes affected days again."
-_DONE = {"added": f"Added. {_AGAIN}", "removed": f"Removed. {_AGAIN}"}
+_DONE = {"added": f"Added. {_AGAIN}"}
 _MAX_NAME_LENGTH = 200
 
 
@@ -39,8 +41,10 @@ def remove(services: Given, form: AdminForm) -> Response:
     day = whole_date(form.fields, "date")
     if day is None:
         raise UsageError("date: a date is expected")
-    services.store.holidays.remove(day, form.fields.get("site") or None)
-    return RedirectResponse("/holidays?done=removed", 303)
+    removed = services.store.holidays.remove(day, form.fields.get("site") or None)
+    fields = {"date": removed.day.isoformat(), "name": removed.name, "site": removed.site or ""}
+    leave_notice(form.identity, f"Removed. {_AGAIN}", Undo("/holidays", fields))
+    return RedirectResponse("/holidays", 303)
 
 
 @router.post("/holidays/import")

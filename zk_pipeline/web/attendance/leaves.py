@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from fastapi import APIRouter, Request
-from pydantic import Field
 from starlette.responses import RedirectResponse, Response
 
 from zk_pipeline.errors import UsageError
 from zk_pipeline.http.auth import Identity
 from zk_pipeline.http.leaves import LeaveParameters
-from zk_pipeline.http.pagination import Text
+from zk_pipeline.http.pagination import PageSize
 from zk_pipeline.http.services import Given, Services
+from zk_pipeline.http.sessions import Undo
 from zk_pipeline.operations.files.leave_file import ImportOptions, import_leaves
 from zk_pipeline.store.shifts.leaves import DAY_PARTS, Leave, NewLeave
 from zk_pipeline.store.work_dates.manual_punches import unknown_user_warning
 from zk_pipeline.web.attendance.fields import id_of, import_summary, optional, whole_date
 from zk_pipeline.web.list_pages import ROWS_OF_A_PAGE, listed_by_number
+from zk_pipeline.web.notices import leave_notice
 from zk_pipeline.web.rendering import ApproverForm, Form, Reader, render
 from zk_pipeline.web.uploads import ApproverUpload
 
 router = APIRouter(include_in_schema=False)
-_DONE = {"removed": "Removed."}
 _KINDS = ("annual leave", "sick leave", "unpaid leave", "parental leave", "business trip", "training")
 
 
 class LeavesQuery(LeaveParameters):
-    """Filters of the list; `done`: what was done before."""
+    """Filters of the list."""
 
-    page_size: Annotated[int, Field(ge=1, le=10**9)] = ROWS_OF_A_PAGE
-    done: Text = None
+    page_size: PageSize = ROWS_OF_A_PAGE
 
 
 @router.get("/leaves")
 def leaves(request: Request, services: Given, identity: Reader) -> Response:
-    return _draw(request, services, identity, done=_DONE.get(request.query_params.get("done", "")))
+    return _draw(request, services, identity)
 
 
 @router.post("/leaves")
@@ -49,8 +46,11 @@ def add(request: Request, services: Given, form: ApproverForm) -> Response:
 
 @router.post("/leaves/remove")
 def remove(services: Given, form: ApproverForm) -> Response:
-    services.store.leaves.remove(id_of(form.fields), form.identity.name)
-    return RedirectResponse("/leaves?done=removed", 303)
+    removed = services.store.leaves.remove(id_of(form.fields), form.identity.name)
+    # An imported leave is added by its import only.
+    undo = Undo("/leaves", _fields_of(removed)) if removed.source is None else None
+    leave_notice(form.identity, "Removed.", undo)
+    return RedirectResponse("/leaves", 303)
 
 
 @router.post("/leaves/import")
@@ -83,6 +83,20 @@ def _leave(fields: Form) -> NewLeave:
         day_part=optional(fields, "day_part"),
         note=optional(fields, "note") or "",
     )
+
+
+def _fields_of(one: Leave) -> Form:
+    """A leave as fields of the form."""
+    given = {
+        "new_user": one.user_id,
+        "new_site": one.site,
+        "first_date": one.first_date.isoformat(),
+        "last_date": one.last_date.isoformat(),
+        "kind": one.kind,
+        "day_part": one.day_part,
+        "note": one.note,
+    }
+    return {name: value or "" for name, value in given.items()}
 
 
 def _draw(

@@ -15,7 +15,7 @@ from zk_pipeline.http.auth import Identity
 from zk_pipeline.http.pagination import Empty, FlagText, Text, flag
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.store.queries.lists import DAY_ORDER, PUNCH_ORDER, DayRow, Filter, PunchListItem, Rows
-from zk_pipeline.web.list_pages import Listed, PageParameters, address, listed, parse_query
+from zk_pipeline.web.list_pages import Listed, PageParameters, address, date_presets, listed, parse_query, today_of
 from zk_pipeline.web.rendering import Reader, render
 from zk_pipeline.web.template_filters import delivery_label
 
@@ -83,7 +83,7 @@ def outliers(request: Request, services: Given, identity: Reader) -> Response:
         found,
         codes=list(OutlierCode),
         counts=counts,
-        named_codes=[(code.value, code.explanation) for code in OutlierCode],
+        named_codes=[(code.value, f"{code.explanation} ({counts.get(code.value, 0):,})") for code in OutlierCode],
         narrowed=lambda code: address("/outliers", **found.filters | {"outlier_code": code}),
         reviews=services.store.reviews.latest(row.id for row in found.rows) if found.rows else {},
         may_review=identity.may("operate"),
@@ -124,6 +124,8 @@ def _draw(
         names=around.names,
         sites=around.sites,
         devices=around.devices,
+        device_ids={name: number for number, name in around.devices},
+        presets=date_presets(request.url.path, found, today_of(services)),
         # A search by name suggests user ids.
         suggested=services.store.enrolled_users.find(person)
         if person and not found.count and not found.problem

@@ -67,6 +67,7 @@ def adjustments(request: Request, services: Given, identity: Reader) -> Response
         request,
         "payroll_adjustments.html",
         identity,
+        breadcrumbs=[("Payroll", "/payroll")],
         period=found,
         unpaid=unpaid,
         unprocessed=payroll.unprocessed_dates(period),

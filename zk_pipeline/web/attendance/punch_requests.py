@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Annotated
 
 from fastapi import APIRouter, Request
-from pydantic import Field
 from starlette.responses import RedirectResponse, Response
 
 from zk_pipeline.counted import counted
 from zk_pipeline.errors import UsageError
 from zk_pipeline.http.auth import Identity
-from zk_pipeline.http.pagination import Text
+from zk_pipeline.http.pagination import PageSize, Text
 from zk_pipeline.http.punch_requests import PunchRequestParameters
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.operations.files.punch_file import parse_wall_clock, request_punches
@@ -39,7 +37,7 @@ _NEED_REASON = {"rejected": "a rejection needs a reason", "withdrawn": "a withdr
 class RequestsQuery(PunchRequestParameters):
     """Filters of the list; `done`: what was done before."""
 
-    page_size: Annotated[int, Field(ge=1, le=10**9)] = ROWS_OF_A_PAGE
+    page_size: PageSize = ROWS_OF_A_PAGE
     done: Text = None
 
 
@@ -179,6 +177,7 @@ def _draw_form(
         request,
         "punch_request_form.html",
         identity,
+        breadcrumbs=[("Punch requests", "/punch-requests")],
         status=400 if problem else 200,
         fields=fields,
         problem=problem,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
@@ -11,6 +12,8 @@ from starlette.responses import RedirectResponse, Response
 from zk_pipeline.counted import counted
 from zk_pipeline.errors import UsageError
 from zk_pipeline.http.services import Given
+from zk_pipeline.http.sessions import Undo
+from zk_pipeline.web.notices import leave_notice
 from zk_pipeline.web.rendering import OperatorForm, safe_target
 
 router = APIRouter(include_in_schema=False)
@@ -35,8 +38,17 @@ def review(services: Given, form: OperatorForm) -> Response:
     if len(note) > _MAX_NOTE_LENGTH:
         raise UsageError(f"note: at most {_MAX_NOTE_LENGTH} characters")
     days = {int(part[1]): int(part[2]) for part in parts if part is not None}
-    done = services.store.reviews.mark(days, by=form.identity.name, note=note, is_reviewed=fields.get("again") is None)
+    is_reviewed, back = fields.get("again") is None, safe_target(fields.get("back"))
+    done = services.store.reviews.mark(days, by=form.identity.name, note=note, is_reviewed=is_reviewed)
     changed = len(days) - len(done)
     if changed:
         raise HTTPException(409, f"{counted(changed, 'day')} changed since this page was shown: review again")
-    return RedirectResponse(safe_target(fields.get("back")), 303)
+    leave_notice(form.identity, *_notice(days, back, is_reviewed=is_reviewed))
+    return RedirectResponse(back, 303)
+
+
+def _notice(days: Mapping[int, int], back: str, *, is_reviewed: bool) -> tuple[str, Undo]:
+    """Message about these days, and the form that marks them as they were before."""
+    undo = {f"day-{number}-{revision}": "yes" for number, revision in days.items()} | {"back": back}
+    text = f"{counted(len(days), 'day')} marked as {'reviewed' if is_reviewed else 'to be reviewed again'}."
+    return text, Undo("/outliers/review", undo | ({"again": "yes"} if is_reviewed else {}))

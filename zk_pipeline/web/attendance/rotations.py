@@ -81,6 +81,7 @@ def _draw(
         request,
         "rotations.html",
         identity,
+        breadcrumbs=[("Shifts", "/shifts")],
         status=400 if problem else 200,
         done=done,
         problem=problem,

@@ -9,12 +9,14 @@ from zk_pipeline.attendance.shifts import Season
 from zk_pipeline.errors import UsageError
 from zk_pipeline.http.auth import Identity
 from zk_pipeline.http.services import Given, Services
+from zk_pipeline.http.sessions import Undo
 from zk_pipeline.web.attendance.fields import id_of, required_dates
+from zk_pipeline.web.notices import leave_notice
 from zk_pipeline.web.rendering import AdminForm, Form, Reader, render
 
 router = APIRouter(include_in_schema=False)
 _AGAIN = "The next processing run computes affected days again."
-_DONE = {"added": f"Added. {_AGAIN}", "removed": f"Removed. {_AGAIN}"}
+_DONE = {"added": f"Added. {_AGAIN}"}
 
 
 @router.get("/shifts/seasons")
@@ -38,8 +40,15 @@ def add(request: Request, services: Given, form: AdminForm) -> Response:
 @router.post("/shifts/seasons/remove")
 def remove(services: Given, form: AdminForm) -> Response:
     """Remove the season whose id is in the field `id`."""
-    services.store.shifts.remove_season(id_of(form.fields))
-    return RedirectResponse("/shifts/seasons?done=removed", 303)
+    removed = services.store.shifts.remove_season(id_of(form.fields))
+    fields = {
+        "shift": removed.shift,
+        "use": removed.use,
+        "valid_from": removed.valid_from.isoformat(),
+        "valid_to": removed.valid_to.isoformat(),
+    }
+    leave_notice(form.identity, f"Removed. {_AGAIN}", Undo("/shifts/seasons", fields))
+    return RedirectResponse("/shifts/seasons", 303)
 
 
 def _draw(
@@ -55,6 +64,7 @@ def _draw(
         request,
         "seasons.html",
         identity,
+        breadcrumbs=[("Shifts", "/shifts")],
         status=400 if problem else 200,
         done=done,
         problem=problem,

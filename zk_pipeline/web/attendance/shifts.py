@@ -14,7 +14,9 @@ from zk_pipeline.attendance.shifts import BOUNDS, THRESHOLDS, WEEKDAYS, Assignme
 from zk_pipeline.errors import UsageError
 from zk_pipeline.http.auth import Identity
 from zk_pipeline.http.services import Given, Services
+from zk_pipeline.http.sessions import Undo
 from zk_pipeline.web.attendance.fields import id_of, optional, target_of, whole_date, whole_number
+from zk_pipeline.web.notices import leave_notice
 from zk_pipeline.web.rendering import Admin, AdminForm, Form, Reader, render
 
 router = APIRouter(include_in_schema=False)
@@ -24,7 +26,6 @@ _DONE = {
     "saved": f"Saved. {_AGAIN}",
     "removed": "The shift is removed.",
     "assigned": f"Assigned. {_AGAIN}",
-    "unassigned": f"Assignment removed. {_AGAIN}",
 }
 
 
@@ -90,8 +91,18 @@ def assign(request: Request, services: Given, form: AdminForm) -> Response:
 @router.post("/shifts/unassign")
 def unassign(services: Given, form: AdminForm) -> Response:
     """Remove the assignment whose id is in the field `id`."""
-    services.store.shifts.unassign(id_of(form.fields))
-    return RedirectResponse("/shifts?done=unassigned", 303)
+    removed = services.store.shifts.unassign(id_of(form.fields))
+    given = {
+        "shift": removed.shift,
+        "user_id": removed.target.user_id,
+        "site": removed.target.site,
+        "device": removed.target.device,
+        "valid_from": removed.valid_from and removed.valid_from.isoformat(),
+        "valid_to": removed.valid_to and removed.valid_to.isoformat(),
+    }
+    undo = Undo("/shifts/assign", {name: value or "" for name, value in given.items()})
+    leave_notice(form.identity, f"Assignment removed. {_AGAIN}", undo)
+    return RedirectResponse("/shifts", 303)
 
 
 def _shift(name: str, fields: Form) -> Shift:
@@ -178,6 +189,7 @@ def _draw_form(
         request,
         "shift_form.html",
         identity,
+        breadcrumbs=[("Shifts", "/shifts")],
         status=400 if problem else 200,
         name=name,
         fields=fields,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Path, Request
 from starlette.responses import RedirectResponse, Response
@@ -12,15 +13,23 @@ from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.http.auth import Identity
 from zk_pipeline.http.errors import error_body
 from zk_pipeline.http.services import Given, Services
+from zk_pipeline.http.sessions import Undo
 from zk_pipeline.operations.pushing_terminals import pending_terminals
 from zk_pipeline.operations.set_clock import set_clock as set_clock_of
 from zk_pipeline.store.queries.device_details import device_details
-from zk_pipeline.web.devices.status import MAX_DRIFT_SECONDS, MAX_FILL, lines_of, status_of
+from zk_pipeline.store.queries.device_history import device_history
+from zk_pipeline.web.devices.advice import advice_of
+from zk_pipeline.web.devices.device_charts import device_charts
+from zk_pipeline.web.devices.status import MAX_DRIFT_SECONDS, MAX_FILL, lines_of
+from zk_pipeline.web.devices.zone_hints import zone_hint
+from zk_pipeline.web.list_pages import site_address
+from zk_pipeline.web.notices import leave_notice
 from zk_pipeline.web.rendering import AdminForm, Reader, ReaderForm, render
 
 router = APIRouter(include_in_schema=False)
 DeviceId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 _DONE = {
+    "added-tested": "The terminal is registered, with the result of its test. Poll it to read its log.",
     "added": "The terminal is registered. Test it, then poll it.",
     "saved": "Saved. The next processing run computes affected days again.",
     "enabled": "The terminal is enabled: polls read it, and its uploads are accepted.",
@@ -31,11 +40,12 @@ _DONE = {
     "queued": "The command is queued. The terminal fetches it at its next contact.",
 }
 _SHOWN_EVENTS = 20
+_SHOWN_CHECKS = 10
 
 
 @router.get("/devices")
 def devices(request: Request, services: Given, identity: Reader) -> Response:
-    lines = lines_of(services, status_of(services))
+    lines = lines_of(services, services.store.overview.devices())
     waiting = pending_terminals(services.store)
     return render(request, "devices.html", identity, lines=lines, waiting=waiting, done=_done(request))
 
@@ -53,7 +63,8 @@ def test(request: Request, services: Given, form: ReaderForm, device_id: DeviceI
         info = services.terminals.probe(one)
     except ZkPipelineError as error:
         return _failed(request, services, form.identity, one, error)
-    return draw_device(request, services, form.identity, one, info=info)
+    hint = zone_hint(services, one, info.clock_drift_seconds)
+    return draw_device(request, services, form.identity, one, info=info, zone_hint=hint)
 
 
 @router.get("/devices/{device_id}/users")
@@ -64,7 +75,14 @@ def users(request: Request, services: Given, identity: Reader, device_id: Device
         enrolled = services.terminals.users(one).to_dict("records")
     except ZkPipelineError as error:
         return _failed(request, services, identity, one, error)
-    return render(request, "device_users.html", identity, device=one, users=enrolled)
+    return render(
+        request,
+        "device_users.html",
+        identity,
+        device=one,
+        users=enrolled,
+        breadcrumbs=[("Devices", "/devices"), (one.name, f"/devices/{one.id}")],
+    )
 
 
 @router.post("/devices/{device_id}/set-clock")
@@ -82,7 +100,9 @@ def set_enabled(services: Given, form: AdminForm, device_id: DeviceId) -> Respon
     """Include the terminal in polls or exclude it; the field `enabled` is `true` or `false`."""
     is_enabled = form.fields.get("enabled") == "true"
     services.store.devices.update(services.store.devices.by_id(device_id).name, enabled=is_enabled)
-    return RedirectResponse(f"/devices/{device_id}?done={'enabled' if is_enabled else 'disabled'}", 303)
+    undo = Undo(f"/devices/{device_id}/enabled", {"enabled": "false" if is_enabled else "true"})
+    leave_notice(form.identity, _DONE["enabled" if is_enabled else "disabled"], undo)
+    return RedirectResponse(f"/devices/{device_id}", 303)
 
 
 @router.post("/devices/{device_id}/replaced")
@@ -106,16 +126,24 @@ def _failed(request: Request, services: Services, identity: Identity, one: Devic
 
 def draw_device(request: Request, services: Services, identity: Identity, one: Device, **values: Any) -> Response:
     """The page of a terminal. `values`: results of an action on it."""
-    push = services.store.push
-    lines = [line for line in lines_of(services, status_of(services)) if line.id == one.id]
+    push, zone = services.store.push, ZoneInfo(one.timezone)
+    story = device_details(services.store.database, one.name)
+    history = device_history(services.store.database, one.name, one.timezone, services.clock().astimezone(zone).date())
+    pushing = push.details(one.name, one.timezone)
+    lines = [line for line in lines_of(services, services.store.overview.devices()) if line.id == one.id]
     return render(
         request,
         "device.html",
         identity,
+        breadcrumbs=[("Devices", "/devices"), (one.site, site_address(one.site))],
         device=one,
         line=lines[0] if lines else None,
-        story=device_details(services.store.database, one.name),
-        pushing=push.details(one.name, one.timezone),
+        advice=advice_of(services).get(one.name, []),
+        drift_hint=zone_hint(services, one, story.drift_seconds),
+        charts=device_charts(history, story.record_capacity),
+        story=story,
+        pushing=pushing,
+        checks=push.checks(pushing.terminal.serial_number, limit=_SHOWN_CHECKS) if pushing else [],
         events=push.events(one.name, None, None, limit=_SHOWN_EVENTS),
         max_drift=MAX_DRIFT_SECONDS,
         max_fill=MAX_FILL,

@@ -121,6 +121,7 @@ def _draw(
         request,
         "punch_file.html",
         identity,
+        breadcrumbs=[("Devices", "/devices"), (device.name, f"/devices/{device.id}")],
         status=status,
         device=device,
         fields=fields,

@@ -87,6 +87,7 @@ def _draw(
         request,
         "device_adopt.html",
         identity,
+        breadcrumbs=[("Devices", "/devices")],
         status=400 if problem else 200,
         serial=serial,
         waiting=waiting,

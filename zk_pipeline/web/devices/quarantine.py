@@ -7,6 +7,7 @@ from typing import Literal
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from zk_pipeline.errors import UsageError
 from zk_pipeline.http.auth import Identity
 from zk_pipeline.http.pagination import Empty, Text
 from zk_pipeline.http.services import Given, Services
@@ -37,12 +38,17 @@ def quarantine(request: Request, services: Given, identity: Reader) -> Response:
 
 @router.post("/quarantine/release")
 def release(request: Request, services: Given, form: OperatorForm) -> Response:
-    """Decode the records of one device, or of all, again. Raises UnknownDevice."""
+    """Decode the records of the devices in the fields `device-N` again; with `all`, of every one.
+
+    Raises UsageError without any, and UnknownDevice.
+    """
     from zk_pipeline.operations.quarantine_release import release_quarantine  # noqa: PLC0415 (pandas, slow to import)
 
-    device = form.fields.get("device")
+    chosen = [value for name, value in form.fields.items() if name.startswith("device-")]
+    if not chosen and "all" not in form.fields:
+        raise UsageError("choose at least one terminal")
     events = services.settings.receiver_punch_events
-    done = release_quarantine(services.store, [device] if device else None, punch_events=events)
+    done = release_quarantine(services.store, None if "all" in form.fields else chosen, punch_events=events)
     return _draw(request, services, form.identity, done)
 
 
@@ -61,6 +67,6 @@ def _draw(request: Request, services: Services, identity: Identity, done: object
         found=found,
         done=done,
         kinds=services.store.quarantine.kinds(),
-        registered={one.name for one in services.store.devices.all()},
+        device_ids={one.name: one.id for one in services.store.devices.all()},
         may_release=identity.may("operate"),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -71,7 +72,7 @@ def status_of(services: Services) -> StoreStatus:
     )
 
 
-def lines_of(services: Services, status: StoreStatus) -> list[DeviceLine]:
+def lines_of(services: Services, devices: Sequence[DeviceStatus]) -> list[DeviceLine]:
     """All registered terminals with their status, by name."""
     now, every = services.clock(), timedelta(minutes=services.settings.polling_interval_minutes)
     known = {device.name: device for device in services.store.devices.all()}
@@ -79,6 +80,6 @@ def lines_of(services: Services, status: StoreStatus) -> list[DeviceLine]:
         DeviceLine(
             known[one.name].id or 0, one, known[one.name], *label_of(one, known[one.name].connection, now, every)
         )
-        for one in status.devices
+        for one in devices
         if one.name in known
     ]

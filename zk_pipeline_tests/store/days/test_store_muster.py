@@ -23,6 +23,14 @@ from zk_pipeline_tests.store.store_fixtures import (
 def who(store: Store, site: str | None = None) -> dict[str, tuple[list[str], list[str], bool]]:
     """Names of those who are in and who left, and whether the list is safe, by site."""
     muster = store.muster.read(store.clock(), debounce_seconds=60, site=site)
+    if site is None:
+        for one in muster.sites:  # read for one site or one user, it is the same
+            assert store.muster.read(store.clock(), debounce_seconds=60, site=one.site).sites == [one]
+            for user in one.present:
+                alone = store.muster.read(store.clock(), debounce_seconds=60, site=one.site, user_id=user.user_id)
+                assert [*alone.people()] == [user]
+        present = {one.site: len(one.present) for one in muster.sites if one.present}
+        assert store.muster.present(store.clock(), debounce_seconds=60) == present
     return {
         one.site: ([who.name or who.user_id for who in one.present], [who.user_id for who in one.left], one.is_safe)
         for one in muster.sites

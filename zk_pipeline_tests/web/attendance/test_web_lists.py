@@ -90,6 +90,7 @@ def test_a_search_by_name_suggests_the_user_id(reader: httpx.Client) -> None:
         ("start_date=2026-03-02&end_date=2026-03-01", "end_date: 2026-03-01 is before start_date 2026-03-02"),
         ("page=0", "page: "),
         ("page_size=many", "page_size: "),
+        ("page_size=1001", "page_size: "),
         ("userid=1001", "userid: there is no such parameter"),
         ("after=zzzz", "after: not valid for this list"),
         ("ordering=password", "ordering: "),

@@ -10,9 +10,10 @@ from zk_pipeline_tests.web.attendance.read_page import Drawn, drawn, walk
 from zk_pipeline_tests.web.web_fixtures import Web
 
 
-def release(client: httpx.Client, **fields: str) -> httpx.Response:
+def release(client: httpx.Client, *devices: str) -> httpx.Response:
     token = drawn(client.get("/quarantine")).fields["csrf_token"]
-    return client.post("/quarantine/release", data={"csrf_token": token} | fields)
+    chosen = {f"device-{number}": name for number, name in enumerate(devices)} or {"all": "yes"}
+    return client.post("/quarantine/release", data={"csrf_token": token} | chosen)
 
 
 def records(page: Drawn) -> list[list[str]]:
@@ -21,13 +22,13 @@ def records(page: Drawn) -> list[list[str]]:
 
 def test_records_are_listed_with_reason_and_bytes_and_released_once_decodable(operator: httpx.Client, web: Web) -> None:
     page = drawn(operator.get("/quarantine"))
-    assert ["Quay gate", "impossible date", "2"] in [row[:3] for row in page.cells]
+    assert ["Quay gate", "impossible date", "2"] in [row[1:4] for row in page.cells]
     assert "ff" * 4 in records(page)[0][4] + records(page)[1][4]
     assert len([row for one in walk(operator, "/quarantine?page_size=1") for row in records(one)]) == 2
 
     assert "0 records decoded, 0 new punches, 2 still in quarantine" in drawn(release(operator)).text
     web.store.devices.update("Quay gate", encoding="cp1254")
-    page = drawn(release(operator, device="Quay gate"))
+    page = drawn(release(operator, "Quay gate", "North"))
     assert "1 record decoded, 1 new punch, 1 still in quarantine" in page.text
     assert rows(web.store, "SELECT punched_at_local::DATE FROM raw_punches WHERE user_id = 'Çağrı'") == [(MARCH,)]
     assert len(records(drawn(operator.get("/quarantine")))) == 1
@@ -37,8 +38,11 @@ def test_records_are_listed_with_reason_and_bytes_and_released_once_decodable(op
 
 
 def test_a_release_needs_the_scope_operate_and_a_known_device(reader: httpx.Client, operator: httpx.Client) -> None:
-    assert "Decode again</button>" not in reader.get("/quarantine").text
+    assert "Decode selected again" not in reader.get("/quarantine").text
     assert release(reader).status_code == 403
     assert operator.post("/quarantine/release", data={"device": "North"}).status_code == 403
-    unknown = release(operator, device="Nowhere")
+    token = drawn(operator.get("/quarantine")).fields["csrf_token"]
+    nothing = operator.post("/quarantine/release", data={"csrf_token": token})
+    assert (nothing.status_code, "choose at least one terminal" in nothing.text) == (400, True)
+    unknown = release(operator, "Quay gate", "Nowhere")
     assert (unknown.status_code, "'Nowhere'" in drawn(unknown).alerts[0]) == (404, True)

@@ -1,0 +1,75 @@
+"""Problems of devices with their remedies, for the pages of terminals and sites: those of alerts and checks."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from zk_pipeline.operations.alerting.problems import Links, device_problems, lock_problems, push_problems
+from zk_pipeline.operations.alerting.quality_checks import TERMINALS_READ_RECENTLY
+from zk_pipeline.operations.alerting.quality_results import CheckResult, evaluate_terminals
+from zk_pipeline.store.quality.alerts import Problem
+from zk_pipeline.store.quality.quality import Freshness
+from zk_pipeline.store.queries.terminal_health import TerminalHealth
+
+_OWN_REMEDY = "`"  # the text of a problem that names a command needs no other remedy
+_CHECKED_HERE = ("clock_drift_within_limit", "log_capacity_available")
+_TITLES = {
+    "clock_drift_within_limit": "the clock of {} is wrong",
+    "log_capacity_available": "the log of {} is nearly full",
+}
+
+
+@dataclass(frozen=True)
+class Advice:
+    """One problem of a device. `severity`: critical or warning; `text`: the facts; `remedy`: what to do, "" if the text
+    has it. Commands are in backticks, with `NAME` for the device.
+    """
+
+    device: str
+    severity: str
+    title: str
+    text: str
+    remedy: str
+
+
+def device_advice(
+    reach: Freshness, health: Sequence[TerminalHealth], now: datetime, *, silence: timedelta, longest_lock: timedelta
+) -> dict[str, list[Advice]]:
+    """Problems of each device that has any: unread, silent, locked, missing punches, a wrong clock, a full log."""
+    found = [
+        *lock_problems(reach, now, longest_lock),
+        *device_problems(reach, now, silence, Links()),
+        *push_problems(reach, now, silence),
+    ]
+    advice = [_of_problem(one) for one in found]
+    advice += [one for result in evaluate_terminals(health) for one in _of_check(result)]
+    by_device: dict[str, list[Advice]] = defaultdict(list)
+    for one in advice:
+        by_device[one.device].append(one)
+    return dict(by_device)
+
+
+def _of_problem(problem: Problem) -> Advice:
+    text = problem.body.split("\nRun ")[0]  # the link to the run is for messages
+    remedy = "" if _OWN_REMEDY in text or problem.kind != "device" else TERMINALS_READ_RECENTLY.remedy
+    device = problem.key.partition(":")[2]
+    title = problem.title if problem.title.startswith(device) else _sentence(problem.title)
+    return Advice(device, problem.severity, title, _sentence(text), remedy)
+
+
+def _of_check(result: CheckResult) -> list[Advice]:
+    """Advice of a check whose problems are lines `DEVICE: problem`, if no alert of the device has the same problem."""
+    if result.check.name not in _CHECKED_HERE:
+        return []
+    pairs = [line.rpartition(": ") for line in result.problems]
+    title, remedy = _TITLES[result.check.name], result.check.remedy
+    return [
+        Advice(device, "warning", _sentence(title.format(device)), _sentence(text), remedy) for device, _, text in pairs
+    ]
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
