@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
 
 from zk_pipeline.errors import UsageError
+from zk_pipeline.http.auth import identify
 from zk_pipeline.http.pagination import Text
 from zk_pipeline.web.api_examples import ExampleRequest, example_request
 from zk_pipeline.web.list_pages import parse_query
@@ -76,6 +77,7 @@ def docs(request: Request) -> Response:
     return render(
         request,
         "docs.html",
+        identify(request),  # for the navigation; the page is public
         status=400 if problem else 200,
         wanted=wanted,
         problem=problem,
