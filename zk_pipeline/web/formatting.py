@@ -54,12 +54,13 @@ def elapsed(value: float) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """A signed difference in seconds as `+1.5 s` or `−40 min`."""
+    """A signed difference in seconds as `+1.5 s`, `−40 min`, `+2 h 00 min` or `−3 days`."""
     if value is None:
         return NOTHING
-    sign = "−" if value < 0 else "+"
-    size = abs(value)
-    return f"{sign}{size:.1f} s" if size < 120 else f"{sign}{_largest_unit(timedelta(seconds=size))}"
+    sign, size, minutes = "−" if value < 0 else "+", abs(value), round(abs(value) / 60)
+    if size < 120:
+        return f"{sign}{size:.1f} s"
+    return f"{sign}{duration(minutes) if 60 <= minutes < 48 * 60 else _largest_unit(timedelta(minutes=minutes))}"
 
 
 def percent(share: float | None) -> str:

@@ -31,6 +31,9 @@ NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
         (elapsed(7500), "2 h 05 min"),
         (seconds(-0.72), "−0.7 s"),
         (seconds(420), "+7 min"),
+        (seconds(7199.6), "+2 h 00 min"),
+        (seconds(-19800.2), "−5 h 30 min"),
+        (seconds(259_230), "+3 days"),
         (percent(0.804), "80%"),
     ],
 )

@@ -22,7 +22,7 @@ from zk_pipeline_tests.api.api_fixtures import NO_CERTIFICATES, Served, serve
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Error, Page
 
-LOOKS = [(390, True), (1440, False), (390, False), (1440, True)]  # width, dark
+LOOKS = [(390, True), (1440, False), (390, False), (1440, True), (768, True), (768, False)]  # width, dark
 CHECKS = (Path(__file__).parent / "page_checks.js").read_text()
 _AXE = (Path(__file__).parent / "vendor" / "axe-4.14.1.min.js").read_text()
 _RUN_AXE = """async () => (await axe.run(document, {resultTypes: ["violations"], preload: false})).violations

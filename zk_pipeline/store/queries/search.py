@@ -70,8 +70,8 @@ SELECT site, user_id, shown FROM (
         FROM device_users AS enrolled LEFT JOIN devices AS device ON device.name = enrolled.device
         GROUP BY ALL
         UNION ALL
-        SELECT DISTINCT site, user_id, '' FROM daily_attendance ANTI JOIN device_users USING (user_id)
-        WHERE user_id = $text
+        SELECT DISTINCT site, user_id, '' FROM daily_attendance
+        WHERE user_id = $text AND NOT EXISTS (SELECT 1 FROM device_users WHERE user_id = $text)
     )
 )
 WHERE {_MATCHES} ORDER BY {_RANK}, shown, user_id, site LIMIT $limit
