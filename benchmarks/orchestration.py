@@ -27,9 +27,10 @@ from zk_pipeline.config.home import export_home
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.defs.build import build_definitions
 from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG
-from zk_pipeline.defs.partitions import DateRange, contiguous, last_work_date, range_tags
+from zk_pipeline.defs.partitions import DateRange, contiguous, range_tags
 from zk_pipeline.defs.resources import resources
 from zk_pipeline.operations.process import stale_dates
+from zk_pipeline.operations.work_dates import last_work_date
 from zk_pipeline.runs.launcher import Launcher, open_launcher
 from zk_pipeline.runtime.supervisor import Supervisor, single_instance
 from zk_pipeline.simulator.crm.receiver import CrmReceiver

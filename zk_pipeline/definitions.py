@@ -11,6 +11,9 @@ from zk_pipeline.runtime.interpreter import slow_imports
 with slow_imports():
     from zk_pipeline.config.settings import Settings, load_settings
     from zk_pipeline.defs.build import build_definitions
+    from zk_pipeline.runtime.private_files import keep_files_private
+
+keep_files_private()  # also in code servers and runs that Dagster's own commands start
 
 
 @dg.configured(

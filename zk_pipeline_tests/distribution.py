@@ -21,6 +21,7 @@ SLOW = {
     "cli/test_cli_secrets.py": BY_CASE,
     "store/engine/test_store_ducklake.py": WHOLE,
     "cli/test_cli_pipeline.py": BY_CASE,
+    "cli/test_cli_private_files.py": BY_CASE,
     "demo/test_demo.py": WHOLE,
     "crm/matrix/test_crm_matrix_answers.py": BY_CASE,
     "web/attendance/test_web_attendance_browser.py": WHOLE,

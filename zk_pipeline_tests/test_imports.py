@@ -133,7 +133,7 @@ LAYERS = (
     {"operations"},
     {"store"},
     {"attendance", "crm", "devices", "simulator", "runtime", "config"},
-    {"errors", "yaml_file", "beta_warnings", "counted", "time_text", "__version__"},
+    {"data_libraries", "errors", "yaml_file", "beta_warnings", "counted", "time_text", "__version__"},
 )
 LEVEL = {name: number for number, names in enumerate(LAYERS) for name in names}
 

@@ -258,7 +258,7 @@ async def _run(
     summarize: Callable[[Services, ActionResult], dict[str, Any]],
 ) -> Response | dict[str, Any]:
     """Start an action; returns its summary, or a 202 response after the timeout."""
-    future = asyncio.wrap_future(await run_in_threadpool(services.actions.submit, action))
+    future = asyncio.wrap_future(await run_in_threadpool(services.start, action))
     if flag(query.wait) is not False:
         stopping = asyncio.ensure_future(request.app.state.stopping.wait())
         await asyncio.wait({future, stopping}, timeout=services.run_timeout, return_when=asyncio.FIRST_COMPLETED)

@@ -12,8 +12,9 @@ from zk_pipeline.api.catalog_models import catalog_model
 from zk_pipeline.api.responses import FAILURES, TERMINAL_FAILURES
 from zk_pipeline.devices.addresses import check_fields
 from zk_pipeline.devices.models import Device
+from zk_pipeline.devices.networks import check_host_in_networks
 from zk_pipeline.errors import UsageError
-from zk_pipeline.http.auth import Admin, Operator, Reader
+from zk_pipeline.http.auth import Admin, Reader
 from zk_pipeline.http.fields import Port
 from zk_pipeline.http.services import Given
 from zk_pipeline.http.strict_input import StrictRoute
@@ -136,6 +137,7 @@ def devices(services: Given, _: Reader) -> list[Device]:
 def add(services: Given, _: Admin, new: NewDevice) -> Device:
     """Register a terminal. A removed device of this name is registered again with its old id."""
     values = {"timezone": services.settings.timezone} | check_fields(_given(new) | {"name": new.name})
+    check_host_in_networks(values.get("ip_address"), services.settings.device_networks)
     return services.store.devices.add(Device(**values))
 
 
@@ -153,6 +155,8 @@ def replace(services: Given, _: Admin, device_id: DeviceId, new: NewDevice) -> D
     # Clients of the Django bridge do not know `polled`.
     defaults: dict[str, Any] = {"timezone": services.settings.timezone, "polled": before.polled}
     values = defaults | check_fields(_given(new))
+    if values.get("ip_address") != before.ip_address:
+        check_host_in_networks(values.get("ip_address"), services.settings.device_networks)
     as_new = Device(name=before.name, **values)
     return services.store.devices.update(before.name, **{name: getattr(as_new, name) for name in EDITABLE})
 
@@ -164,6 +168,7 @@ def change(services: Given, _: Admin, device_id: DeviceId, new: DeviceChange) ->
     _check_name_stays(before, new)
     changes = check_fields(_given(new))
     check_address_to_poll(before, changes, option="ip_address")
+    check_host_in_networks(changes.get("ip_address"), services.settings.device_networks)
     changes |= {name: None for name in _CLEARABLE if name in new.model_fields_set and not getattr(new, name)}
     return services.store.devices.update(before.name, **changes) if changes else before
 
@@ -206,7 +211,7 @@ def users(services: Given, _: Reader, device_id: DeviceId) -> list[dict[str, Any
 
 
 @router.post("/{device_id}/set-clock/", response_model=ClockSet, responses=TERMINAL_FAILURES)
-def set_clock(services: Given, _: Operator, device_id: DeviceId) -> dict[str, Any]:
+def set_clock(services: Given, _: Admin, device_id: DeviceId) -> dict[str, Any]:
     """Set the terminal's clock to the true time in its zone."""
     changed = set_clock_of(services.store, services.terminals, services.store.devices.by_id(device_id))
     return {name.name: getattr(changed, name.name) for name in fields(changed) if name.name in ClockSet.model_fields}

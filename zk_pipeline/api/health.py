@@ -71,7 +71,11 @@ def metrics(request: Request, services: Given, _: Reader) -> Response:
     """Metrics in the text format of Prometheus, or of OpenMetrics where the Accept header names it."""
     now = services.clock()
     store = read_store_metrics(
-        services.store.database, first=services.settings.history_start, last=services.last_work_date(), now=now
+        services.store.database,
+        first=services.settings.history_start,
+        last=services.last_work_date(),
+        now=now,
+        history=services.store.poll_history,
     )
     collector = PipelineCollector(store, services.watch.daemon_status(now), services.store.lock_statistics(), now)
     body, content_type = metrics_page(request.headers.get("accept", ""), collector, services.requests)
@@ -80,7 +84,7 @@ def metrics(request: Request, services: Given, _: Reader) -> Response:
 
 def _store(services: Services) -> tuple[list[DeviceMetrics], str]:
     try:
-        return read_device_metrics(services.store.database), "ok"
+        return read_device_metrics(services.store.database, services.store.poll_history), "ok"
     except ZkPipelineError as error:
         return [], type(error).__name__  # the message reveals paths and processes
 

@@ -6,12 +6,13 @@ Pure functions over columns. `devices.terminal_info` measures the clocks; the st
 from __future__ import annotations
 
 from datetime import UTC, datetime
-
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from zk_pipeline.attendance.zones import to_instants
+from zk_pipeline.data_libraries import np, pd
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 # Drift between two settings of a clock stays far below this limit; a reset clock or a missed daylight saving change
 # exceeds it.

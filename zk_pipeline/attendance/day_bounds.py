@@ -8,16 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from zk_pipeline.attendance.rules import WorkRules, offset, shift_instants
 from zk_pipeline.attendance.shifts import DAY_OFF, WEEKDAYS, Shift, minutes
+from zk_pipeline.data_libraries import np, pd
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Codes = npt.NDArray[np.integer]
 
 MINUTES = 24 * 60
-Codes = npt.NDArray[np.integer]
 DatedRules = tuple[date, WorkRules]  # first work date of the rules of the settings
 
 
@@ -111,7 +113,7 @@ def with_best_shifts(summaries: pd.DataFrame, rules: Sequence[DatedRules], shift
     return summaries.assign(shift=chosen)
 
 
-_FARTHEST = np.int64(2**60)  # microseconds; added where the shift does not work on the weekday
+_FARTHEST = 2**60  # microseconds; added where the shift does not work on the weekday
 
 
 def _shift_codes(summaries: pd.DataFrame) -> tuple[Codes, list[str]]:

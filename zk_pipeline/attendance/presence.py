@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 
-import numpy as np
-import pandas as pd
-
-from zk_pipeline.attendance.frames import PRESENCE_PUNCHES, validated
 from zk_pipeline.attendance.rules import CLOSING_STATES, OPENING_STATES
 from zk_pipeline.attendance.zones import to_instants
+from zk_pipeline.data_libraries import np, pd
 
 _DAY = ["site", "user_id", "work_date"]
 
@@ -25,6 +22,8 @@ def presence(
     punches of the site and work date alternate, the first one in. A user is at one site only, that of the newest
     punch; ids in `apart` belong to different employees at each site.
     """
+    from zk_pipeline.attendance.frames import PRESENCE_PUNCHES, validated  # noqa: PLC0415 (pandera, slow to import)
+
     rows = validated(punches, PRESENCE_PUNCHES).sort_values(
         ["punched_at", "device", "punched_at_local"], ignore_index=True
     )

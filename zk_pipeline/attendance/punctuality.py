@@ -5,14 +5,14 @@ A status is given to days with punches, and by the view `absences` to dates with
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from zk_pipeline.attendance.day_bounds import DayBounds
 from zk_pipeline.attendance.rules import ExplainedCode
+from zk_pipeline.data_libraries import np, pd
 
-_MINUTE = np.timedelta64(60_000_000, "us")
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 class AttendanceStatus(ExplainedCode):
@@ -30,7 +30,7 @@ def late_minutes(clock_in: pd.Series[pd.Timestamp], by: DayBounds) -> npt.NDArra
     """Minutes from the start of the shift or its core time to the minute of the clock-in; 0 before it, within the
     grace, and on a day off.
     """
-    late = (_minute(clock_in) - by.late_from.to_numpy("datetime64[us]")) // _MINUTE
+    late = (_minute(clock_in) - by.late_from.to_numpy("datetime64[us]")) // np.timedelta64(1, "m")
     return np.where(by.is_bound & (late > by.per_row("late_grace_minutes")), late, 0).astype(np.int32)
 
 
@@ -39,7 +39,8 @@ def early_leave_minutes(clock_out: pd.Series[pd.Timestamp], by: DayBounds) -> pd
     within the grace, and on a day off; null without a clock-out.
     """
     is_out = clock_out.notna().to_numpy()
-    early = (by.early_until.to_numpy("datetime64[us]") - _minute(clock_out.fillna(by.early_until))) // _MINUTE
+    before_end = by.early_until.to_numpy("datetime64[us]") - _minute(clock_out.fillna(by.early_until))
+    early = before_end // np.timedelta64(1, "m")
     counts = by.is_bound & (early > by.per_row("early_leave_grace_minutes"))
     return pd.arrays.IntegerArray(np.where(counts, early, 0).astype(np.int32), ~is_out)
 

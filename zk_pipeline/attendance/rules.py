@@ -5,19 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import time, timedelta
 from enum import StrEnum
-from typing import Self, TypeAlias
-
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 from zk_pipeline.attendance.shift_rules import Breaks, Overtime, Rounding, Window
 from zk_pipeline.attendance.zones import to_instants
+from zk_pipeline.data_libraries import np, pd
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 Offsets: TypeAlias = "np.timedelta64 | npt.NDArray[np.timedelta64]"
 OPENING_STATES = (0, 3, 4)  # punch states in, break in, overtime in
 CLOSING_STATES = (1, 2, 5)  # out, break out, overtime out
-_NONE, _DAY = np.timedelta64(0, "us"), np.timedelta64(timedelta(days=1), "us")
 
 _NO_BREAKS, _NO_OVERTIME, _NO_ROUNDING = Breaks(), Overtime(), Rounding()
 
@@ -106,11 +105,11 @@ def shift_instants(
     `work_dates`.
     """
     day = work_dates.to_numpy("datetime64[us]")
-    starts = day + start + np.where(np.less_equal(begins, start), _NONE, _DAY)
+    starts = day + start + np.where(np.less_equal(begins, start), _days(0), _days(1))
     lasts = _lasts(start, end)
-    readings = {"starts": starts, "ends": starts + lasts, "over": day + _DAY + next_begins}
+    readings = {"starts": starts, "ends": starts + lasts, "over": day + _days(1) + next_begins}
     if core is not None:
-        readings["late_from"] = starts + (core[0] - start) % _DAY
+        readings["late_from"] = starts + (core[0] - start) % _days(1)
         readings["early_until"] = starts + _lasts(start, core[1])
     return pd.DataFrame(
         {name: to_instants(pd.Series(at, index=work_dates.index), zone) for name, at in readings.items()}
@@ -119,10 +118,14 @@ def shift_instants(
 
 def _lasts(start: Offsets, end: Offsets) -> Offsets:
     """Wall-clock time from `start` to the next `end`, which is a day later if they are equal."""
-    lasts = (end - start) % _DAY
-    return np.where(lasts == _NONE, _DAY, lasts)
+    lasts = (end - start) % _days(1)
+    return np.where(lasts == _days(0), _days(1), lasts)
 
 
 def offset(at: time) -> np.timedelta64:
     """Offset of the wall-clock time `at` from midnight."""
     return np.timedelta64(timedelta(hours=at.hour, minutes=at.minute, seconds=at.second), "us")
+
+
+def _days(count: int) -> np.timedelta64:
+    return np.timedelta64(timedelta(days=count), "us")

@@ -7,12 +7,12 @@ beyond them (29 U.S.C. § 207(a)(1)), each workweek on its own (29 CFR § 778.10
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
+from zk_pipeline.data_libraries import np, pd
 
-from zk_pipeline.attendance.frames import REGULAR_MINUTES, validated
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 def weekly_overtime(days: pd.DataFrame, *, apart: Collection[str] = ()) -> npt.NDArray[np.int32]:
@@ -23,6 +23,8 @@ def weekly_overtime(days: pd.DataFrame, *, apart: Collection[str] = ()) -> npt.N
     all sites count together, except for ids in `apart`, which belong to different employees at each site. Weeks must be
     complete: no row changes the minutes of an earlier one, but a later row may bring another threshold.
     """
+    from zk_pipeline.attendance.frames import REGULAR_MINUTES, validated  # noqa: PLC0415 (pandera, slow to import)
+
     rows = validated(days, REGULAR_MINUTES).reset_index(drop=True)
     rows["site"] = rows["site"].where(rows["user_id"].isin(list(apart)), "")
     rows["week"] = rows["work_date"] - pd.to_timedelta(rows["work_date"].dt.weekday, unit="D")

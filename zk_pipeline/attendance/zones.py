@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
+from zk_pipeline.data_libraries import np, pd
 
-Moments = npt.NDArray[Any]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Moments = npt.NDArray[Any]
 
 
 def to_instants(local: pd.Series[pd.Timestamp], zone: str) -> pd.Series[pd.Timestamp]:

@@ -10,15 +10,18 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 import click
+from click.shell_completion import CompletionItem
 
 from zk_pipeline.cli.output import ZONE
-from zk_pipeline.config.home import export_home
-from zk_pipeline.config.settings import Settings, load_settings
-from zk_pipeline.devices.gateway import TerminalGateway
-from zk_pipeline.operations.terminal_gateway import terminal_gateway
+from zk_pipeline.config.home import export_home, find_home
+from zk_pipeline.config.settings import Settings, in_file, load_settings, parse_settings, read_env_file
+from zk_pipeline.errors import ZkPipelineError
+from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.store import Store
+from zk_pipeline.store.terminals.device_names import device_names
 
 if TYPE_CHECKING:
+    from zk_pipeline.devices.gateway import TerminalGateway
     from zk_pipeline.runs.launcher import Launcher
 
 
@@ -34,6 +37,8 @@ class CliContext:
 
     @property
     def terminals(self) -> TerminalGateway:
+        from zk_pipeline.operations.terminal_gateway import terminal_gateway  # noqa: PLC0415 (pandas, slow to import)
+
         return terminal_gateway(self.settings)
 
     @contextmanager
@@ -69,5 +74,39 @@ class WorkDate(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{value!r} is not a date such as 2026-11-22", param, ctx)
 
 
+class DeviceName(click.ParamType):  # type: ignore[type-arg]
+    """The name of a registered device, completed by the shell from the store."""
+
+    name = "text"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002
+        return str(value)
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002 (click's signature)
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        """Names that begin with `incomplete`; none of a store that is busy, of another version or missing."""
+        try:
+            names = _device_names()
+        except ZkPipelineError:
+            return []  # a message would be printed into the line that the user types
+        return [CompletionItem(name) for name in names if name.casefold().startswith(incomplete.casefold())]
+
+
+def _device_names() -> list[str]:
+    """Names of the registered devices; writes nothing, unlike `open_context`, which fills an empty home."""
+    home = find_home(os.environ)
+    variables = {**read_env_file(home / ".env"), **os.environ}
+    settings = parse_settings(home, variables, lambda _: in_file(home))
+    database = Database(settings.store, wait_seconds=_COMPLETION_WAIT_SECONDS)
+    with database.read_current("complete device names") as connection:
+        return [] if connection is None else device_names(connection)
+
+
+_COMPLETION_WAIT_SECONDS = 0.5
 WORK_DATE = WorkDate()
+DEVICE = DeviceName()
 PORT = click.IntRange(1, 65535)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
+import os
+import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from zk_pipeline.cli.tables import NOTHING, lay_out, lay_out_pairs
 from zk_pipeline.errors import UsageError
 from zk_pipeline.runtime.processes import in_main_thread
 from zk_pipeline.time_text import either
@@ -30,7 +29,21 @@ if TYPE_CHECKING:
 
 ZONE = "zk_pipeline.timezone"  # key of ZK_PIPELINE_TIMEZONE in click's context
 
+_WIDE = "zk_pipeline.wide"  # key of --wide in click's context
+
+
+def _remember_wide(context: click.Context, _: click.Parameter, is_wide: bool) -> None:
+    context.meta[_WIDE] = is_wide
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+wide_option = click.option(
+    "--wide",
+    is_flag=True,
+    expose_value=False,
+    callback=_remember_wide,
+    help="Print all columns in full width, as in a pipe.",
+)
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
@@ -48,32 +61,51 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(value, default=_plain, ensure_ascii=False, indent=2))
 
 
-def print_table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:
-    """Print a table: one line per row, full width in a pipe."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+def print_table(rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, keep: Set[str] = frozenset()) -> None:
+    """Print a table: one line per row, full width in a pipe and with --wide.
+
+    On a terminal it fits the width: see `tables.lay_out`; `keep` are columns that always stay.
+    """
+    texts = [{column: cell(row.get(column)) for column in columns} for row in rows]
+    table = lay_out(texts, columns, width=_width(), keep=keep, colored=is_colored(sys.stdout))
+    _print(table.lines)
+    if table.left_out:
+        note(f"not shown: {', '.join(table.left_out)}; --wide shows all columns")
+    elif table.is_truncated:
+        note("long texts are truncated (…); --wide shows them")
+
+
+def print_findings(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:
+    """Print a table whose last columns are sentences: on a terminal below each other, with line breaks."""
+    if _width() is None:
+        print_table(rows, columns)
+        return
+    first, *others = columns
     for row in rows:
-        table.add_row(*(Text(cell(row.get(column))) for column in columns))
-    _print(table)
+        lines = [(cell(row[first]), cell(row[others[0]])), *(("", cell(row[name])) for name in others[1:])]
+        _print(lay_out_pairs(lines, width=_width()))
 
 
-def print_rows(rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, as_json: bool, none: str) -> None:
-    """Print a list: all fields as JSON, `columns` as a table, or the line `none` if it is empty."""
+def print_rows(
+    rows: Sequence[Mapping[str, object]],
+    columns: Sequence[str],
+    *,
+    as_json: bool,
+    none: str,
+    keep: Set[str] = frozenset(),
+) -> None:
+    """Print a list: all fields as JSON, `columns` as a table (see `print_table`), or the line `none` if it is empty."""
     if as_json:
         print_json(rows)
     elif rows:
-        print_table(rows, columns)
+        print_table(rows, columns, keep=keep)
     else:
         click.echo(none)
 
 
 def print_pairs(values: Mapping[str, object]) -> None:
     """Print names and values, one pair per line."""
-    table = Table.grid(padding=(0, 2))
-    for name, value in values.items():
-        table.add_row(Text(name), Text(cell(value)))
-    _print(table)
+    _print(lay_out_pairs([(name, cell(value)) for name, value in values.items()], width=_width()))
 
 
 def print_import(done: HolidayImport | LeaveImport, file: Path, *, as_json: bool) -> int:
@@ -112,6 +144,21 @@ def exit_code(results: Sequence[RunResult]) -> int:
 
 
 @contextmanager
+def working(what: str) -> Iterator[None]:
+    """Show `what` with the elapsed time on stderr while the block runs, if that is a terminal; nothing in a pipe."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console  # noqa: PLC0415 (only on a terminal, in commands that take longer)
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        progress.add_task(what, total=None)
+        yield
+
+
+@contextmanager
 def progress_of(logger_name: str) -> Iterator[None]:
     """Print the INFO messages of a logger as notes; its level is restored afterwards."""
 
@@ -130,21 +177,34 @@ def progress_of(logger_name: str) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _print(table: Table) -> None:
-    if sys.stdout.isatty():
-        Console(file=sys.stdout, highlight=False).print(table)
-        return
-    wide = Console(file=io.StringIO(), width=10_000, highlight=False, color_system=None)
-    with wide.capture() as captured:
-        wide.print(table)
-    for line in captured.get().splitlines():
-        click.echo(line.rstrip())
+def is_colored(stream: TextIO) -> bool:
+    """True if output to the stream is colored: on a terminal without NO_COLOR, or anywhere with FORCE_COLOR.
+
+    Of the conventions of no-color.org, force-color.org and bixense.com/clicolors, NO_COLOR is the strongest.
+    """
+    environ = os.environ
+    if environ.get("NO_COLOR") or environ.get("CLICOLOR") == "0":
+        return False
+    if environ.get("FORCE_COLOR") or environ.get("CLICOLOR_FORCE", "0") not in ("", "0"):
+        return True
+    return stream.isatty() and environ.get("TERM") != "dumb"
+
+
+def _width() -> int | None:
+    """Width of the terminal; None in a pipe and with --wide."""
+    is_wide = click.get_current_context().meta.get(_WIDE, False)
+    return None if is_wide or not sys.stdout.isatty() else shutil.get_terminal_size().columns
+
+
+def _print(lines: Sequence[str]) -> None:
+    for line in lines:
+        click.echo(line, color=is_colored(sys.stdout))
 
 
 def cell(value: object) -> str:
     """A value as text: instants in ZK_PIPELINE_TIMEZONE, wall-clock times without a zone."""
     if value is None:
-        return "–"
+        return NOTHING
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

@@ -10,13 +10,22 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from dotenv.parser import parse_stream
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from zk_pipeline.config.ducklake_address import PREFIX, LakeAddress, parse_lake
 from zk_pipeline.config.home import find_home, prepare_home
@@ -121,6 +130,16 @@ def _event_codes(value: Any) -> Any:
     return tuple(sorted(codes))
 
 
+def _networks(value: Any) -> Any:
+    """Networks of a text such as `192.0.2.0/24,2001:db8::/32`; None for an empty one."""
+    if not isinstance(value, str) or not value.strip():
+        return None if isinstance(value, str) else value
+    try:
+        return tuple(dict.fromkeys(ip_network(one.strip()) for one in value.split(",")))
+    except ValueError as error:
+        raise ValueError(f"{error}: networks such as 192.0.2.0/24,198.51.100.0/24 are expected") from None
+
+
 def _poll_rules(value: str | None) -> str | None:
     split_poll_queues(value) if value else None
     return value
@@ -142,10 +161,10 @@ def _variable(name: str, default: Any = ..., **bounds: Any) -> Any:
     return Field(default, validation_alias=name, **bounds)
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Validated settings. `home` is absolute, `database` may be relative to it; secrets print as asterisks."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, validate_default=True)
 
     home: Path
     database: Annotated[Path | LakeAddress, BeforeValidator(_store)] = _variable(
@@ -158,6 +177,9 @@ class Settings(BaseSettings):
     key_prefix: Annotated[tuple[str, ...], BeforeValidator(_split_key_prefix)] = _variable("ZK_PIPELINE_KEY_PREFIX", ())
 
     terminal_timeout: float = _variable("ZKTECO_TIMEOUT", 10.0, gt=0, le=3600)
+    device_networks: Annotated[tuple[IPv4Network | IPv6Network, ...] | None, BeforeValidator(_networks)] = _variable(
+        "DEVICE_NETWORKS", None
+    )
     poll_deadline: float = _variable("ZKTECO_POLL_DEADLINE", 300.0, gt=0, le=86400)
     polling_interval_minutes: Minutes = _variable("POLLING_INTERVAL_MINUTES", 15)
     poll_queues: Annotated[OptionalText, AfterValidator(_poll_rules)] = _variable("POLL_QUEUES", None)
@@ -297,18 +319,6 @@ class Settings(BaseSettings):
     def snapshot_path(self) -> Path | None:
         """Path of the published copy for analysts; None if none is published."""
         return None if self.publish_snapshot is None else self.home / self.publish_snapshot.expanduser()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        # `load_settings` passes in the environment, so that pydantic reads no source itself.
-        return (init_settings,)
 
 
 _EXPORTED_ONLY = {"ZK_PIPELINE_HOME", "DAGSTER_HOME"}

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, timedelta
 from itertools import groupby
-from zoneinfo import ZoneInfo
 
 import dagster as dg
 
@@ -18,8 +17,6 @@ WORK_DATES_TAG = "zk_pipeline/work_dates"  # on the runs page, which does not sh
 # for the dates, and process all sites.
 STALE_SITES_TAGS = {"zk_pipeline/sites": "stale ones"}
 
-_EASTERNMOST = timezone(timedelta(hours=14))
-
 
 def work_date_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
     """One partition per work date from ZK_PIPELINE_HISTORY_START up to and including tomorrow in the default time zone:
@@ -28,12 +25,6 @@ def work_date_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
     return dg.DailyPartitionsDefinition(
         start_date=settings.history_start.isoformat(), timezone=settings.timezone, end_offset=2
     )
-
-
-def last_work_date(settings: Settings, now: datetime) -> date:
-    """Latest work date with a partition that has begun in any time zone at the aware instant `now`."""
-    newest_partition = now.astimezone(ZoneInfo(settings.timezone)).date() + timedelta(days=1)
-    return min(newest_partition, now.astimezone(_EASTERNMOST).date())
 
 
 @dataclass(frozen=True)

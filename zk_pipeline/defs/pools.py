@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import dagster as dg
+from sqlalchemy.exc import IntegrityError
 
 
 def limit_pools(instance: dg.DagsterInstance, pools: Sequence[str]) -> None:
@@ -20,7 +21,10 @@ def limit_pools(instance: dg.DagsterInstance, pools: Sequence[str]) -> None:
     for pool in pools:
         limit = limits.get(pool)
         if limit is None or (limit.from_default and limit.limit != 1):
-            storage.set_concurrency_slots(pool, 1)
+            try:
+                storage.set_concurrency_slots(pool, 1)
+            except IntegrityError:  # another process has added the pool at the same moment
+                storage.set_concurrency_slots(pool, 1)
     if not pools_limit_runs(instance):
         _free_slots_of_ended_runs(instance, pools)
 

@@ -117,7 +117,8 @@ class Walkthrough:
 
     def _all_dates(self) -> DateRange:
         """All work dates, not only stale or due ones, so that dates without punches are processed, too."""
-        from zk_pipeline.defs.partitions import DateRange, last_work_date  # noqa: PLC0415 (Dagster, slow to import)
+        from zk_pipeline.defs.partitions import DateRange  # noqa: PLC0415 (Dagster, slow to import)
+        from zk_pipeline.operations.work_dates import last_work_date  # noqa: PLC0415 (Dagster, slow to import)
 
         return DateRange(self.settings.history_start, last_work_date(self.settings, utc_now()))
 

@@ -12,22 +12,13 @@ from pathlib import Path
 
 from zk_pipeline.config.home import export_home
 from zk_pipeline.config.settings import VARIABLES
+from zk_pipeline.demo.company import Company
 from zk_pipeline.errors import UsageError
 from zk_pipeline.runtime.supervisor import LOCK_FILE
 from zk_pipeline.simulator.company.storage import WorkforceStorage
 from zk_pipeline.simulator.company.workforce import generate
 
 _MARKER = "demo.json"
-
-
-@dataclass(frozen=True)
-class Company:
-    """Size of the generated company."""
-
-    employees: int = 120
-    devices: int = 3
-    days: int = 60
-    pushing: int = 1  # terminals that push, in addition to `devices`
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,13 @@ class Unreachable(TerminalError):
     advice = "Check the terminal's power and cable, its address, and the route to it."
 
 
+class AddressNotAllowed(TerminalError):
+    """The address of the device, or the one that its host name leads to, is outside DEVICE_NETWORKS."""
+
+    code = "address_not_allowed"
+    advice = "Correct it with `zk-pipeline device update NAME --ip ADDRESS`, or add its network to the setting."
+
+
 class Refused(TerminalError):
     """The address answers, and rejects the connection."""
 

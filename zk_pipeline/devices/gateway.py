@@ -18,6 +18,7 @@ from zk_pipeline.devices.errors import Busy, check_polled
 from zk_pipeline.devices.keypad_lock import KeypadLocks, unlock_left_locked, unlock_reserve_seconds
 from zk_pipeline.devices.live import KEEP_ALIVE_SECONDS, live_punches
 from zk_pipeline.devices.models import Device, LogPosition, Reading, TerminalInfo
+from zk_pipeline.devices.networks import Network, device_to_reach
 from zk_pipeline.devices.protocol.connection import Connector
 from zk_pipeline.devices.protocol.events import LiveEvent
 from zk_pipeline.devices.reading import read_terminal
@@ -37,6 +38,9 @@ class TerminalGateway:
     `keypad_locks` records terminals with a locked keypad. Every method first unlocks a terminal that a killed process
     or a broken connection left locked; if that fails, it logs a warning and continues.
 
+    With `networks`, it connects only to addresses inside: a host name is resolved once per operation, and the operation
+    connects to the address that was checked.
+
     Every method raises TerminalError for failures of the terminal, OnlyPushes for a device that is not polled,
     UsageError for a wrong comm key or lock folder, and the errors of `keypad_locks`.
     """
@@ -47,12 +51,13 @@ class TerminalGateway:
     clock: Clock = SYSTEM_CLOCK
     locks: Path | None = None
     keypad_locks: KeypadLocks | None = None
+    networks: tuple[Network, ...] | None = None
 
     def read(self, device: Device, position: LogPosition | None = None, *, lock_while_reading: bool = False) -> Reading:
         """The terminal's whole log, or the records since `position`, see `read_terminal`."""
         with self._access(device) as access:
             return read_terminal(
-                device,
+                access.device,
                 comm_key=access.comm_key,
                 timeout=self.timeout,
                 deadline=access.seconds,
@@ -66,28 +71,28 @@ class TerminalGateway:
         """Serial number, versions, counters and clock of the terminal, see `probe_terminal`."""
         with self._access(device) as access:
             return probe_terminal(
-                device, comm_key=access.comm_key, timeout=self.timeout, deadline=access.seconds, clock=self.clock
+                access.device, comm_key=access.comm_key, timeout=self.timeout, deadline=access.seconds, clock=self.clock
             )
 
     def users(self, device: Device) -> pd.DataFrame:
         """The terminal's user list, see `read_users`."""
         with self._access(device) as access:
             return read_users(
-                device, comm_key=access.comm_key, timeout=self.timeout, deadline=access.seconds, clock=self.clock
+                access.device, comm_key=access.comm_key, timeout=self.timeout, deadline=access.seconds, clock=self.clock
             )
 
     def set_clock(self, device: Device) -> ClockChange:
         """Set the terminal's clock to the true time, see `set_clock`."""
         with self._access(device) as access:
             return set_clock(
-                device, comm_key=access.comm_key, timeout=self.timeout, deadline=access.seconds, clock=self.clock
+                access.device, comm_key=access.comm_key, timeout=self.timeout, deadline=access.seconds, clock=self.clock
             )
 
     def clear_log(self, device: Device, verified: Callable[[Reading], bool]) -> Reading:
         """Clear the terminal's log after `verified` has confirmed that it is stored, see `clear_log`."""
         with self._access(device) as access:
             return clear_log(
-                device,
+                access.device,
                 comm_key=access.comm_key,
                 timeout=self.timeout,
                 deadline=access.seconds,
@@ -108,7 +113,7 @@ class TerminalGateway:
             try:
                 with self._access(device, is_cancelled=stop.is_set) as access:
                     yield from live_punches(
-                        device,
+                        access.device,
                         comm_key=access.comm_key,
                         timeout=self.timeout,
                         stop=stop,
@@ -127,13 +132,15 @@ class TerminalGateway:
         comm_key = self.comm_keys(device)
         deadline = Deadline.after(self.deadline, self.clock)
         if self.locks is None:
-            self._unlock(device, comm_key, deadline)
-            yield _DeviceAccess(comm_key, deadline.remaining())
+            reached = device_to_reach(device, self.networks)
+            self._unlock(reached, comm_key, deadline)
+            yield _DeviceAccess(reached, comm_key, deadline.remaining())
             return
         with exclusive_access(self.locks, device, deadline, is_cancelled) as lock:
             # `device` was read before the wait for the lock: the previous lock holder may have left the keypad locked.
-            self._unlock(device, comm_key, deadline, may_have_changed=lock.has_waited)
-            yield _DeviceAccess(comm_key, deadline.remaining(), lock.is_wanted)
+            reached = device_to_reach(device, self.networks)
+            self._unlock(reached, comm_key, deadline, may_have_changed=lock.has_waited)
+            yield _DeviceAccess(reached, comm_key, deadline.remaining(), lock.is_wanted)
 
     def _unlock(self, device: Device, comm_key: int, deadline: Deadline, *, may_have_changed: bool = False) -> None:
         """Unlock the keypad of a terminal that was left locked; no connection for others."""
@@ -147,8 +154,11 @@ class TerminalGateway:
 
 @dataclass(frozen=True)
 class _DeviceAccess:
-    """Exclusive access to a terminal: its comm key, seconds left of the deadline, whether another caller waits."""
+    """Exclusive access to a terminal: the device with the address to connect to, its comm key, seconds left of the
+    deadline, whether another caller waits.
+    """
 
+    device: Device
     comm_key: int = field(repr=False)
     seconds: float
     is_wanted: Callable[[], bool] = lambda: False

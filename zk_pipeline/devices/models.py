@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-import numpy as np
-import pandas as pd
+from zk_pipeline.data_libraries import np, pd
 
 Protocol = Literal["auto", "tcp", "udp"]
 Direction = Literal["in", "out"]

@@ -14,6 +14,7 @@ from zk_pipeline.http.origin import SAFE_METHODS, is_loopback_name
 from zk_pipeline.http.services import Services, services_of
 from zk_pipeline.http.sessions import Session
 from zk_pipeline.store.api_tokens import PERMITTED, Scope
+from zk_pipeline.store.engine.read_copy import identify_reader
 
 _SCHEMES = ("token", "bearer")
 _HEADER = APIKeyHeader(
@@ -48,6 +49,8 @@ def identify(request: Request) -> Identity | None:
     if identity is None and header is None and not services.settings.api_tokens_required:
         identity = ANONYMOUS_ADMIN
     request.state.who = identity.name if identity else None
+    if identity is not None:
+        identify_reader(identity.name)
     return identity
 
 

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from zk_pipeline.http.errors import error_response, unexpected_error_response
 from zk_pipeline.http.origin import SAFE_METHODS, is_host, is_loopback_name, is_same_origin
 from zk_pipeline.http.request_metrics import RequestMetrics
+from zk_pipeline.store.engine.read_copy import ReadCopy, Reader, reader
 
 MAX_BODY_BYTES = 256 * 1024
 MAX_PUNCH_FILE_BYTES = 4 * 1024 * 1024  # 100,000 punches: the log of a terminal
@@ -58,12 +59,13 @@ class RequestGuard:
     app: ASGIApp
     requests: RequestMetrics
     any_host: bool
+    read_copy: ReadCopy | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        exchange = _Exchange(scope, receive, send)
+        exchange = _Exchange(scope, receive, send, self.read_copy)
         _add_slash(scope)
         refusal = self._refusal(scope)
         try:
@@ -101,8 +103,11 @@ class RequestGuard:
 class _Exchange:
     """One request and its response, with limits on both."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, read_copy: ReadCopy | None) -> None:
         self._scope, self._receive, self._send = scope, receive, send
+        self._read_copy = read_copy
+        self._reader = Reader(may_use_copy=scope["method"] in SAFE_METHODS)
+        reader.set(self._reader)  # of this request: each one has a task of its own
         self._began = time.perf_counter()
         self._received, self._sent, self._status = 0, 0, 0
         self._is_complete = _has_no_body(Headers(scope=scope))
@@ -126,6 +131,7 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self._status = message["status"]
             _add_headers(MutableHeaders(scope=message), self._scope)
+            self._note_reads_and_changes(MutableHeaders(scope=message))
             if not self._is_complete and self._status >= 400:
                 MutableHeaders(scope=message)["connection"] = "close"  # the rest of the body is not read
         self._sent += len(message.get("body", b""))
@@ -133,6 +139,13 @@ class _Exchange:
             await asyncio.wait_for(self._send(message), SEND_TIMEOUT_SECONDS)
         except TimeoutError:
             raise ConnectionError("the client does not receive the response") from None
+
+    def _note_reads_and_changes(self, headers: MutableHeaders) -> None:
+        """Before the client can send its next request, which must see its own changes."""
+        if self._reader.age_seconds is not None:
+            headers["age"] = str(int(self._reader.age_seconds))
+        if self._read_copy is not None and self._reader.name is not None and not self._reader.may_use_copy:
+            self._read_copy.note_change(self._reader.name)
 
     @property
     def is_answered(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
@@ -12,13 +13,15 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
+from zk_pipeline.config.ducklake_address import LakeAddress
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.http.login_throttle import LoginThrottle
 from zk_pipeline.http.request_metrics import RequestMetrics
-from zk_pipeline.http.run_workers import Actions, RunWorkerPool
+from zk_pipeline.http.run_workers import Action, ActionResult, Actions, RunWorkerPool
 from zk_pipeline.http.sessions import Sessions
 from zk_pipeline.http.token_cache import TokenCache
+from zk_pipeline.store.engine.read_copy import ReadCopy, current_client
 from zk_pipeline.store.store import Store
 
 if TYPE_CHECKING:
@@ -57,11 +60,25 @@ class Services:
 
     def last_work_date(self) -> date:
         """The latest work date that has begun in any time zone."""
-        from zk_pipeline.defs.partitions import last_work_date  # noqa: PLC0415 (Dagster, slow to import)
+        from zk_pipeline.operations.work_dates import last_work_date  # noqa: PLC0415 (pandas, slow to import)
 
         return last_work_date(self.settings, self.clock())
 
+    def start(self, action: Action) -> Future[ActionResult]:
+        """Queue an action, whose results the client of the request reads afterwards. Raises TooManyActions."""
+        future = self.actions.submit(action)
+        copy, client = self.read_copy, current_client()
+        if copy is not None and client is not None:
+            future.add_done_callback(lambda _: copy.note_change(client))
+        return future
+
+    @property
+    def read_copy(self) -> ReadCopy | None:
+        return self.store.database.read_copy
+
     def close(self) -> None:
+        if self.read_copy is not None:
+            self.read_copy.close()
         self.exits.close()
 
     @property
@@ -86,6 +103,7 @@ def make_services(settings: Settings, store: Store, terminals: TerminalGateway, 
             store.database,
             wait_seconds=min(store.database.wait_seconds, STORE_TIMEOUT_SECONDS),
             foreign_wait_seconds=min(store.database.foreign_wait_seconds, STORE_TIMEOUT_SECONDS),
+            read_copy=None if isinstance(store.database.where, LakeAddress) else ReadCopy(store.database.where),
         ),
     )
     return Services(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
@@ -11,10 +12,13 @@ from pathlib import Path
 import yaml
 
 from zk_pipeline.config.settings import Settings, load_settings
+from zk_pipeline.counted import counted
 from zk_pipeline.crm.errors import CrmMisconfigured
+from zk_pipeline.devices.networks import check_host_in_networks
 from zk_pipeline.errors import UsageError, ZkPipelineError
+from zk_pipeline.operations.crm_pause import paused_until
 from zk_pipeline.operations.payroll.profiles import read_profiles
-from zk_pipeline.operations.sync import check_crm, crm_mapping, paused_until
+from zk_pipeline.operations.sync import check_crm, crm_mapping
 from zk_pipeline.store.errors import StoreBusy, StoreUnreachable
 from zk_pipeline.store.locks.network_mounts import network_file_system
 from zk_pipeline.store.quality.doctor import Doctor, Finding
@@ -24,6 +28,7 @@ from zk_pipeline.time_text import instant
 _LITTLE, _TOO_LITTLE = 2.0, 0.2  # GB free on a disk
 _MUCH_HISTORY = 2.0  # GB of Dagster's history
 _LONG_PAUSE = timedelta(hours=1)
+DAGSTER_STORAGE = ("history", "schedules", "storage", "logs")  # folders below DAGSTER_HOME
 
 
 def examine(environ: Mapping[str, str], now: datetime) -> Iterator[Finding]:
@@ -37,6 +42,7 @@ def examine(environ: Mapping[str, str], now: datetime) -> Iterator[Finding]:
     yield from _disks(settings)
     yield from _dagster_home(Path(environ.get("DAGSTER_HOME", "").strip() or settings.home))
     yield from _files(settings.database_path)
+    yield from _private_files(settings, Path(environ.get("DAGSTER_HOME", "").strip() or settings.home))
     yield from _store(settings, now)
 
 
@@ -143,6 +149,47 @@ def _files(store: Path) -> Iterator[Finding]:
         )
 
 
+def _private_files(settings: Settings, dagster_home: Path) -> Iterator[Finding]:
+    """Files with personal data or secrets that other users may use, or that the home's own user may not."""
+    paths = [path for path in _confidential(settings, dagster_home) if not path.is_symlink() and path.exists()]
+    found = [(path, one) for path in paths for one in (path, *path.rglob("*")) if not one.is_symlink()]
+    states = [(path, one, one.stat()) for path, one in found if one.exists()]  # a side file may just have ended
+    readable = [(path, one) for path, one, state in states if state.st_mode & 0o077]
+    if readable:
+        roots = sorted({str(path) for path, _ in readable})
+        yield Finding(
+            "warning",
+            "readable-files",
+            f"other users of this machine may use {_first_names([one for _, one in readable])}",
+            f"`chmod -R go= {shlex.join(roots)}`, unless that is wanted; new files are private",
+        )
+    owner = settings.home.stat().st_uid
+    foreign = [(path, one) for path, one, state in states if state.st_uid != owner]
+    if foreign:
+        roots = sorted({str(path) for path, _ in foreign})
+        yield Finding(
+            "error",
+            "foreign-files",
+            f"{_first_names([one for _, one in foreign])} do not belong to the owner of {settings.home}",
+            f"`sudo chown -R --reference={shlex.quote(str(settings.home))} {shlex.join(roots)}`, and run commands as "
+            "that user only",
+        )
+
+
+def _confidential(settings: Settings, dagster_home: Path) -> Iterator[Path]:
+    """`.env`, the store with its side files, and the storage of Dagster; not the published copy."""
+    yield settings.home / ".env"
+    store = settings.database_path
+    yield from store.parent.glob(f"{store.name}*")
+    yield from store.parent.glob(f".{store.name}.*")
+    yield from (dagster_home / name for name in DAGSTER_STORAGE)
+
+
+def _first_names(paths: list[Path]) -> str:
+    named = ", ".join(str(path) for path in paths[:3])
+    return named if len(paths) <= 3 else f"{named} and {counted(len(paths) - 3, 'other file')}"
+
+
 def _is_alive(name: str) -> bool:
     pid = name.partition(".part")[0].rpartition(".")[2]
     return pid.isdigit() and Path(f"/proc/{pid}").exists()
@@ -159,6 +206,7 @@ def _store(settings: Settings, now: datetime) -> Iterator[Finding]:
         yield from found
         if not any(one.name == "tables" for one in found):
             yield from _pause(store, settings, now)
+            yield from _networks(store, settings)
     except StoreUnreachable as error:
         yield Finding("error", "unreachable", str(error), "check that PostgreSQL runs and accepts this host")
     except StoreBusy as error:
@@ -166,6 +214,16 @@ def _store(settings: Settings, now: datetime) -> Iterator[Finding]:
     except ZkPipelineError as error:
         advice = "correct the cause; if the store is damaged, restore a backup: `zk-pipeline restore FILE`"
         yield Finding("error", "store", str(error), advice)
+
+
+def _networks(store: Store, settings: Settings) -> Iterator[Finding]:
+    """Polled devices whose address is not allowed; host names are resolved and checked for each connection only."""
+    for device in store.devices.all():
+        try:
+            check_host_in_networks(device.ip_address if device.polled else None, settings.device_networks)
+        except UsageError as error:
+            advice = f"`zk-pipeline device update {shlex.quote(device.name)} --ip ADDRESS`, or extend DEVICE_NETWORKS"
+            yield Finding("error", "device-network", f"{device.name} is not polled: {error}", advice)
 
 
 def _pause(store: Store, settings: Settings, now: datetime) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from functools import partial
 
 from zk_pipeline.attendance.evaluate import evaluate_days
@@ -13,6 +13,7 @@ from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.attendance.sites import merge_sites
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.counted import counted
+from zk_pipeline.operations.work_dates import work_rules
 from zk_pipeline.store.days.days import DateWritten
 from zk_pipeline.store.errors import StoreBusy, StoreUnusable
 from zk_pipeline.store.store import Store
@@ -36,21 +37,6 @@ class Processed:
     written: list[DateWritten]
     failed: dict[date, str]
     overtaken: list[date]
-
-
-def work_rules(settings: Settings) -> WorkRules:
-    """The work rules from the settings."""
-    return WorkRules(
-        start=settings.work_start,
-        end=settings.work_end,
-        workday_starts_at=settings.workday_starts_at,
-        early_clock_in=timedelta(hours=settings.early_clock_in_hours),
-        late_clock_in=timedelta(hours=settings.late_clock_in_hours),
-        early_clock_out=timedelta(hours=settings.early_clock_out_hours),
-        late_clock_out=timedelta(hours=settings.late_clock_out_hours),
-        debounce_seconds=settings.debounce_seconds,
-        workday_is_set=settings.workday_starts_at_set is not None,
-    )
 
 
 def stale_dates(store: Store, settings: Settings, *, last: date) -> list[StaleDate]:

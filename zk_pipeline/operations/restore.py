@@ -7,7 +7,8 @@ from datetime import date
 from pathlib import Path
 
 from zk_pipeline.config.settings import Settings
-from zk_pipeline.operations.process import process_dates, stale_dates, work_rules
+from zk_pipeline.operations.process import process_dates, stale_dates
+from zk_pipeline.operations.work_dates import work_rules
 from zk_pipeline.store.maintenance.restore import DueDeliveries, Restored, due_deliveries
 from zk_pipeline.store.store import Store
 

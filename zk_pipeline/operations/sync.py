@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date
 
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.crm.client import CrmClient, check_lookup
@@ -17,6 +17,7 @@ from zk_pipeline.crm.errors import CrmSettingWrong
 from zk_pipeline.crm.mapping import IDENTITY_MAPPING, FieldMapping, read_mapping
 from zk_pipeline.crm.models import DeliverySummary
 from zk_pipeline.crm.probe import CrmProbe, probe
+from zk_pipeline.operations.crm_pause import paused_until
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.errors import StoreUnusable
 from zk_pipeline.store.store import Store, utc_now
@@ -147,24 +148,10 @@ def waiting_message(store: Store, settings: Settings, left: int) -> str:
     return f"{left} still {'waits' if left == 1 else 'wait'}: {when}{not_before}"
 
 
-def paused_until(store: Store, settings: Settings) -> datetime | None:
-    """End of the pause that the CRM asked for; None without a CRM or a pause."""
-    return None if settings.crm_api_url is None else store.deliveries.paused_until(settings.crm_api_url)
-
-
 def lift_pause(store: Store, settings: Settings) -> None:
     """End the pause that the CRM asked for; the CRM may ask for another."""
     if paused_until(store, settings) is not None:
         store.deliveries.lift_pause()
-
-
-def pause_message(store: Store, settings: Settings) -> str | None:
-    """Message about the current pause that the CRM asked for; None without one."""
-    until = paused_until(store, settings)
-    if until is None:
-        return None
-    lift = "`sync --force` lifts it, and also sends delivered records again"
-    return f"the CRM asked for a pause until {instant(until)}; {lift}"
 
 
 def _ignore(_: DeliverySummary) -> None:

@@ -36,4 +36,5 @@ def terminal_gateway(settings: Settings) -> TerminalGateway:
         comm_keys=comm_key,
         locks=settings.terminal_locks,
         keypad_locks=Store.at(settings.store).keypad_locks,
+        networks=settings.device_networks,
     )

@@ -9,10 +9,12 @@ from datetime import date
 from typing import Any
 
 from zk_pipeline.config.settings import load_settings
-from zk_pipeline.defs.partitions import DateRange, contiguous, last_work_date, newest_range
+from zk_pipeline.defs.partitions import DateRange, contiguous, newest_range
 from zk_pipeline.devices.errors import check_polled
-from zk_pipeline.operations.process import stale_dates, work_rules
-from zk_pipeline.operations.sync import additional_states, check_crm, pause_message
+from zk_pipeline.operations.crm_pause import pause_message
+from zk_pipeline.operations.process import stale_dates
+from zk_pipeline.operations.sync import additional_states, check_crm
+from zk_pipeline.operations.work_dates import last_work_date, work_rules
 from zk_pipeline.runs.launcher import Launcher, RunResult, open_launcher
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.store import Store, utc_now

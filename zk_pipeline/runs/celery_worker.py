@@ -16,7 +16,7 @@ import zk_pipeline.definitions  # noqa: F401 (imported once, before the worker f
 from zk_pipeline.defs.dagster_internals import setup_interrupt_handlers
 from zk_pipeline.defs.instance.celery_launcher import WorkerLauncher
 from zk_pipeline.errors import UsageError
-from zk_pipeline.runs.launcher import open_instance
+from zk_pipeline.runs.instance import open_instance
 from zk_pipeline.runtime.processes import exit_with_process, process_identity
 
 

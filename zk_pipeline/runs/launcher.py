@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
@@ -23,14 +23,13 @@ from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import STALE_SITES_TAGS, DateRange, device_range_tags
 from zk_pipeline.defs.pools import limit_pools
-from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.operations.alerting.routing import group_by_queue
 from zk_pipeline.operations.date_range import check_in_history
+from zk_pipeline.runs.instance import open_instance
 from zk_pipeline.runs.submit import check_daemon, failure_message, submit, wait_for, was_interrupted
 from zk_pipeline.runtime.processes import check_for_end, ended_by, process_identity
 from zk_pipeline.store.store import Store
 
-_MAX_REASON = 500  # characters
 STARTED_BY_TAG = "zk_pipeline/started_by"
 _NO_RETRIES = {"dagster/max_retries": "0"}  # the daemon cannot retry a run of a command's process
 
@@ -180,28 +179,6 @@ class Launcher:
         events = [entry.asset_observation for entry in entries]
         found = [event for event in events if event is not None and event.partition is None]
         return {key: value for event in found for key, value in _plain(event).items()}
-
-
-@contextmanager
-def open_instance() -> Iterator[dg.DagsterInstance]:
-    """Dagster's instance of DAGSTER_HOME, which must be exported (`home.export_home`).
-
-    Raises ZkPipelineError in one line if it cannot be opened: a class in `dagster.yaml` that does not exist, a wrong
-    field of its configuration, or a storage that cannot be reached.
-    """
-    with ExitStack() as stack:
-        try:
-            instance = stack.enter_context(dg.DagsterInstance.get())
-            _ = instance.run_coordinator, instance.run_launcher  # loaded at their first use
-        except Exception as error:  # of Dagster, of a class that dagster.yaml names, or of a database driver
-            errors = error.errors if isinstance(error, dg.DagsterInvalidConfigError) else []
-            text = "; ".join(one.message for one in errors) or str(error)
-            reason = " ".join(text.split())[:_MAX_REASON].rstrip(".")
-            raise ZkPipelineError(
-                f"Dagster's instance cannot be opened: {reason}. "
-                "Compare dagster.yaml in DAGSTER_HOME with the shipped one"
-            ) from error
-        yield instance
 
 
 @contextmanager

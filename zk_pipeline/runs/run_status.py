@@ -15,7 +15,8 @@ from zk_pipeline.defs.instance.daemon_health import DaemonStatus, daemon_status
 from zk_pipeline.defs.instance.ownership import own_runs
 from zk_pipeline.defs.names import Names
 from zk_pipeline.runs.actions import ACTION_TAG
-from zk_pipeline.runs.launcher import STARTED_BY_TAG, open_instance
+from zk_pipeline.runs.instance import open_instance
+from zk_pipeline.runs.launcher import STARTED_BY_TAG
 
 
 @dataclass(frozen=True)

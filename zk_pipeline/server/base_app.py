@@ -38,7 +38,12 @@ def make_app(services: Services, *pages: APIRouter, openapi_url: str | None = No
     app.state.stopping = asyncio.Event()
     add_error_handlers(app)
     mount_web(app, *pages)
-    app.add_middleware(RequestGuard, requests=services.requests, any_host=services.settings.api_tokens_required)
+    app.add_middleware(
+        RequestGuard,
+        requests=services.requests,
+        any_host=services.settings.api_tokens_required,
+        read_copy=services.read_copy,
+    )
     return app
 
 

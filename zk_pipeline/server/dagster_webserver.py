@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from zk_pipeline.runtime.interpreter import slow_imports
+from zk_pipeline.runtime.private_files import keep_files_private
 
 with slow_imports():
     from dagster_webserver import app as webserver_app
@@ -92,6 +93,7 @@ class WebserverGuard:
 
 def main() -> None:
     """Run the command `dagster-webserver` with `GuardedWebserver` as its application."""
+    keep_files_private()
     try:
         settings = load_settings()
     except UsageError as error:

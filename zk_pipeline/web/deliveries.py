@@ -19,7 +19,8 @@ from zk_pipeline.http.fields import as_date
 from zk_pipeline.http.pagination import DateText, Empty, Text
 from zk_pipeline.http.run_workers import Action, TooManyActions
 from zk_pipeline.http.services import Given, Services
-from zk_pipeline.operations.sync import check_crm, paused_until
+from zk_pipeline.operations.crm_pause import paused_until
+from zk_pipeline.operations.sync import check_crm
 from zk_pipeline.store.deliveries.deliveries import DeliveryKey
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.queries.delivery_lists import VIEWS, DeliveryFilter, DeliveryRow, order_of

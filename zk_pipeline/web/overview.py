@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from zk_pipeline.http.services import Given
-from zk_pipeline.operations.sync import paused_until
+from zk_pipeline.operations.crm_pause import paused_until
 from zk_pipeline.store.queries.presence import presence
 from zk_pipeline.store.work_dates.manual_punches import PunchRequestFilter
 from zk_pipeline.web.devices.status import lines_of, status_of

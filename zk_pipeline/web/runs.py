@@ -73,7 +73,7 @@ def poll(services: Given, form: OperatorForm, device_id: DeviceId) -> Response: 
 
 def to_run(services: Services, action: Action) -> Response:
     """Start an action and redirect to its page. Raises TooManyActions."""
-    services.actions.submit(action)
+    services.start(action)
     return RedirectResponse(f"/runs/{action.run_id}", 303)
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -68,6 +68,16 @@ class Served:
     def client(self, scope: Scope | None = "admin", **more: Any) -> httpx.Client:
         headers = {"Authorization": f"Token {self.tokens[scope]}"} if scope else {}
         return httpx.Client(base_url=self.url, headers=headers, timeout=60, verify=NO_CERTIFICATES, **more)
+
+    @contextmanager
+    def with_settings(self, **changes: Any) -> Iterator[None]:
+        """Other settings for the requests of the block."""
+        app: Any = self.server.config.app
+        app.state.services = replace(self.services, settings=self.services.settings.model_copy(update=changes))
+        try:
+            yield
+        finally:
+            app.state.services = self.services
 
 
 @contextmanager

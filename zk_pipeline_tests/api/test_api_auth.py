@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -11,6 +12,7 @@ import pytest
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.http.services import Parts
 from zk_pipeline.store.api_tokens import SCOPES
+from zk_pipeline.store.locks.file_lock import StoreFileLock
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.api.api_fixtures import NothingToDo, Served, Stopwatch, serve
 
@@ -48,7 +50,7 @@ def test_each_scope_may_do_what_it_says_and_no_more(served: Served) -> None:
         ("DELETE", "/api/devices/999/", "admin"),
         ("POST", "/api/devices/999/poll/", "operate"),
         ("POST", "/api/devices/poll_all/", "operate"),
-        ("POST", "/api/devices/999/set-clock/", "operate"),
+        ("POST", "/api/devices/999/set-clock/", "admin"),
         ("POST", "/api/processed-attendance/process/?date=2999-01-01", "operate"),
         ("POST", "/api/processed-attendance/sync/", "operate"),
         ("POST", "/api/processed-attendance/999999/retry/", "operate"),
@@ -92,9 +94,26 @@ def test_a_revoked_token_is_refused_within_seconds_and_its_sessions_end(
     assert stranger.post("/login", data={"token": secret}).status_code == 303
     assert stranger.get("/").status_code == 200
     tokens.revoke("passing")
-    watch.now += 3
+    watch.now += 11
     assert stranger.get("/").status_code == 303
     assert stranger.get("/api/devices/", headers=header).status_code == 401
+
+
+def test_requests_do_not_wait_for_a_writer_to_check_their_token_and_do_once_the_check_is_too_old(
+    served: Served, watch: Stopwatch
+) -> None:
+    cache = served.services.tokens
+    token = served.tokens["read"]
+    assert cache.verify(token) is not None
+    database = served.services.store.database
+    with StoreFileLock(database.path).hold("exclusive", "a backfill", wait_seconds=10):
+        watch.now += 5
+        assert cache.verify(token) is not None
+        watch.now += 6
+        waiting = ThreadPoolExecutor(1).submit(cache.verify, token)
+        with pytest.raises(TimeoutError):
+            waiting.result(0.1)
+    assert waiting.result(20) is not None
 
 
 def test_the_last_use_of_a_token_is_noted_without_a_write_for_each(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from ipaddress import ip_network
 from typing import Any
 
 import httpx
@@ -44,6 +45,23 @@ def test_a_client_may_send_back_what_it_was_given(admin: httpx.Client, added: Ad
     new = added("Mirror")
     answer = admin.put(f"/api/devices/{new['id']}/", json=new | {"port": 4400})
     assert (answer.status_code, answer.json()["port"]) == (200, 4400)
+
+
+def test_devices_are_registered_in_the_networks_of_the_settings_only(
+    served: Served, admin: httpx.Client, added: Added
+) -> None:
+    path = f"/api/devices/{added('Gate')['id']}/"
+    with served.with_settings(device_networks=(ip_network("192.0.2.0/24"),)):
+        outside = {"name": "Gate", "ip_address": "198.51.100.7"}
+        for answer in (
+            admin.post("/api/devices/", json=outside | {"name": "Other"}),
+            admin.put(path, json=outside),
+            admin.patch(path, json={"ip_address": "198.51.100.7"}),
+        ):
+            assert answer.status_code == 400
+            assert "address 198.51.100.7 is outside DEVICE_NETWORKS (192.0.2.0/24)" in answer.json()["detail"]
+        assert admin.patch(path, json={"ip_address": "192.0.2.77"}).status_code == 200
+        assert admin.patch(path, json={"ip_address": "gate.example"}).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/api/devices", "/api/devices/", "/api/raw-attendance", "/api/processed-attendance"])

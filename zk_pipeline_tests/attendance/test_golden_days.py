@@ -15,7 +15,8 @@ import pytest
 from zk_pipeline.config.settings import Settings, load_settings
 from zk_pipeline.devices.models import Device
 from zk_pipeline.operations.files.shift_file import read_shift_file
-from zk_pipeline.operations.process import process_dates, stale_dates, work_rules
+from zk_pipeline.operations.process import process_dates, stale_dates
+from zk_pipeline.operations.work_dates import work_rules
 from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.shifts.leaves import NewLeave
 from zk_pipeline.store.store import Store

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import subprocess
 import sys
 from collections import namedtuple
@@ -32,8 +34,6 @@ def well(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def names(zk: CommandLine) -> dict[str, str]:
     result = zk("doctor", "--json")
-    import json
-
     return {one["name"]: one["severity"] for one in json.loads(result.out)["findings"]}
 
 
@@ -41,6 +41,37 @@ def names(zk: CommandLine) -> dict[str, str]:
 def test_a_good_home_has_no_findings(zk: CommandLine) -> None:
     result = zk("doctor")
     assert (result.code, result.out, result.err) == (0, "no findings\n", "")
+
+
+@pytest.mark.parametrize(
+    "name", [".env", "data/attendance.duckdb", "data/attendance.duckdb.holders", "history/runs.db"]
+)
+def test_files_that_other_users_may_read_are_found_and_the_advice_makes_them_private(
+    zk: CommandLine, well: Path, name: str
+) -> None:
+    path = well / name
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    path.chmod(path.stat().st_mode | 0o044)
+    (finding,) = json.loads(zk("doctor", "--json").out)["findings"]
+    assert (finding["name"], finding["severity"]) == ("readable-files", "warning")
+    assert str(path) in finding["what"]
+    subprocess.run(shlex.split(finding["advice"].split("`")[1]), check=True)
+    assert names(zk) == {}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_files_of_another_user_are_found_and_the_advice_gives_them_back(zk: CommandLine, well: Path) -> None:
+    log = well / "data" / "attendance.duckdb.lock-statistics"
+    log.touch()
+    os.chown(log, 65534, 65534)
+    (finding,) = json.loads(zk("doctor", "--json").out)["findings"]
+    assert (finding["name"], finding["severity"]) == ("foreign-files", "error")
+    advised = shlex.split(finding["advice"].split("`")[1])
+    assert advised[0] == "sudo"
+    subprocess.run(advised[1:], check=True)
+    assert names(zk) == {}
 
 
 @pytest.mark.usefixtures("home")

@@ -53,6 +53,7 @@ WRONG = {
     "ZK_PIPELINE_HISTORY_START": ["", "2020", "2020-13-01", "2020-02-30", "01.01.2020"],
     "ZK_PIPELINE_KEY_PREFIX": ["hr/", "/hr", "1st", "h r", "hr-berlin", "hr//berlin", "_hr"],
     "ZKTECO_TIMEOUT": ["", "0", "-1", "ten", "nan", "inf"],
+    "DEVICE_NETWORKS": ["192.0.2.1/24", "192.0.2.0/33", "gates.example", "192.0.2.0/24;198.51.100.0/24"],
     "ZKTECO_POLL_DEADLINE": ["0", "nan", "1e9"],
     "POLLING_INTERVAL_MINUTES": ["", "0", "7", "1.5", "1441"],
     "POLL_QUEUES": ["izmir", "=izmir", "Izmir=", "Izmir=a b", "Izmir=a, Izmir=b", "Izmir=a,", "*=/x", "*={name}"],

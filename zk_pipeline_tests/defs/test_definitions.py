@@ -16,7 +16,8 @@ import pytest
 
 from zk_pipeline.config.settings import Settings, load_settings
 from zk_pipeline.defs.build import build_definitions
-from zk_pipeline.defs.partitions import DateRange, contiguous, device_range_tags, last_work_date
+from zk_pipeline.defs.partitions import DateRange, contiguous, device_range_tags
+from zk_pipeline.operations.work_dates import last_work_date
 from zk_pipeline.store.schema.catalog import TABLES
 
 CHECKOUT = Path(__file__).parents[2]

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from zk_pipeline.config.settings import load_settings
-from zk_pipeline.defs.partitions import last_work_date, range_tags
+from zk_pipeline.defs.partitions import range_tags
 from zk_pipeline.demo.walkthrough import comm_key_variable
 from zk_pipeline.devices.models import Device
+from zk_pipeline.operations.work_dates import last_work_date
 from zk_pipeline.simulator.company.workforce import generate
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.simulator.terminal.fleet import Fleet

@@ -24,7 +24,7 @@ from zk_pipeline.config.settings import load_settings
 from zk_pipeline.defs.build import build_definitions
 from zk_pipeline.defs.instance.requirements import unmet_requirements
 from zk_pipeline.defs.partitions import DateRange
-from zk_pipeline.operations.process import work_rules
+from zk_pipeline.operations.work_dates import work_rules
 from zk_pipeline.runs.launcher import Launcher
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.defs.test_component import PROJECT

@@ -30,7 +30,12 @@ from zk_pipeline_tests.docs.reference import (
 )
 
 EXPORTED_ONLY = {"ZK_PIPELINE_HOME", "DAGSTER_HOME"}
-OTHERS = {"GATE_KEY", "READ_ONLY", "FORWARDED_ALLOW_IPS"}  # an example variable; an SQL keyword; one of uvicorn
+OTHERS = {
+    "GATE_KEY",  # an example
+    "READ_ONLY",  # a keyword of SQL
+    "FORWARDED_ALLOW_IPS",  # of uvicorn
+    *("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE"),  # of many programs
+}
 NAMES_OF_CODE = {"LOG_LAYOUTS"}  # for contributors
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from zk_pipeline.attendance.shifts import Assignment, Holiday, Season, Target
 from zk_pipeline.config.settings import Settings, load_settings
 from zk_pipeline.devices.push.uploads import ParsedUpload, PushedPunch
-from zk_pipeline.operations.process import Processed, process_dates, stale_dates, work_rules
+from zk_pipeline.operations.process import Processed, process_dates, stale_dates
+from zk_pipeline.operations.work_dates import work_rules
 from zk_pipeline.simulator.terminal.definition import serial_number_of
 from zk_pipeline.store.push.terminals import Contact
 from zk_pipeline.store.push.uploads import PushUpload

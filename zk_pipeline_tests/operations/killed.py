@@ -11,7 +11,8 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from zk_pipeline.config.settings import Settings
-from zk_pipeline.operations.process import process_dates, work_rules
+from zk_pipeline.operations.process import process_dates
+from zk_pipeline.operations.work_dates import work_rules
 from zk_pipeline.store.days import days
 from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.terminals import poll_results

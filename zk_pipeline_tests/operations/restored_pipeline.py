@@ -25,9 +25,10 @@ from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.poll import poll_devices
-from zk_pipeline.operations.process import process_dates, stale_dates, work_rules
+from zk_pipeline.operations.process import process_dates, stale_dates
 from zk_pipeline.operations.restore import preview_restore
 from zk_pipeline.operations.sync import sync
+from zk_pipeline.operations.work_dates import work_rules
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.simulator.terminal.definition import TerminalDefinition
 from zk_pipeline.simulator.terminal.fleet import Fleet

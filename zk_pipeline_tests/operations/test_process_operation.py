@@ -14,7 +14,8 @@ from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.attendance.shifts import Shift
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.operations import process as operation
-from zk_pipeline.operations.process import process_dates, work_rules
+from zk_pipeline.operations.process import process_dates
+from zk_pipeline.operations.work_dates import work_rules
 from zk_pipeline.store.days.days import DateWritten
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.store import Store

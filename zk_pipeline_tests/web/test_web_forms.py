@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Callable
 from datetime import date, time
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,20 @@ def add(page: Page, name: str, host: str, port: int) -> None:
     page.get_by_label("Address").fill(host)
     page.get_by_label("Port").fill(str(port))
     press(page, "Add")
+
+
+def test_a_form_registers_no_device_outside_the_networks_of_the_settings(web: Web) -> None:
+    one = web.store.devices.add(Device(name="Outside already", ip_address="198.51.100.7"))
+    networks = (ip_network("192.0.2.0/24"),)
+    with web.client() as client, web.served.with_settings(device_networks=networks):
+        fields = {"csrf_token": csrf_of(client), "name": "Outside", "ip_address": "198.51.100.8", "polled": "on"}
+        for path in ("/devices/new", f"/devices/{one.id}/edit"):
+            answer = client.post(path, data=fields)
+            assert "address 198.51.100.8 is outside DEVICE_NETWORKS (192.0.2.0/24)" in answer.text
+        kept = fields | {"ip_address": one.ip_address, "port": "4371"}
+        assert client.post(f"/devices/{one.id}/edit", data=kept).status_code == 303
+    assert web.store.devices.get(one.name).port == 4371
+    web.store.devices.remove(one.name)
 
 
 @pytest.mark.parametrize("script", [True, False], ids=["with scripts", "without scripts"])
@@ -220,7 +235,7 @@ def test_the_scope_read_has_no_other_buttons_and_gets_403(web: Web, open_page: O
     with web.client("read") as reader, web.client("operate") as operator:
         signed = {"csrf_token": csrf_of(reader)}
         posts = {
-            f"/devices/{one.id}/poll": "operate", f"/devices/{one.id}/set-clock": "operate", "/runs": "operate",
+            f"/devices/{one.id}/poll": "operate", f"/devices/{one.id}/set-clock": "admin", "/runs": "operate",
             "/devices/new": "admin", f"/devices/{one.id}/edit": "admin", f"/devices/{one.id}/enabled": "admin",
             f"/devices/{one.id}/replaced": "admin", f"/devices/{one.id}/remove": "admin", "/shifts/new": "admin",
             "/shifts/edit?name=a": "admin", "/shifts/remove": "admin", "/shifts/assign": "admin",

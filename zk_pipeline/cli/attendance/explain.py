@@ -11,7 +11,7 @@ import click
 from zk_pipeline.attendance.punctuality import AttendanceStatus
 from zk_pipeline.attendance.rules import OutlierCode
 from zk_pipeline.cli.context import WORK_DATE, open_context
-from zk_pipeline.cli.output import as_json, cell, print_json, print_pairs, print_table
+from zk_pipeline.cli.output import as_json, cell, print_json, print_pairs, print_table, wide_option
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.queries.explanations import PUNCH_STATES, Explanation, Revision
 from zk_pipeline.store.shifts.leaves import Leave
@@ -40,6 +40,7 @@ class Instant(click.ParamType[datetime]):
     type=Instant(),
     help="State of the store at an instant such as 2026-11-03T17:00, in ZK_PIPELINE_TIMEZONE.  [default: now]",
 )
+@wide_option
 @as_json
 def explain(*, user_id: str, day: date, site: str | None, as_of: datetime | None, as_json: bool) -> None:
     """Punches, rules, revisions and deliveries of one attendance day. Each revision is listed with the hours that it
@@ -75,6 +76,7 @@ def explain(*, user_id: str, day: date, site: str | None, as_of: datetime | None
             for one in punches
         ],
         ["site", "device", "punched_at_local", "state", "direction", "work_code", "from", "stored_at", "read_local"],
+        keep={"punched_at_local", "state"},
     )
     for withdrawn in explanation.withdrawn:
         click.echo(f"\nwithdrawn: {withdrawn.withdrawal}")
@@ -82,6 +84,7 @@ def explain(*, user_id: str, day: date, site: str | None, as_of: datetime | None
     print_table(
         [_revision(one) for one in revisions],
         ["site", "revision", "made_at", "in", "out", "worked", "why", "run_id", "delivery", "delivered_at"],
+        keep={"in", "out", "delivery"},
     )
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from zk_pipeline.cli.context import WORK_DATE, open_context
-from zk_pipeline.cli.output import as_json, print_json, progress_of
+from zk_pipeline.cli.context import DEVICE, WORK_DATE, open_context
+from zk_pipeline.cli.output import as_json, print_json, progress_of, working
 from zk_pipeline.counted import counted
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.date_range import check_date_range, option_name
@@ -28,7 +28,7 @@ _FORMATS = ("csv", "parquet", "xlsx")
 @click.option("--end-date", type=WORK_DATE, help="Last date (default: the latest).")
 @click.option("--user-id", help="Only this user.")
 @click.option("--site", help="Only this site.")
-@click.option("--device", help="Only this device (for days: the device of the clock-in).")
+@click.option("--device", type=DEVICE, help="Only this device (for days: the device of the clock-in).")
 @click.option("--format", "kind", type=click.Choice(_FORMATS), help="File format (default: the suffix of FILE).")
 @click.option("-o", "--output", "target", required=True, metavar="FILE", help="File to write or replace; - is stdout.")
 @as_json
@@ -65,6 +65,7 @@ def export(
     context = open_context()
     scope = ExportScope(start_date, end_date, user_id, site, device)
     with (
+        working(f"exporting to {target}"),
         progress_of("zk_pipeline.operations.files.export"),
         atomic_output(target, keep=context.settings.database_path) as stream,
     ):

@@ -9,7 +9,7 @@ import click
 
 from zk_pipeline.attendance.shifts import Holiday
 from zk_pipeline.cli.context import WORK_DATE, open_context
-from zk_pipeline.cli.output import as_json, print_import, print_rows
+from zk_pipeline.cli.output import as_json, print_import, print_rows, wide_option
 from zk_pipeline.operations.files.holiday_file import import_holiday_file
 
 
@@ -52,6 +52,7 @@ def import_(file: Path, site: str | None, as_json: bool) -> int:
 
 
 @holiday.command("list")
+@wide_option
 @as_json
 def list_(as_json: bool) -> None:
     """List all holidays.

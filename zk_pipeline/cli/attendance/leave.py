@@ -10,7 +10,7 @@ import click
 
 from zk_pipeline.cli.attendance.operators import note_unknown_users, operator_name
 from zk_pipeline.cli.context import WORK_DATE, open_context
-from zk_pipeline.cli.output import as_json, print_import, print_json, print_rows
+from zk_pipeline.cli.output import as_json, print_import, print_json, print_rows, wide_option
 from zk_pipeline.operations.files.leave_file import ImportOptions, import_leave_file
 from zk_pipeline.store.shifts.leaves import DAY_PARTS, LeaveFilter, NewLeave
 
@@ -94,6 +94,7 @@ def import_(file: Path, user_id: str | None, site: str | None, as_json: bool) ->
 @click.option("--start-date", "first", type=WORK_DATE, help="Only leaves with a date from here on.")
 @click.option("--end-date", "last", type=WORK_DATE, help="Only leaves with a date up to here.")
 @click.option("--removed", is_flag=True, help="Removed leaves instead of the active ones.")
+@wide_option
 @as_json
 def list_(
     *, user_id: str | None, site: str | None, first: date | None, last: date | None, removed: bool, as_json: bool

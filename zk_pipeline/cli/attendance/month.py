@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from zk_pipeline.cli.context import open_context
-from zk_pipeline.cli.output import as_json, print_json, print_pairs, print_table
+from zk_pipeline.cli.output import as_json, print_json, print_pairs, print_table, wide_option
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.files.atomic_file import atomic_output
 from zk_pipeline.operations.files.month_sheet import MonthSheet, cells, month_sheet, shown
@@ -43,6 +43,7 @@ class Month(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "-o", "--output", "target", default="-", metavar="FILE", help="File to write or replace (default: stdout)."
 )
+@wide_option
 @as_json
 def month(*, user_id: str, asked: date | None, site: str | None, kind: str, target: str, as_json: bool) -> None:
     """Print the month sheet of one employee.

@@ -9,7 +9,7 @@ import click
 
 from zk_pipeline.cli.attendance.operators import operator_name
 from zk_pipeline.cli.context import WORK_DATE, open_context
-from zk_pipeline.cli.output import as_json, note, print_json, print_rows, warn
+from zk_pipeline.cli.output import as_json, note, print_json, print_rows, warn, wide_option
 from zk_pipeline.counted import counted
 from zk_pipeline.store.payroll.periods import PayrollPeriod
 
@@ -79,6 +79,7 @@ def reopen(*, period: str, as_json: bool) -> None:
 @period.command("diff")
 @_PERIOD
 @click.option("--paid", is_flag=True, help="The adjustments that PERIOD has paid.")
+@wide_option
 @as_json
 def diff(*, period: str, paid: bool, as_json: bool) -> None:
     """Print adjustments: differences between current days and what was paid for them, by pay class.
@@ -101,6 +102,7 @@ def diff(*, period: str, paid: bool, as_json: bool) -> None:
 
 
 @period.command("list")
+@wide_option
 @as_json
 def list_(*, as_json: bool) -> None:
     """List payroll periods.

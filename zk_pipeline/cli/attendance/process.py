@@ -8,7 +8,7 @@ from itertools import pairwise
 import click
 
 from zk_pipeline.cli.context import WORK_DATE, CliContext, open_context
-from zk_pipeline.cli.output import as_json, exit_code, note, print_json, print_table, warn
+from zk_pipeline.cli.output import as_json, exit_code, note, print_json, print_table, warn, wide_option, working
 from zk_pipeline.counted import counted
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.date_range import option_name, parse_date_range
@@ -22,6 +22,7 @@ _COLUMNS = ["work_date", "rows", "added", "changed", "unchanged", "retracted"]
 @click.option("--end-date", type=WORK_DATE, help="Last work date of a range.")
 @click.option("--rejudge", is_flag=True, help="Apply the current hours of the settings to these dates.")
 @click.option("--dry-run", is_flag=True, help="With --rejudge: only show the days that would change.")
+@wide_option
 @as_json
 def process(
     day: date | None, start_date: date | None, end_date: date | None, *, rejudge: bool, dry_run: bool, as_json: bool
@@ -44,7 +45,7 @@ def process(
         return _preview(context, *dates, as_json=as_json)
     from zk_pipeline.runs import actions  # noqa: PLC0415 (Dagster, slow to import)
 
-    with context.launcher() as launcher:
+    with working("processing work dates"), context.launcher() as launcher:
         results = actions.process(launcher, context.store, dates=dates, rejudge=rejudge, notify=note)
     rows = [
         {"work_date": key, "rows": values["dagster/partition_row_count"], **values["changes"]}
@@ -63,10 +64,11 @@ def process(
 
 
 def _preview(context: CliContext, first: date, last: date, *, as_json: bool) -> int:
-    from zk_pipeline.operations.process import work_rules  # noqa: PLC0415 (pandas, slow to import)
     from zk_pipeline.operations.rejudge import preview_rejudge  # noqa: PLC0415
+    from zk_pipeline.operations.work_dates import work_rules  # noqa: PLC0415 (pandas, slow to import)
 
-    days = preview_rejudge(context.store, work_rules(context.settings), first, last)
+    with working("evaluating by the current hours"):
+        days = preview_rejudge(context.store, work_rules(context.settings), first, last)
     rows = [
         {
             "work_date": one.work_date,

@@ -9,7 +9,7 @@ import click
 
 from zk_pipeline.cli.attendance.operators import note_unknown_users, operator_name
 from zk_pipeline.cli.context import open_context
-from zk_pipeline.cli.output import as_json, note, print_json, print_rows
+from zk_pipeline.cli.output import as_json, note, print_json, print_rows, wide_option
 from zk_pipeline.operations.files.punch_file import apply_punch_file, parse_wall_clock
 from zk_pipeline.store.queries.explanations import PUNCH_STATES
 from zk_pipeline.store.work_dates.manual_punches import STATES, ManualPunch, PunchRequest
@@ -95,6 +95,7 @@ def withdraw(punch_id: int, reason: str, as_json: bool) -> None:
 
 @punch.command("list")
 @click.option("--open", "only_open", is_flag=True, help="Only requests that wait for a decision.")
+@wide_option
 @as_json
 def list_(only_open: bool, as_json: bool) -> None:
     """List requests and decisions.
@@ -110,7 +111,8 @@ def list_(only_open: bool, as_json: bool) -> None:
     ]
     columns = ["id", "site", "user_id", "at", "state", "reason", "requested_by", "decision", "decided_by"]
     none = "no requests; make one with `zk-pipeline punch request`"
-    print_rows(rows, [*columns, "decision_reason", "withdrawn_by", "withdrawal_reason"], as_json=as_json, none=none)
+    columns += ["decision_reason", "withdrawn_by", "withdrawal_reason"]
+    print_rows(rows, columns, as_json=as_json, none=none, keep={"decision"})
 
 
 @punch.command("apply")

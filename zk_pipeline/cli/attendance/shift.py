@@ -15,8 +15,8 @@ from zk_pipeline.attendance.hours import wall_time, weekdays_of
 from zk_pipeline.attendance.rotations import Rotation
 from zk_pipeline.attendance.shift_rules import RULE_TEXTS
 from zk_pipeline.attendance.shifts import BOUNDS, THRESHOLDS, WEEKDAYS, Assignment, Season, Shift, Target
-from zk_pipeline.cli.context import WORK_DATE, open_context
-from zk_pipeline.cli.output import as_json, note, print_json, print_rows, print_table
+from zk_pipeline.cli.context import DEVICE, WORK_DATE, open_context
+from zk_pipeline.cli.output import as_json, note, print_json, print_rows, print_table, wide_option
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.files.assignment_file import assign_from_table
 from zk_pipeline.operations.files.shift_file import read_shift_file
@@ -129,6 +129,7 @@ def update(name: str, **options: Any) -> None:
 
 
 @shift.command("list")
+@wide_option
 @as_json
 def list_(as_json: bool) -> None:
     """List shifts, their assignments and seasons.
@@ -143,7 +144,7 @@ def list_(as_json: bool) -> None:
         print_json({"shifts": [asdict(one) for one in shift_list], "assignments": assignments, "seasons": seasons})
         return
     if not shift_list:
-        click.echo("no shifts: all employees have the hours of the settings")
+        click.echo("no shifts: all employees have the hours of the settings; add one with `zk-pipeline shift add`")
         return
     print_table(
         [_shift_row(one) for one in shift_list],
@@ -160,7 +161,7 @@ def list_(as_json: bool) -> None:
 def _target(command: Any) -> Any:
     """Add the options of the target of an assignment."""
     for option in (
-        click.option("--device", help="Assign to all users who clock in at this device."),
+        click.option("--device", type=DEVICE, help="Assign to all users who clock in at this device."),
         click.option("--site", help="Assign to all users of this site."),
         click.option("--user", help="Assign to this user; with --site only there."),
     ):
@@ -218,6 +219,7 @@ def assign(
 @click.option("--start-at", type=int, default=1, help="Date of the pattern with which it starts.  [default: 1]")
 @_replace
 @_dry_run
+@wide_option
 @as_json
 def rotate(
     *,
@@ -256,6 +258,7 @@ def rotate(
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @_replace
 @_dry_run
+@wide_option
 @as_json
 def assign_file(file: Path, replace_overlaps: bool, dry_run: bool, as_json: bool) -> None:
     """Assign the shifts of a table (.csv, .xlsx) with the columns user_id, site, device, shift, from, to: all or none.
@@ -310,6 +313,7 @@ def add_season(name: str, use: str, valid_from: date, valid_to: date, as_json: b
 
 
 @season.command("list")
+@wide_option
 @as_json
 def list_seasons(as_json: bool) -> None:
     """List all seasons.

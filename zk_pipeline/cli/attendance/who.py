@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+
 import click
 
 from zk_pipeline.cli.context import open_context
-from zk_pipeline.cli.output import as_json, print_json, print_table
+from zk_pipeline.cli.output import as_json, print_json, print_table, wide_option
 from zk_pipeline.counted import counted
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.files.muster_list import reading_text, unsafe_reasons
@@ -14,6 +16,7 @@ from zk_pipeline.store.days.muster import Muster
 
 @click.command()
 @click.option("--site", help="Only this site.")
+@wide_option
 @as_json
 def who(*, site: str | None, as_json: bool) -> None:
     """List who is in now, by site.
@@ -28,13 +31,16 @@ def who(*, site: str | None, as_json: bool) -> None:
     store = context.store
     muster = store.muster.read(store.clock(), debounce_seconds=context.settings.debounce_seconds, site=site)
     if site is not None and not muster.sites:
-        raise UsageError(f"no site {site!r}: no enabled terminal and no punch of today there")
+        sites = {one.site for one in store.devices.all()}
+        near = difflib.get_close_matches(site, sites, n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise UsageError(f"no site {site!r}: no enabled terminal and no punch of today there{hint}")
     if as_json:
         print_json(_plain(muster))
     elif muster.sites:
         _print(muster)
     else:
-        click.echo("No terminal is registered.")
+        click.echo("No terminal is registered; add one with `zk-pipeline device add NAME IP`.")
 
 
 def _print(muster: Muster) -> None:

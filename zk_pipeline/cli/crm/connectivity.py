@@ -7,13 +7,14 @@ from dataclasses import asdict
 import click
 
 from zk_pipeline.cli.context import open_context
-from zk_pipeline.cli.output import as_json, print_json, print_pairs, print_table
+from zk_pipeline.cli.output import as_json, print_json, print_pairs, print_table, wide_option
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.operations.sync import probe_crm
 
 
 @click.command("test-crm")
 @click.option("--stats", is_flag=True, help="Print counts of synced, unsynced and failed days instead of connecting.")
+@wide_option
 @as_json
 def test_crm(stats: bool, as_json: bool) -> int:
     """Check the CRM's connection and credentials without creating a record.

@@ -11,7 +11,7 @@ from itertools import islice
 import click
 
 from zk_pipeline.cli.context import WORK_DATE, open_context
-from zk_pipeline.cli.output import as_json, exit_code, note, print_json, print_pairs, progress_of, warn
+from zk_pipeline.cli.output import as_json, exit_code, note, print_json, print_pairs, progress_of, warn, working
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.counted import counted
 from zk_pipeline.crm.mapping import FieldMapping
@@ -59,7 +59,7 @@ def sync(
         return _print_requests(context.settings, context.store.deliveries.peek(asked, limit))
     from zk_pipeline.runs import actions  # noqa: PLC0415 (Dagster, slow to import)
 
-    with context.launcher() as launcher, progress_of("zk_pipeline.operations.sync"):
+    with working("delivering"), context.launcher() as launcher, progress_of("zk_pipeline.operations.sync"):
         results = actions.sync(
             launcher, context.store, scope=scope, limit=limit, retry=retry_failed, force=force, notify=note
         )

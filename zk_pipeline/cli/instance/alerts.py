@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from zk_pipeline.cli.context import CliContext, open_context
-from zk_pipeline.cli.output import as_json, print_json, print_table, warn
+from zk_pipeline.cli.output import as_json, print_json, print_table, warn, wide_option
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.operations.alerting.channels import Alert, Channel, parse_channels
 from zk_pipeline.operations.alerting.messages import Observation, decide, send_due
@@ -58,6 +58,7 @@ def watchdog(as_json: bool) -> int:
 
 
 @click.command("test-alerts")
+@wide_option
 @as_json
 def test_alerts(as_json: bool) -> int:
     """Send a test message to every channel of ALERT_URLS.
@@ -68,7 +69,7 @@ def test_alerts(as_json: bool) -> int:
     channels = parse_channels(open_context().settings.alert_urls)
     if not channels:
         raise UsageError("ALERT_URLS is not set: no alert can be sent")
-    alert = Alert("zk_pipeline: test", "This is a test of ALERT_URLS by `zk-pipeline test-alerts`.")
+    alert = Alert("zk_pipeline: test", "This is a test of ALERT_URLS by `zk-pipeline test-alerts`.", "info")
     failures = [_failure(one, alert) for one in channels]
     rows = [
         {
@@ -81,7 +82,7 @@ def test_alerts(as_json: bool) -> int:
     if as_json:
         print_json(rows)
     else:
-        print_table(rows, list(rows[0]))
+        print_table(rows, list(rows[0]), keep={"result"})
     return 2 if any(isinstance(one, UsageError) for one in failures) else int(any(failures))
 
 
@@ -97,7 +98,7 @@ def _alert_without_store(context: CliContext, channels: Sequence[Channel], probl
     stamp = context.settings.home / _STAMP
     if not channels or _is_recent(stamp, context.settings.alert_reminder_hours):
         return []
-    alert = Alert("zk_pipeline: the store cannot be used", problem)
+    alert = Alert("zk_pipeline: the store cannot be used", problem, "failure")
     failures = [str(failure) for one in channels if (failure := _failure(one, alert))]
     if len(failures) < len(channels):
         stamp.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from zk_pipeline.cli.output import as_json, print_json, print_table
+from zk_pipeline.cli.output import as_json, print_findings, print_json, wide_option
 from zk_pipeline.config.home import export_home, find_home
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.errors import ZkPipelineError
@@ -18,6 +18,7 @@ from zk_pipeline.store.store import utc_now
 
 
 @click.command()
+@wide_option
 @as_json
 def doctor(as_json: bool) -> int:
     """Check settings, disks and the store; print findings with advice. Exit code 1 if a finding is an error.
@@ -38,7 +39,7 @@ def doctor(as_json: bool) -> int:
     elif findings:
         order = ["error", "warning", "note"]
         findings.sort(key=lambda one: order.index(one.severity))
-        print_table([asdict(one) for one in findings], ["severity", "name", "what", "advice"])
+        print_findings([asdict(one) for one in findings], ["severity", "name", "what", "advice"])
     else:
         click.echo("no findings")
     if any(one.name in ("settings", "crm-settings") for one in findings):
@@ -50,7 +51,7 @@ def _instance_findings() -> Iterator[Finding]:
     """Findings about Dagster's instance. None before its first use, which would create its files."""
     from zk_pipeline.defs.instance.requirements import unmet_requirements  # noqa: PLC0415 (Dagster, slow to import)
     from zk_pipeline.operations.doctor import is_instance_in_use  # noqa: PLC0415
-    from zk_pipeline.runs.launcher import open_instance  # noqa: PLC0415
+    from zk_pipeline.runs.instance import open_instance  # noqa: PLC0415
 
     export_home(find_home(os.environ), os.environ)
     if not is_instance_in_use(Path(os.environ["DAGSTER_HOME"])):

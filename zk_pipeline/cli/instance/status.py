@@ -11,9 +11,10 @@ from typing import Any
 import click
 
 from zk_pipeline.cli.context import open_context
-from zk_pipeline.cli.output import as_json, cell, print_json, print_pairs, print_table
+from zk_pipeline.cli.output import as_json, cell, print_json, print_pairs, print_table, wide_option
 from zk_pipeline.counted import counted
-from zk_pipeline.operations.sync import pause_message, paused_until
+from zk_pipeline.operations.crm_pause import pause_message, paused_until
+from zk_pipeline.operations.work_dates import last_work_date, work_rules
 from zk_pipeline.store.queries.overview import DeviceStatus, StaleSites, StoreStatus
 from zk_pipeline.store.store import utc_now
 
@@ -33,6 +34,7 @@ _FEW = 10
 
 
 @click.command()
+@wide_option
 @as_json
 def status(as_json: bool) -> int:
     """Devices, stale dates, delivery queue, daemon and schedules.
@@ -43,8 +45,8 @@ def status(as_json: bool) -> int:
     Example:  zk-pipeline status --json
     """
     from zk_pipeline.defs.instance.daemon_health import daemon_status  # noqa: PLC0415 (Dagster, slow to import)
-    from zk_pipeline.defs.partitions import last_work_date  # noqa: PLC0415
-    from zk_pipeline.operations.process import work_rules  # noqa: PLC0415 (pandas, slow to import)
+    from zk_pipeline.defs.names import Names  # noqa: PLC0415
+    from zk_pipeline.runs.instance import open_instance  # noqa: PLC0415
 
     context = open_context()
     now = utc_now()
@@ -55,13 +57,15 @@ def status(as_json: bool) -> int:
         now=now,
     )
     paused = paused_until(context.store, context.settings)
-    with context.launcher() as launcher:
-        dagster = daemon_status(launcher.instance, launcher.names, now)
+    with open_instance() as instance:
+        dagster = daemon_status(instance, Names(context.settings.key_prefix), now)
     if as_json:
         print_json(asdict(store) | {"crm_paused_until": paused, "orchestration": asdict(dagster)})
         return 0
-    if store.devices:
-        print_table([_device_row(one) for one in store.devices], _DEVICES)
+    if not store.devices:
+        click.echo("no device is registered; add one with `zk-pipeline device add NAME IP`\n")
+    else:
+        print_table([_device_row(one) for one in store.devices], _DEVICES, keep={"last_success", "error"})
         click.echo()
     asked = {} if paused is None else {"pause of the CRM": pause_message(context.store, context.settings)}
     print_pairs(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zk_pipeline.cli.context import open_context
-from zk_pipeline.cli.output import as_json, note, print_json, print_rows
+from zk_pipeline.cli.output import as_json, note, print_json, print_rows, wide_option
 
 if TYPE_CHECKING:
     from zk_pipeline.store.api_tokens import ApiToken, Scope
@@ -47,6 +47,7 @@ def create(name: str, scope: Scope, as_json: bool) -> None:
 
 
 @api_token.command("list")
+@wide_option
 @as_json
 def list_(as_json: bool) -> None:
     """List all tokens, including revoked ones, with the time of last use (to within an hour).
@@ -56,7 +57,7 @@ def list_(as_json: bool) -> None:
     """
     rows = [_row(one) for one in open_context().store.api_tokens.all()]
     none = "no token; create one with `zk-pipeline api-token create NAME`"
-    print_rows(rows, _SHOWN, as_json=as_json, none=none)
+    print_rows(rows, _SHOWN, as_json=as_json, none=none, keep={"scope", "state"})
 
 
 @api_token.command("revoke")

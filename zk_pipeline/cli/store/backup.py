@@ -8,7 +8,17 @@ from pathlib import Path
 import click
 
 from zk_pipeline.cli.context import CliContext, open_context
-from zk_pipeline.cli.output import as_json, confirm, note, print_json, print_pairs, print_table, yes_option
+from zk_pipeline.cli.output import (
+    as_json,
+    confirm,
+    note,
+    print_json,
+    print_pairs,
+    print_table,
+    wide_option,
+    working,
+    yes_option,
+)
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.counted import counted
 from zk_pipeline.errors import UsageError
@@ -20,9 +30,17 @@ _FOLDER = "backups"
 
 @click.command()
 @click.argument("target", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    "output",
+    type=click.Path(path_type=Path),
+    metavar="TARGET",
+    help="Same as TARGET.",
+)
 @click.option("--keep", type=click.IntRange(min=1), metavar="N", help="Keep only the N newest backups in the folder.")
 @as_json
-def backup(target: Path | None, keep: int | None, as_json: bool) -> None:
+def backup(target: Path | None, *, output: Path | None, keep: int | None, as_json: bool) -> None:
     """Make a verified copy of the store while runs continue. Readers never wait for it; writers wait while the file is
     copied (0.4 s for 10 million punches).
 
@@ -32,8 +50,12 @@ def backup(target: Path | None, keep: int | None, as_json: bool) -> None:
     \b
     Example:  zk-pipeline backup --keep 14
     """
+    if target is not None and output is not None:
+        raise UsageError("give the target once: as an argument or with -o")
+    target = target or output
     context = open_context()
-    made = context.store.backups.make(target or context.settings.home / _FOLDER, keep=keep)
+    with working("copying and verifying the store"):
+        made = context.store.backups.make(target or context.settings.home / _FOLDER, keep=keep)
     if as_json:
         print_json(made)
         return
@@ -47,6 +69,7 @@ def backup(target: Path | None, keep: int | None, as_json: bool) -> None:
 @yes_option
 @click.option("--dry-run", is_flag=True, help="Only show what would change, and which deliveries would become due.")
 @click.option("--force", is_flag=True, help="Restore even while Dagster runs are in progress.")
+@wide_option
 @as_json
 def restore(file: Path, yes: bool, dry_run: bool, force: bool, as_json: bool) -> None:
     """Replace the store by a backup. The backup is verified first; the replaced store is kept in the same folder.
@@ -67,7 +90,8 @@ def restore(file: Path, yes: bool, dry_run: bool, force: bool, as_json: bool) ->
         if not force:
             _refuse_while_runs(context)
         confirm(f"Replace {replaced} by {file}?", yes=yes)
-        done = context.store.restore.run(file)
+        with working("restoring the store"):
+            done = context.store.restore.run(file)
     if as_json:
         print_json(asdict(done) | {"next": _next(context.settings, done)})
         return
@@ -76,11 +100,12 @@ def restore(file: Path, yes: bool, dry_run: bool, force: bool, as_json: bool) ->
 
 
 def _preview(context: CliContext, file: Path, *, as_json: bool) -> None:
-    from zk_pipeline.defs.partitions import last_work_date  # noqa: PLC0415 (Dagster, slow to import)
     from zk_pipeline.operations.restore import preview_restore  # noqa: PLC0415 (pandas, slow to import)
+    from zk_pipeline.operations.work_dates import last_work_date  # noqa: PLC0415 (Dagster, slow to import)
 
     last = last_work_date(context.settings, context.store.clock())
-    seen = preview_restore(context.store, context.settings, file, last=last)
+    with working("restoring a copy"):
+        seen = preview_restore(context.store, context.settings, file, last=last)
     if as_json:
         print_json(seen)
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from zk_pipeline.cli.context import open_context
-from zk_pipeline.cli.output import as_json, exit_code, print_json, print_pairs
+from zk_pipeline.cli.output import as_json, exit_code, print_json, print_pairs, working
 
 
 @click.command()
@@ -19,7 +19,7 @@ def cleanup(dry_run: bool, as_json: bool) -> int:
     Example:  zk-pipeline cleanup --dry-run
     """
     context = open_context()
-    with context.launcher() as launcher:
+    with working("cleaning up"), context.launcher() as launcher:
         result = launcher.clean_up(dry_run=dry_run)
     if as_json:
         print_json({"run_id": result.run_id} | result.observed)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from zk_pipeline.cli.context import open_context
-from zk_pipeline.cli.output import as_json, note, print_json, print_table
+from zk_pipeline.cli.output import as_json, note, print_json, print_table, wide_option, working
 from zk_pipeline.config.ducklake_address import LakeAddress
 from zk_pipeline.config.settings import store_address
 from zk_pipeline.counted import counted
@@ -22,6 +22,7 @@ _COLUMNS = ("table", "rows", "partitions", "copied", "checksum")
 @click.command("migrate-store")
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO")
+@wide_option
 @as_json
 def migrate_store(source: str, target: str, as_json: bool) -> None:
     """Make a verified copy of the store in another place or on another engine.
@@ -36,7 +37,9 @@ def migrate_store(source: str, target: str, as_json: bool) -> None:
     """
     context = open_context()
     here, there = (Database(_place(text, context.settings.home)) for text in (source, target))
-    moved = StoreMigration(here, there, lambda table, done, of: note(f"{table}: {done:,} of {of:,} partitions")).move()
+    migration = StoreMigration(here, there, lambda table, done, of: note(f"{table}: {done:,} of {of:,} partitions"))
+    with working("copying the store"):
+        moved = migration.move()
     tables = [asdict(table) | {"checksum": f"{table.checksum % 2**64:016x}"} for table in moved.tables]
     if as_json:
         print_json(asdict(moved) | {"tables": tables, "rows": moved.rows, "copied": moved.copied})

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from zk_pipeline.cli.context import open_context
-from zk_pipeline.cli.output import as_json, note, print_json, print_table
+from zk_pipeline.cli.context import DEVICE, open_context
+from zk_pipeline.cli.output import as_json, note, print_json, print_table, wide_option, working
 from zk_pipeline.counted import counted
 from zk_pipeline.devices.errors import TerminalError, check_polled
 from zk_pipeline.devices.models import TerminalInfo
@@ -22,8 +22,9 @@ _SHOWN = [
 
 
 @click.command("test-device")
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.argument("names", metavar="[NAME]...", nargs=-1, type=DEVICE)
 @click.option("--all", "every", is_flag=True, help="All polled devices, including disabled ones.")
+@wide_option
 @as_json
 def test_device(names: tuple[str, ...], every: bool, as_json: bool) -> int:
     """Connect to terminals and print their device information. Default: all enabled devices
@@ -43,13 +44,14 @@ def test_device(names: tuple[str, ...], every: bool, as_json: bool) -> int:
     if not chosen:
         raise ZkPipelineError("no device to test: add one with `zk-pipeline device add NAME IP`")
     note(f"connecting to {counted(len(chosen), 'device')} ...")
-    outcomes = poll_many(chosen, context.terminals.probe, deadline_seconds=context.settings.poll_deadline)
+    with working("connecting"):
+        outcomes = poll_many(chosen, context.terminals.probe, deadline_seconds=context.settings.poll_deadline)
     tested = {one.device.name: _row(one) for one in outcomes}
     rows = [tested[one.name] for one in chosen]
     if as_json:
         print_json(rows)
     else:
-        print_table(rows, _SHOWN)
+        print_table(rows, _SHOWN, keep={"ok", "error"})
     return int(not all(row["ok"] for row in rows))
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 
-from zk_pipeline.cli.context import open_context
-from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_rows
+from zk_pipeline.cli.context import DEVICE, open_context
+from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_rows, wide_option
 from zk_pipeline.cli.terminals.device_actions import clear_log, set_clock, users
 from zk_pipeline.cli.terminals.device_clock import correct_clock
 from zk_pipeline.cli.terminals.device_push import (
@@ -24,8 +24,10 @@ from zk_pipeline.cli.terminals.device_push import (
     push_facts,
     push_pairs,
 )
+from zk_pipeline.config.settings import Settings
 from zk_pipeline.devices.addresses import DIRECTIONS, NO_DIRECTION, check_fields, check_name
 from zk_pipeline.devices.models import Device
+from zk_pipeline.devices.networks import check_host_in_networks
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.files.device_file import read_device_file
 from zk_pipeline.operations.pushing_terminals import change_limits, check_address_to_poll
@@ -98,12 +100,14 @@ def add(name: str, ip_address: str, disabled: bool, **options: Any) -> None:
     """
     context = open_context()
     values = {"timezone": context.settings.timezone} | check_fields({"ip_address": ip_address} | options)
+    check_host_in_networks(values["ip_address"], context.settings.device_networks)
     added = context.store.devices.add(Device(name=check_name(name), enabled=not disabled, **values))
     click.echo(f"added {added.name} at {added.ip_address}:{added.port}")
     note(f"test it:  zk-pipeline test-device {added.name!r}")
 
 
 @device.command("list")
+@wide_option
 @as_json
 def list_(as_json: bool) -> None:
     """List all registered devices.
@@ -117,7 +121,7 @@ def list_(as_json: bool) -> None:
 
 
 @device.command("show")
-@click.argument("name")
+@click.argument("name", type=DEVICE)
 @as_json
 def show(name: str, as_json: bool) -> None:
     """Show the registration of NAME, and for a terminal that pushes its state, stamps and open commands.
@@ -139,7 +143,7 @@ def show(name: str, as_json: bool) -> None:
 
 
 @device.command("update")
-@click.argument("name")
+@click.argument("name", type=DEVICE)
 @click.option("--ip", "ip_address", help="IP address or host name.")
 @click.option(
     "--accept-new-serial", is_flag=True, help="Accept the serial number of a replacement terminal at the next contact."
@@ -168,8 +172,10 @@ def update(
     limits = {"secret": push_secret, "networks": push_networks, "timezone_form": push_timezone_form}
     if not changes and not accept_new_serial and not any(limits.values()):
         raise UsageError("nothing to change: name at least one option, such as --ip")
-    store = open_context().store
+    context = open_context()
+    store = context.store
     before = store.devices.get(name)
+    check_host_in_networks(changes.get("ip_address"), context.settings.device_networks)
     check_address_to_poll(before, changes, option="--ip")
     secret = change_limits(store, name, secret=push_secret, networks=push_networks, timezone_form=push_timezone_form)
     if changes:
@@ -190,7 +196,7 @@ def update(
 
 
 @device.command("enable")
-@click.argument("name")
+@click.argument("name", type=DEVICE)
 def enable(name: str) -> None:
     """Include NAME in polls, and accept its uploads.
 
@@ -202,7 +208,7 @@ def enable(name: str) -> None:
 
 
 @device.command("disable")
-@click.argument("name")
+@click.argument("name", type=DEVICE)
 def disable(name: str) -> None:
     """Exclude NAME from polls, and refuse its uploads; its punches, polls and days are kept.
 
@@ -214,7 +220,7 @@ def disable(name: str) -> None:
 
 
 @device.command("remove")
-@click.argument("name")
+@click.argument("name", type=DEVICE)
 def remove(name: str) -> None:
     """Remove NAME from the registry; its punches, polls and days are kept.
 
@@ -249,12 +255,21 @@ def apply(file: Path, as_json: bool) -> None:
     """
     context = open_context()
     declared = [replace(one, timezone=one.timezone or context.settings.timezone) for one in read_device_file(file)]
+    _check_networks(file, declared, context.settings)
     applied = context.store.devices.apply(declared)
     if as_json:
         print_json(applied)
         return
     for what, names in asdict(applied).items():
         click.echo(f"{what}: {', '.join(names) or '–'}")
+
+
+def _check_networks(file: Path, declared: Sequence[Device], settings: Settings) -> None:
+    for one in declared:
+        try:
+            check_host_in_networks(one.ip_address, settings.device_networks)
+        except UsageError as error:
+            raise UsageError(f"{file}: device {one.name!r}: {error}") from None
 
 
 for _action in (set_clock, correct_clock, users, clear_log, adopt, pending, command, commands, events):

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import shlex
+from typing import TYPE_CHECKING
 
 import click
 
-from zk_pipeline.cli.context import open_context
-from zk_pipeline.cli.output import as_json, confirm, print_json, print_pairs, print_rows, yes_option
+from zk_pipeline.cli.context import DEVICE, open_context
+from zk_pipeline.cli.output import as_json, confirm, print_json, print_pairs, print_rows, wide_option, yes_option
 from zk_pipeline.counted import counted
 from zk_pipeline.devices.models import Device
-from zk_pipeline.devices.protocol.decode import unreadable_names
 from zk_pipeline.errors import UsageError
-from zk_pipeline.operations.clear_log import clear_log as clear_log_of
-from zk_pipeline.operations.pushing_terminals import RequestedKind
-from zk_pipeline.operations.set_clock import set_clock as set_clock_of
+
+if TYPE_CHECKING:
+    from zk_pipeline.operations.pushing_terminals import RequestedKind
 
 
 def _check_connects(device: Device, kind: RequestedKind) -> None:
@@ -25,7 +25,7 @@ def _check_connects(device: Device, kind: RequestedKind) -> None:
 
 
 @click.command("set-clock")
-@click.argument("name")
+@click.argument("name", type=DEVICE)
 @as_json
 def set_clock(name: str, as_json: bool) -> None:
     """Set the clock of NAME to the current time in its zone.
@@ -33,6 +33,8 @@ def set_clock(name: str, as_json: bool) -> None:
     \b
     Example:  zk-pipeline device set-clock "Main Office"
     """
+    from zk_pipeline.operations.set_clock import set_clock as set_clock_of  # noqa: PLC0415 (pandas, slow to import)
+
     context = open_context()
     device = context.store.devices.get(name)
     _check_connects(device, "set-clock")
@@ -50,7 +52,8 @@ def set_clock(name: str, as_json: bool) -> None:
 
 
 @click.command("users")
-@click.argument("name")
+@click.argument("name", type=DEVICE)
+@wide_option
 @as_json
 def users(name: str, as_json: bool) -> None:
     """List the users enrolled on NAME, read from the terminal now.
@@ -58,6 +61,8 @@ def users(name: str, as_json: bool) -> None:
     \b
     Example:  zk-pipeline device users "Main Office" --json
     """
+    from zk_pipeline.devices.protocol.decode import unreadable_names  # noqa: PLC0415 (with the protocol)
+
     context = open_context()
     device = context.store.devices.get(name)
     _check_connects(device, "users")
@@ -69,7 +74,7 @@ def users(name: str, as_json: bool) -> None:
 
 
 @click.command("clear-log")
-@click.argument("name")
+@click.argument("name", type=DEVICE)
 @yes_option
 @as_json
 def clear_log(name: str, *, yes: bool, as_json: bool) -> None:
@@ -81,6 +86,8 @@ def clear_log(name: str, *, yes: bool, as_json: bool) -> None:
     \b
     Example:  zk-pipeline device clear-log "Main Office" --yes
     """
+    from zk_pipeline.operations.clear_log import clear_log as clear_log_of  # noqa: PLC0415 (pandas, slow to import)
+
     context = open_context()
     device = context.store.devices.get(name)
     confirm(f"Delete the log of {device.name} ({device.ip_address}:{device.port}) from the terminal?", yes=yes)

@@ -7,8 +7,8 @@ from datetime import datetime
 
 import click
 
-from zk_pipeline.cli.context import open_context
-from zk_pipeline.cli.output import as_json, print_rows
+from zk_pipeline.cli.context import DEVICE, open_context
+from zk_pipeline.cli.output import as_json, print_rows, wide_option
 from zk_pipeline.errors import UsageError
 
 _READING = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"])
@@ -27,13 +27,14 @@ _COLUMNS = [
 
 
 @click.command("correct-clock")
-@click.argument("name", required=False)
+@click.argument("name", required=False, type=DEVICE)
 @click.option("--from", "from_local", type=_READING, help="First wrong time, as the terminal recorded it.")
 @click.option("--to", "to_local", type=_READING, help="Last wrong time, as the terminal recorded it.")
 @click.option("--add-seconds", type=int, help="Seconds to add to each recorded time (negative if the clock was fast).")
 @click.option("--only-in-doubt", is_flag=True, help="Correct only punches that are marked as clock suspects.")
 @click.option("--reason", default="", help="Reason, stored with the correction.")
 @click.option("--revoke", "correction_id", type=int, help="Revoke the correction with this id.")
+@wide_option
 @as_json
 def correct_clock(
     name: str | None,
@@ -75,4 +76,9 @@ def correct_clock(
             )
         ]
     rows = [asdict(one) for one in done]
-    print_rows(rows, _COLUMNS, as_json=as_json, none="no clock correction")
+    print_rows(
+        rows,
+        _COLUMNS,
+        as_json=as_json,
+        none="no clock correction; `zk-pipeline doctor` suggests one where it is needed",
+    )

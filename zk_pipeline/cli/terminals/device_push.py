@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from zk_pipeline.cli.attendance.operators import operator_name
-from zk_pipeline.cli.context import WORK_DATE, open_context
-from zk_pipeline.cli.output import as_json, print_json, print_rows
+from zk_pipeline.cli.context import DEVICE, WORK_DATE, open_context
+from zk_pipeline.cli.output import as_json, print_json, print_rows, wide_option
 from zk_pipeline.operations.date_range import check_date_range, option_name
 from zk_pipeline.operations.pushing_terminals import (
     AUTO,
@@ -40,6 +40,9 @@ _COMMANDS = [
     "return_code",
     "result",
 ]
+_NONE_PENDING = (
+    "no terminal waits for adoption; set the address of `zk-pipeline receive` as the server in the menu of the terminal"
+)
 _EVENTS = ["occurred_at_local", "description", "code", "user_id", "detail", "received_at"]
 
 
@@ -117,6 +120,7 @@ def print_secret(secret: str) -> None:
 
 
 @click.command("pending")
+@wide_option
 @as_json
 def pending(as_json: bool) -> None:
     """List terminals that connected to the receiver and wait for adoption; nothing of their data is stored.
@@ -125,11 +129,11 @@ def pending(as_json: bool) -> None:
     Example:  zk-pipeline device pending
     """
     rows = [asdict(one) for one in pending_terminals(open_context().store)]
-    print_rows(rows, _PENDING, as_json=as_json, none="no terminal waits for adoption")
+    print_rows(rows, _PENDING, as_json=as_json, none=_NONE_PENDING)
 
 
 @click.command("command")
-@click.argument("name")
+@click.argument("name", type=DEVICE)
 @click.argument("kind", type=click.Choice(REQUESTED_KINDS))
 @click.option("--start-date", "first", type=WORK_DATE, help="First date of `punches`, on the terminal's wall clock.")
 @click.option("--end-date", "last", type=WORK_DATE, help="Last date of `punches`, included.")
@@ -153,7 +157,8 @@ def command(name: str, *, kind: RequestedKind, first: date | None, last: date | 
 
 
 @click.command("commands")
-@click.argument("name")
+@click.argument("name", type=DEVICE)
+@wide_option
 @as_json
 def commands(name: str, as_json: bool) -> None:
     """List the newest commands of the terminal NAME that pushes, with their results.
@@ -163,13 +168,19 @@ def commands(name: str, as_json: bool) -> None:
     """
     store = open_context().store
     rows = [asdict(one) for one in commands_of(store, store.devices.get(name))]
-    print_rows(rows, _COMMANDS, as_json=as_json, none=f"no command was requested for {name}")
+    print_rows(
+        rows,
+        _COMMANDS,
+        as_json=as_json,
+        none=f"no command was requested for {name}; request one with `zk-pipeline device command`",
+    )
 
 
 @click.command("events")
-@click.argument("name")
+@click.argument("name", type=DEVICE)
 @click.option("--start-date", "first", type=WORK_DATE, help="First date, on the terminal's wall clock.")
 @click.option("--end-date", "last", type=WORK_DATE, help="Last date, included.")
+@wide_option
 @as_json
 def events(name: str, *, first: date | None, last: date | None, as_json: bool) -> None:
     """List operations and access events that the terminal NAME reported, newest first: menu, clock settings, deletions,

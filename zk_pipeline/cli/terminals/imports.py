@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from zk_pipeline.cli.context import open_context
-from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_table
+from zk_pipeline.cli.context import DEVICE, open_context
+from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_table, wide_option, working
 from zk_pipeline.counted import counted
 from zk_pipeline.devices.usb_log import ORDERS, Order
 from zk_pipeline.operations.bridge.history import BridgeImport, apply_bridge, plan_bridge
@@ -35,7 +35,7 @@ def import_() -> None:
 
 @import_.command("punches")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--device", required=True, metavar="NAME", help="The terminal that recorded them.")
+@click.option("--device", required=True, type=DEVICE, metavar="NAME", help="The terminal that recorded them.")
 @click.option("--format", "kind", type=click.Choice(PUNCH_FORMATS), help="Format of the file.  [default: detected]")
 @click.option("--order", type=click.Choice(ORDERS), help="Columns of a USB log after the time.  [default: detected]")
 @click.option("--columns", metavar="FIELD=COLUMN,…", help="Columns of another program's table, kept for the next file.")
@@ -75,13 +75,16 @@ def punches(
         history_start=context.settings.history_start,
     )
     store = context.store
-    plan = plan_import(store, file, device, options)
+    with working(f"reading {file.name}"):
+        plan = plan_import(store, file, device, options)
     if dry_run or (plan.summary.unreadable and not skip_unreadable):
         _print_import(plan.summary, as_json=as_json)
         check_plan(plan, options)
     if not dry_run:
         check_plan(plan, options)
-        _print_import(apply_import(store, plan), as_json=as_json)
+        with working("storing punches"):
+            done = apply_import(store, plan)
+        _print_import(done, as_json=as_json)
         note(_NEXT)
 
 
@@ -126,6 +129,7 @@ def _print_import(done: PunchImport, *, as_json: bool) -> None:
     "--timezone", metavar="TZ", help="Zone of the terminals, for a bridge of before January 2026 (no zone per device)."
 )
 @_DRY_RUN
+@wide_option
 @as_json
 def django_bridge(dsn: str, timezone: str | None, dry_run: bool, as_json: bool) -> None:
     """Import the history of the Django bridge: its devices, punches and users, and the days that it delivered, so that
@@ -137,8 +141,9 @@ def django_bridge(dsn: str, timezone: str | None, dry_run: bool, as_json: bool) 
     \b
     Example:  zk-pipeline import django-bridge db.sqlite3 --dry-run
     """
-    store = open_context().store
-    plan = plan_bridge(store, dsn, timezone=timezone)
+    context = open_context()
+    store = context.store
+    plan = plan_bridge(store, dsn, timezone=timezone, networks=context.settings.device_networks)
     done = plan.summary if dry_run else apply_bridge(store, plan)
     if as_json:
         print_json(done)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from zk_pipeline.cli.context import open_context
+from zk_pipeline.cli.context import DEVICE, open_context
 from zk_pipeline.devices.errors import check_polled
 from zk_pipeline.errors import UsageError
-from zk_pipeline.operations.live_capture import StoredPunches, capture_live
 from zk_pipeline.runtime.processes import stop_event
+
+if TYPE_CHECKING:
+    from zk_pipeline.operations.live_capture import StoredPunches
 
 
 @click.command()
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.argument("names", metavar="[NAME]...", nargs=-1, type=DEVICE)
 def live(names: tuple[str, ...]) -> int:
     """Store punches as the terminals report them. Default: the devices that are set to `--live`.
 
@@ -23,6 +27,8 @@ def live(names: tuple[str, ...]) -> int:
     \b
     Example:  zk-pipeline live "Main Office"
     """
+    from zk_pipeline.operations.live_capture import capture_live  # noqa: PLC0415 (pandas, slow to import)
+
     context = open_context()
     registry = context.store.devices
     devices = registry.select(names) if names else [one for one in registry.all() if one.is_polled and one.live]

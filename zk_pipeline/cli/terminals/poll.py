@@ -6,19 +6,20 @@ from dataclasses import asdict
 
 import click
 
-from zk_pipeline.cli.context import open_context
-from zk_pipeline.cli.output import as_json, exit_code, note, print_json, print_table, progress_of
+from zk_pipeline.cli.context import DEVICE, open_context
+from zk_pipeline.cli.output import as_json, exit_code, note, print_json, print_table, progress_of, wide_option, working
 from zk_pipeline.errors import ZkPipelineError
 
 _COLUMNS = ["device", "status", "mode", "fetched", "new", "quarantined", "drift_seconds", "error", "warnings"]
 
 
 @click.command()
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.argument("names", metavar="[NAME]...", nargs=-1, type=DEVICE)
 @click.option("--full", is_flag=True, help="Read the whole log, not only new records.")
 @click.option(
     "--lock-while-reading", is_flag=True, help="Lock the keypad during a reading: the terminal accepts no punches."
 )
+@wide_option
 @as_json
 def poll(names: tuple[str, ...], *, full: bool, lock_while_reading: bool, as_json: bool) -> int:
     """Read terminals and store their punches. Default: all enabled devices that are polled.
@@ -29,7 +30,7 @@ def poll(names: tuple[str, ...], *, full: bool, lock_while_reading: bool, as_jso
     from zk_pipeline.runs import actions  # noqa: PLC0415 (Dagster, slow to import)
 
     context = open_context()
-    with context.launcher() as launcher, progress_of("zk_pipeline.operations.poll"):
+    with working("polling terminals"), context.launcher() as launcher, progress_of("zk_pipeline.operations.poll"):
         results = actions.poll(
             launcher,
             context.store,
@@ -44,5 +45,5 @@ def poll(names: tuple[str, ...], *, full: bool, lock_while_reading: bool, as_jso
     if as_json:
         print_json({"run_ids": [result.run_id for result in results], "devices": polls})
     else:
-        print_table([asdict(one) for one in polls], _COLUMNS)
+        print_table([asdict(one) for one in polls], _COLUMNS, keep={"status", "new", "error"})
     return exit_code(results)

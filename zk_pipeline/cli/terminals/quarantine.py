@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from zk_pipeline.cli.context import open_context
-from zk_pipeline.cli.output import as_json, print_rows
+from zk_pipeline.cli.context import DEVICE, open_context
+from zk_pipeline.cli.output import as_json, print_rows, wide_option
 
 
 @click.group()
@@ -15,6 +15,7 @@ def quarantine() -> None:
 
 @quarantine.command("list")
 @click.option("--all", "everything", is_flag=True, help="Also released records.")
+@wide_option
 @as_json
 def list_(everything: bool, as_json: bool) -> None:
     """List the records in quarantine with their reasons.
@@ -37,11 +38,12 @@ def list_(everything: bool, as_json: bool) -> None:
         if everything or one.released_at is None
     ]
     columns = ["device", "reason", "poll_id", "created_at", *(["released_at"] if everything else []), "raw"]
-    print_rows(rows, columns, as_json=as_json, none="the quarantine is empty")
+    print_rows(rows, columns, as_json=as_json, none="the quarantine is empty", keep={"reason"})
 
 
 @quarantine.command("release")
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.argument("names", metavar="[NAME]...", nargs=-1, type=DEVICE)
+@wide_option
 @as_json
 def release(names: tuple[str, ...], as_json: bool) -> int:
     """Decode quarantined records of the named devices (default: all) again. Useful after `device update --encoding`, or

@@ -7,11 +7,12 @@ from dataclasses import asdict
 import click
 
 from zk_pipeline.cli.context import open_context
-from zk_pipeline.cli.output import as_json, note, print_json, print_table
+from zk_pipeline.cli.output import as_json, note, print_json, print_table, wide_option, working
 
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Show the punches that would be repaired, change nothing.")
+@wide_option
 @as_json
 def repair(dry_run: bool, as_json: bool) -> None:
     """Correct punches that earlier versions stored wrongly.
@@ -24,7 +25,8 @@ def repair(dry_run: bool, as_json: bool) -> None:
     \b
     Example:  zk-pipeline repair --dry-run
     """
-    repaired = open_context().store.repairs.run(dry_run=dry_run)
+    with working("comparing stored punches"):
+        repaired = open_context().store.repairs.run(dry_run=dry_run)
     if as_json:
         print_json({"dry_run": dry_run, "repaired": [asdict(one) for one in repaired]})
     elif repaired:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from zk_pipeline.cli.context import PORT
-from zk_pipeline.cli.output import as_json, note, print_json, print_table
+from zk_pipeline.cli.output import as_json, note, print_json, print_table, wide_option
 from zk_pipeline.errors import UsageError
 from zk_pipeline.runtime.processes import stop_event
 from zk_pipeline.store.store import utc_now
@@ -29,6 +29,7 @@ _ERROR_DELAY_SECONDS = 5.0
 @click.option("--port", type=PORT, help="Port of the first terminal; the others follow.  [default: free ports]")
 @click.option("--push", is_flag=True, help="Emulate terminals that push to a receiver.")
 @click.option("--receiver", metavar="URL", help=f"Address of the receiver, with --push.  [default: {RECEIVER_URL}]")
+@wide_option
 @as_json
 def simulate(
     *, devices: int, employees: int, days: int, port: int | None, push: bool, receiver: str | None, as_json: bool

@@ -22,7 +22,8 @@ from zk_pipeline.defs.instance.backfill_order import wait_in_backfill
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import STALE_SITES_TAGS, as_dates, work_date_partitions
 from zk_pipeline.defs.resources import StoreResource, with_resource_keys
-from zk_pipeline.operations.process import process_dates, work_rules
+from zk_pipeline.operations.process import process_dates
+from zk_pipeline.operations.work_dates import work_rules
 from zk_pipeline.store.days.days import DateWritten
 from zk_pipeline.store.days.punch_summaries import summarize
 

@@ -19,7 +19,6 @@ from zk_pipeline.defs.checks.quality_checks import run_evaluations, terminal_res
 from zk_pipeline.defs.failures import observe_failures, partial_failure
 from zk_pipeline.defs.metadata import preview
 from zk_pipeline.defs.names import Names
-from zk_pipeline.defs.partitions import last_work_date
 from zk_pipeline.defs.resources import StoreResource, TerminalsResource, with_resource_keys
 from zk_pipeline.devices.errors import check_polled
 from zk_pipeline.devices.models import Device
@@ -27,6 +26,7 @@ from zk_pipeline.devices.reading import read_terminal
 from zk_pipeline.operations.files.tables import device_table
 from zk_pipeline.operations.poll import DevicePolled, poll_devices
 from zk_pipeline.operations.process import stale_dates
+from zk_pipeline.operations.work_dates import last_work_date
 from zk_pipeline.store.store import Store
 
 NO_PUNCHES = "no punches"  # data version

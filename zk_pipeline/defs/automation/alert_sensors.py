@@ -22,7 +22,6 @@ from zk_pipeline.defs.instance.instance_health import (
 from zk_pipeline.defs.instance.orphaned_runs import fail_orphaned_runs
 from zk_pipeline.defs.instance.ownership import owns_run
 from zk_pipeline.defs.names import Names
-from zk_pipeline.defs.partitions import last_work_date
 from zk_pipeline.defs.resources import AlertsResource, StoreResource, with_resource_keys
 from zk_pipeline.operations.alerting.messages import Observation, decide, note, send_due
 from zk_pipeline.operations.alerting.problems import (
@@ -37,6 +36,7 @@ from zk_pipeline.operations.alerting.problems import (
 )
 from zk_pipeline.operations.alerting.quality_results import max_silence
 from zk_pipeline.operations.sync import check_crm
+from zk_pipeline.operations.work_dates import last_work_date
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.quality.alerts import Decision, KnownAlert, Problem, read_alert_inputs
 from zk_pipeline.store.quality.quality import Freshness

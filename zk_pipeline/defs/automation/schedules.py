@@ -20,14 +20,14 @@ from zk_pipeline.defs.partitions import (
     WORK_DATES_TAG,
     contiguous,
     device_range_tags,
-    last_work_date,
     newest_range,
 )
 from zk_pipeline.defs.resources import StoreResource, with_resource_keys
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.alerting.routing import group_by_queue
+from zk_pipeline.operations.crm_pause import pause_message
 from zk_pipeline.operations.process import stale_dates
-from zk_pipeline.operations.sync import pause_message
+from zk_pipeline.operations.work_dates import last_work_date
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.errors import StoreBusy
 

@@ -16,12 +16,13 @@ from zk_pipeline.defs.automation.schedules import MAX_RUNS, unless_in_progress
 from zk_pipeline.defs.instance.requirements import unmet_requirements
 from zk_pipeline.defs.instance.runs_in_progress import polls_in_progress
 from zk_pipeline.defs.names import Names, schedule_name
-from zk_pipeline.defs.partitions import STALE_SITES_TAGS, DateRange, contiguous, last_work_date
+from zk_pipeline.defs.partitions import STALE_SITES_TAGS, DateRange, contiguous
 from zk_pipeline.defs.pools import limit_pools
 from zk_pipeline.defs.resources import StoreResource, with_resource_keys
 from zk_pipeline.devices.models import Device
 from zk_pipeline.operations.alerting.routing import order_by_queue
 from zk_pipeline.operations.process import stale_dates
+from zk_pipeline.operations.work_dates import last_work_date
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.store import utc_now
 from zk_pipeline.store.work_dates.staleness import StaleDate

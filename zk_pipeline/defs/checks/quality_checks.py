@@ -15,7 +15,6 @@ from zk_pipeline.config.settings import Settings
 from zk_pipeline.defs.dagster_internals import AssetCheckExecutionRecord, AssetCheckExecutionRecordStatus
 from zk_pipeline.defs.instance.check_retention import WHOLE_ASSET
 from zk_pipeline.defs.names import Names
-from zk_pipeline.defs.partitions import last_work_date
 from zk_pipeline.defs.resources import StoreResource, with_resource_keys
 from zk_pipeline.operations.alerting.quality_checks import CHECKS, LATENESS, Check
 from zk_pipeline.operations.alerting.quality_results import (
@@ -28,6 +27,7 @@ from zk_pipeline.operations.alerting.quality_results import (
     evaluate_terminals,
     max_silence,
 )
+from zk_pipeline.operations.work_dates import last_work_date
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.queries.terminal_health import terminal_health
 from zk_pipeline.store.store import Store

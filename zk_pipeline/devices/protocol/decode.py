@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
-
+from zk_pipeline.data_libraries import np, pd
 from zk_pipeline.devices.models import REJECTED_COLUMNS, USER_COLUMNS, Device, punches_frame
 from zk_pipeline.devices.protocol.record_layouts import Layout, decode_times, format_raw_time
 
-Objects = npt.NDArray[np.object_]
-Mask = npt.NDArray[np.bool_]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Objects = npt.NDArray[np.object_]
+    Mask = npt.NDArray[np.bool_]
 
 
 def decode_log(

@@ -9,8 +9,7 @@ import struct
 from dataclasses import dataclass, field
 from datetime import datetime
 
-import pandas as pd
-
+from zk_pipeline.data_libraries import pd
 from zk_pipeline.devices.protocol.decode import user_id_text
 
 EF_ATTLOG = 1

@@ -11,10 +11,13 @@ from __future__ import annotations
 import calendar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+from zk_pipeline.data_libraries import np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 DAY_SECONDS = 86_400
 FIRST_YEAR = 2000
@@ -30,18 +33,21 @@ class Layout:
     """
 
     name: str
-    dtype: np.dtype[np.void]
+    size: int  # bytes per record
+    fields: tuple[tuple[str, str, int], ...]  # name, numpy type, offset in bytes
     has_bit_field: bool = False  # state and verification share a byte: bits 0-2 and 3-4
 
-    @property
-    def size(self) -> int:
-        """Bytes per record."""
-        return self.dtype.itemsize
+    @cached_property
+    def dtype(self) -> np.dtype[np.void]:
+        """Structured type of one record."""
+        names, formats, offsets = (list(column) for column in zip(*self.fields, strict=True))
+        spec = {"names": names, "formats": formats, "offsets": offsets, "itemsize": self.size}
+        return np.dtype(spec)  # type: ignore[call-overload]
 
     @property
     def names_users(self) -> bool:
         """Whether a log's records have the user id, not only the terminal's own number of the user (slot)."""
-        return "uid" not in (self.dtype.names or ())
+        return all(name != "uid" for name, _, _ in self.fields)
 
     def records(self, table: bytes) -> npt.NDArray[np.void]:
         """The records in a table, a whole number of them."""
@@ -59,13 +65,7 @@ class Layout:
 
 
 def _layout(name: str, size: int, fields: dict[str, tuple[str, int]], *, has_bit_field: bool = False) -> Layout:
-    spec = {
-        "names": list(fields),
-        "formats": [kind for kind, _ in fields.values()],
-        "offsets": [offset for _, offset in fields.values()],
-        "itemsize": size,
-    }
-    return Layout(name, np.dtype(spec), has_bit_field)  # type: ignore[call-overload]
+    return Layout(name, size, tuple((field, *place) for field, place in fields.items()), has_bit_field)
 
 
 _BYTES_8 = {"uid": ("<u2", 0), "status": ("u1", 2), "verify": ("u1", 2), "time": ("<u4", 3), "state": ("u1", 7)}

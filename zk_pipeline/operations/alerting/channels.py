@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from typing import Literal
 
 from pydantic import SecretStr
 
 from zk_pipeline.config.settings import OWNERS, SEVERITIES, split_alert_urls
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.store.quality.alerts import Problem
+
+NotifyType = Literal["info", "success", "warning", "failure"]  # of Apprise: color and icon of a message
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,7 @@ class Alert:
 
     title: str
     body: str
+    notify_type: NotifyType = "warning"
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Channel:
         sender = apprise.Apprise()
         if not sender.add(self.url):
             raise UsageError(f"ALERT_URLS: number {self.name} is not an Apprise URL")
-        if not sender.notify(title=alert.title, body=alert.body):
+        if not sender.notify(title=alert.title, body=alert.body, notify_type=apprise.NotifyType(alert.notify_type)):
             raise ZkPipelineError(f"ALERT_URLS: number {self.name} did not accept the message")
 
 

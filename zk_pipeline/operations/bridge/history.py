@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from zk_pipeline.data_libraries import np, pa, pc, pd
 from zk_pipeline.devices.addresses import check_fields, check_timezone
 from zk_pipeline.devices.models import Device, punches_frame
+from zk_pipeline.devices.networks import Network, check_host_in_networks
 from zk_pipeline.errors import RowsRefused, UsageError
 from zk_pipeline.operations.bridge.database import (
     BridgeDatabase,
@@ -30,6 +27,9 @@ from zk_pipeline.store.store import Store
 from zk_pipeline.store.terminals.bridge_history import IMPORTED_USERS, UNKNOWN_UID, HistoryRows
 from zk_pipeline.store.terminals.ingest import punches_table, rejected_lines
 from zk_pipeline.store.terminals.punch_files import FileRows
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 SOURCE = "django-bridge"
 _MAX_BYTE = 255
@@ -90,15 +90,19 @@ class _Deliveries:
     uncertain: int
 
 
-def plan_bridge(store: Store, dsn: str, *, timezone: str | None = None) -> BridgePlan:
+def plan_bridge(
+    store: Store, dsn: str, *, timezone: str | None = None, networks: tuple[Network, ...] | None = None
+) -> BridgePlan:
     """Read the database of the bridge and compare it with the store, without a change.
 
-    `timezone`: zone of the terminals of a bridge without zones per device. Raises UsageError naming each row that
+    `timezone`: zone of the terminals of a bridge without zones per device. `networks`: those in which new devices may
+    be registered, None for all. Raises UsageError naming each row that
     cannot be a punch, and for a registered device in another zone than in the bridge.
     """
     bridge = read_bridge(dsn)
     registered = {one.name: one for one in store.devices.all()}
     devices = {one.id: _device(one, registered, timezone, bridge.name) for one in bridge.devices}
+    _check_networks([one for one in devices.values() if one.name not in registered], networks, bridge.name)
     punches = _punches(bridge, devices)
     files = [_file(one, punches.get(number, [])) for number, one in devices.items()]
     repeated = [_in_repeated_hour(punches.get(number, []), one.timezone) for number, one in devices.items()]
@@ -149,6 +153,14 @@ def _device(one: BridgeDevice, registered: Mapping[str, Device], timezone: str |
             "them first, or its punches would be moved"
         )
     return known
+
+
+def _check_networks(devices: Sequence[Device], networks: tuple[Network, ...] | None, name: str) -> None:
+    for one in devices:
+        try:
+            check_host_in_networks(one.ip_address, networks)
+        except UsageError as error:
+            raise UsageError(f"{name}: device {one.name!r}: {error}") from None
 
 
 def _punches(bridge: BridgeDatabase, devices: Mapping[int, Device]) -> dict[int, list[BridgePunch]]:
@@ -229,7 +241,7 @@ def _users(users: Sequence[BridgeUser], devices: Mapping[int, Device]) -> pa.Tab
         for one in users
         if one.device_id in devices and one.user_id.strip()
     ]
-    return pa.Table.from_pylist(rows, IMPORTED_USERS)
+    return pa.Table.from_pylist(rows, IMPORTED_USERS())
 
 
 def _deliveries(bridge: BridgeDatabase, devices: Mapping[int, Device]) -> _Deliveries:
@@ -252,7 +264,7 @@ def _deliveries(bridge: BridgeDatabase, devices: Mapping[int, Device]) -> _Deliv
                 "delivered_at": day.delivered_at or day.updated_at,
             }
         )
-    return _Deliveries(pa.Table.from_pylist(rows, EARLIER_DELIVERIES), outdated, uncertain)
+    return _Deliveries(pa.Table.from_pylist(rows, EARLIER_DELIVERIES()), outdated, uncertain)
 
 
 def _summaries(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from zk_pipeline.errors import UsageError, ZkPipelineError
+from zk_pipeline.runtime.private_files import mode_of_output
 
 STDOUT = "-"
 
@@ -17,6 +18,8 @@ STDOUT = "-"
 @contextmanager
 def atomic_output(target: str, *, keep: Path) -> Iterator[BinaryIO]:
     """A binary stream that replaces `target` atomically at the end; after a failure, `target` is unchanged.
+
+    The mode of the file follows the umask with which the command was started.
 
     `-` is standard output. Raises UsageError for a target that cannot be a file or is `keep`, which must not be
     replaced; ZkPipelineError if writing fails.
@@ -31,6 +34,7 @@ def atomic_output(target: str, *, keep: Path) -> Iterator[BinaryIO]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with temporary.open("wb") as stream:
+            os.fchmod(stream.fileno(), mode_of_output())
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

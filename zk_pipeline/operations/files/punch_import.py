@@ -8,15 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path, PurePath
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
+from zk_pipeline.data_libraries import np, pa, pc, pd
 from zk_pipeline.devices.models import Device, punches_frame
 from zk_pipeline.devices.push.uploads import DEFAULT_PUNCH_EVENTS, EncryptedBody, parse_upload
 from zk_pipeline.devices.usb_log import (
@@ -33,6 +27,9 @@ from zk_pipeline.operations.files.table_reader import read_content, read_table
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.terminals.ingest import AHEAD, CLOCK_WAS_RESET_BEFORE, punches_table, rejected_lines
 from zk_pipeline.store.terminals.punch_files import FileRows
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 PunchFormat = Literal["attlog", "adms", "csv", "xlsx", "parquet"]
 PUNCH_FORMATS: tuple[PunchFormat, ...] = get_args(PunchFormat)
@@ -301,7 +298,9 @@ def _choose_columns(
 
 def _parquet_rows(path: PurePath, content: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
-        table = pq.read_table(io.BytesIO(content))
+        from pyarrow.parquet import read_table  # noqa: PLC0415 (slow to import)
+
+        table = read_table(io.BytesIO(content))
     except (pa.ArrowInvalid, OSError) as error:
         raise UsageError(f"{path}: cannot be read as a Parquet file: {str(error).splitlines()[0][:200]}") from None
     names = [name.lower() for name in table.column_names]

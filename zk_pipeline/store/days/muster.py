@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import pandas as pd
-import pyarrow as pa
-
 from zk_pipeline.attendance.clock_errors import MAX_CLOCK_ERROR_SECONDS
 from zk_pipeline.attendance.presence import presence
+from zk_pipeline.data_libraries import pa, pd
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.queries.enrolled_users import NAMES
 from zk_pipeline.store.terminals.namesakes import candidates, namesakes

@@ -7,20 +7,23 @@ an update. Outlier flags do not count: they follow the rules of each system.
 
 from __future__ import annotations
 
-import pyarrow as pa
+from functools import cache
 
+from zk_pipeline.data_libraries import pa
 from zk_pipeline.store.engine.database import Connection
 
-EARLIER_DELIVERIES = pa.schema(
-    {
-        "source": pa.string(),
-        "device": pa.string(),
-        "user_id": pa.string(),
-        "work_date": pa.date32(),
-        "clock_in": pa.timestamp("us", "UTC"),
-        "clock_out": pa.timestamp("us", "UTC"),
-        "delivered_at": pa.timestamp("us", "UTC"),
-    }
+EARLIER_DELIVERIES = cache(
+    lambda: pa.schema(
+        {
+            "source": pa.string(),
+            "device": pa.string(),
+            "user_id": pa.string(),
+            "work_date": pa.date32(),
+            "clock_in": pa.timestamp("us", "UTC"),
+            "clock_out": pa.timestamp("us", "UTC"),
+            "delivered_at": pa.timestamp("us", "UTC"),
+        }
+    )
 )
 _KEY = "(source, device, user_id, work_date)"
 

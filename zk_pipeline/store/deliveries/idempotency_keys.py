@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import json
 
-import pyarrow as pa
-
 from zk_pipeline.crm.payload import KEY_NAMESPACE
+from zk_pipeline.data_libraries import pa
 from zk_pipeline.store.engine.database import Connection
 
 

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
-import pyarrow as pa
-
 from zk_pipeline.crm.models import MAX_ROUNDS, Delivery, DeliveryState, Outcome
 from zk_pipeline.crm.responses import POSSIBLY_APPLIED, may_have_been_applied
+from zk_pipeline.data_libraries import pa
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope, date_pages, due_dates, due_deliveries
 from zk_pipeline.store.deliveries.journal import Journal
 from zk_pipeline.store.engine.database import Connection, Database

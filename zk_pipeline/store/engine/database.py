@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import duckdb
 
 from zk_pipeline.config.ducklake_address import LakeAddress
+from zk_pipeline.data_libraries import bindings_without_pandas
 from zk_pipeline.runtime.processes import check_for_end
 from zk_pipeline.store.engine.duckdb_file import FileEngine
 from zk_pipeline.store.engine.ducklake import LakeEngine
 from zk_pipeline.store.engine.engine import Engine, Mode
+from zk_pipeline.store.engine.read_copy import ReadCopy
 from zk_pipeline.store.errors import NotOnThisEngine, StoreBusy
 from zk_pipeline.store.locks.file_lock import HeldLock
 from zk_pipeline.store.locks.lock_statistics import LockStatistics
@@ -27,6 +30,7 @@ from zk_pipeline.store.schema.migrations_runner import newest_version, read_vers
 
 Connection = duckdb.DuckDBPyConnection
 Where = Path | LakeAddress
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -39,12 +43,15 @@ class Database:
     without it, such as an analyst's shell. A lock time above `slow_hold_seconds` is logged as a warning.
 
     `purpose` is one of a few constant texts, because lock times are counted by it; `about` takes the details.
+
+    With a `read_copy`, requests of the API that permit it read from a copy of the file, up to a minute old.
     """
 
     where: Where
     wait_seconds: float = 120.0
     foreign_wait_seconds: float = 30.0
     slow_hold_seconds: float = 5.0
+    read_copy: ReadCopy | None = field(default=None, repr=False, compare=False)
     engine: Engine = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -78,8 +85,28 @@ class Database:
         """
         if self.engine.is_missing():
             self._migrate()
-        with self._open_current("shared", purpose, about) as (connection, _):
-            yield connection
+        with nullcontext() if self.read_copy is None else self.read_copy.read() as copy:
+            if copy is not None:
+                yield copy
+                return
+            with self._open_current("shared", purpose, about) as (connection, _):
+                yield connection
+
+    def once(self, key: Hashable, read: Callable[[], T]) -> T:
+        """The result of `read`; equal reads from one copy (equal `key`) share it."""
+        return read() if self.read_copy is None else self.read_copy.once(key, read)
+
+    @contextmanager
+    def read_current(self, purpose: str) -> Iterator[Connection | None]:
+        """As `read`, but yield None instead of creating or migrating the store.
+
+        Raises StoreBusy or StoreUnusable.
+        """
+        if self.engine.is_missing():
+            yield None
+            return
+        with self._open("shared", purpose) as (connection, _):
+            yield None if self._is_old(connection) else connection
 
     @contextmanager
     def write(self, purpose: str, about: str = "") -> Iterator[Connection]:
@@ -124,8 +151,13 @@ class Database:
     @contextmanager
     def _open(self, mode: Mode, purpose: str, about: str = "") -> Iterator[tuple[Connection, HeldLock]]:
         check_for_end()
-        _import_ahead()
-        with self._lock_counted(mode, purpose, about) as held, self.engine.open(held, mode) as connection:
+        if mode != "shared":
+            _import_ahead()
+        with (
+            bindings_without_pandas(),
+            self._lock_counted(mode, purpose, about) as held,
+            self.engine.open(held, mode) as connection,
+        ):
             yield connection, held
 
     @contextmanager
@@ -159,6 +191,6 @@ def _engine_of(where: Where, foreign_wait_seconds: float) -> Engine:
 
 
 def _import_ahead() -> None:
-    """Import pandas and pyarrow before taking the lock: DuckDB's first bound parameter imports them (2.5 to 2.9 s)."""
+    """Import pandas and pyarrow before taking the exclusive lock: writes bind tables of them (0.5 s of CPU time)."""
     import pandas  # noqa: F401, PLC0415
     import pyarrow  # noqa: F401, PLC0415

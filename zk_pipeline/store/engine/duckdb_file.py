@@ -98,6 +98,7 @@ class FileEngine:
                 str(aside), config={"storage_compatibility_version": STORAGE_VERSION, "threads": 1}
             ) as connection:
                 migrate(connection, self.path)
+            aside.chmod(0o600)  # also in a process with another umask, such as one that embeds the pipeline
             aside.replace(self.path)
         except (duckdb.IOException, OSError) as error:
             raise StoreUnusable(f"ZK_PIPELINE_DATABASE: cannot create {self.path}: {_first_line(error)}") from error

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from zk_pipeline.errors import UsageError, ZkPipelineError
+from zk_pipeline.runtime.private_files import mode_by_folder
 from zk_pipeline.store.engine.attached_file import attached_file
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.locks.file_lock import StoreFileLock
@@ -62,7 +63,8 @@ class Backups:
     def publish(self, file: Path) -> float:
         """Publish a copy of the store under `file`, by one rename; returns the milliseconds for which writers waited.
 
-        Processes that have the earlier copy open continue to read it. Raises StoreBusy, ZkPipelineError.
+        Users who may read its folder may read it. Processes that have the earlier copy open continue to read it.
+        Raises StoreBusy, ZkPipelineError.
         """
         with self.database.read("publish"):
             pass
@@ -73,6 +75,7 @@ class Backups:
                 held = self._copy(part)
                 with attached_file(part, read_only=False) as connection:
                     connection.execute("CHECKPOINT")  # applies the WAL of a killed process, which a reader cannot do
+                part.chmod(mode_by_folder(file.parent))
                 part.replace(file)
         except OSError as error:
             raise ZkPipelineError(f"the snapshot {file} could not be written: {error.strerror or error}") from error

@@ -14,12 +14,10 @@ from dataclasses import dataclass, fields
 from datetime import date, datetime
 from typing import Any, Literal
 
-import pandas as pd
-import pyarrow as pa
-
 from zk_pipeline.attendance.pay_classes import INFORMATION, PayClass
 from zk_pipeline.attendance.punctuality import AttendanceStatus
 from zk_pipeline.counted import counted
+from zk_pipeline.data_libraries import pa, pd
 from zk_pipeline.errors import UsageError, ZkPipelineError, unknown_name
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.errors import PayrollPeriodConflict, PayrollPeriodNotFinal, UnknownPayrollPeriod

@@ -11,11 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-import pandas as pd
-import pyarrow as pa
-
 from zk_pipeline.attendance.pay_classes import INFORMATION, PayClass
 from zk_pipeline.attendance.weekly_overtime import weekly_overtime
+from zk_pipeline.data_libraries import pa, pd
 from zk_pipeline.store.engine.database import Connection
 from zk_pipeline.store.terminals.namesakes import candidates, namesakes
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 
-import pyarrow as pa
-
+from zk_pipeline.data_libraries import pa
 from zk_pipeline.store.engine.database import Connection
 
 
@@ -50,7 +50,7 @@ def summarize_uploads(
 ) -> list[UploadSummary]:
     """Uploads with numbers above `after`, or above that of the device, up to `until`, by device."""
     rows = [{"device": device, "number": number} for device, number in after_by_device.items()]
-    connection.register("known_uploads", pa.Table.from_pylist(rows, _KNOWN))
+    connection.register("known_uploads", pa.Table.from_pylist(rows, _KNOWN()))
     found = connection.execute(
         """
         SELECT batch.device, count(*), sum(lines)::BIGINT, sum(stored)::BIGINT, sum(duplicates)::BIGINT,
@@ -77,4 +77,4 @@ def read_contacts(connection: Connection) -> list[PushContact]:
     return [PushContact(**dict(zip(PushContact.__dataclass_fields__, row, strict=True))) for row in rows]
 
 
-_KNOWN = pa.schema({"device": pa.string(), "number": pa.int64()})
+_KNOWN = cache(lambda: pa.schema({"device": pa.string(), "number": pa.int64()}))

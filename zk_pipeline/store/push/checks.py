@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
+from functools import cache
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-import pyarrow as pa
-
+from zk_pipeline.data_libraries import pa
 from zk_pipeline.devices.push.families import Family
 from zk_pipeline.store.engine.database import Connection
 from zk_pipeline.store.push.check_plan import (
@@ -94,7 +94,7 @@ def apply_steps(connection: Connection, steps: Sequence[Step], now: datetime) ->
     """Store the changes and queue their commands, in the caller's transaction."""
     rows = _with_commands(connection, steps, now)
     replaced = [one.before for one in steps if one.before is not None] + rows
-    connection.register("replaced_checks", pa.Table.from_pylist([vars(one) for one in replaced], _CHECKS))
+    connection.register("replaced_checks", pa.Table.from_pylist([vars(one) for one in replaced], _CHECKS()))
     connection.execute(
         """
         DELETE FROM push_checks USING replaced_checks AS former
@@ -103,7 +103,7 @@ def apply_steps(connection: Connection, steps: Sequence[Step], now: datetime) ->
         """
     )
     connection.unregister("replaced_checks")
-    connection.register("new_checks", pa.Table.from_pylist([vars(one) for one in rows], _CHECKS))
+    connection.register("new_checks", pa.Table.from_pylist([vars(one) for one in rows], _CHECKS()))
     connection.execute("INSERT INTO push_checks BY NAME FROM new_checks")
     connection.unregister("new_checks")
 
@@ -348,7 +348,7 @@ def _resent_lines(connection: Connection, queried: Sequence[_Ended]) -> dict[tup
     if not queried:
         return {}
     checks = [vars(one.check) | {"ends_at": _instant(one.check.last_date + _DAY, one.terminal.zone)} for one in queried]
-    connection.register("queried_checks", pa.Table.from_pylist(checks, _QUERIED))
+    connection.register("queried_checks", pa.Table.from_pylist(checks, _QUERIED()))
     rows = connection.execute(
         """
         SELECT queried.serial_number, queried.first_date, queried.last_date, sum(batch.lines)::BIGINT
@@ -391,7 +391,7 @@ def _with_commands(connection: Connection, steps: Sequence[Step], now: datetime)
             }
         )
     if commands:
-        connection.register("new_commands", pa.Table.from_pylist(commands, _COMMANDS))
+        connection.register("new_commands", pa.Table.from_pylist(commands, _COMMANDS()))
         connection.execute("INSERT INTO push_commands BY NAME FROM new_commands")
         connection.unregister("new_commands")
     return rows
@@ -414,30 +414,34 @@ _END_OF_LOG = date(9000, 1, 1)  # of a command without a span
 _DAY = timedelta(days=1)
 _TO_LAST_SECOND = timedelta(days=1, seconds=-1)
 _FIELDS = ", ".join(PushCheck.__dataclass_fields__)
-_CHECKS = pa.schema(
-    {
-        "serial_number": pa.string(),
-        "first_date": pa.date32(),
-        "last_date": pa.date32(),
-        "state": pa.string(),
-        "terminal_punches": pa.int32(),
-        "stored_punches": pa.int32(),
-        "resent_punches": pa.int32(),
-        "command_id": pa.int64(),
-        "checked_at": pa.timestamp("us", "UTC"),
-    }
+_CHECKS = cache(
+    lambda: pa.schema(
+        {
+            "serial_number": pa.string(),
+            "first_date": pa.date32(),
+            "last_date": pa.date32(),
+            "state": pa.string(),
+            "terminal_punches": pa.int32(),
+            "stored_punches": pa.int32(),
+            "resent_punches": pa.int32(),
+            "command_id": pa.int64(),
+            "checked_at": pa.timestamp("us", "UTC"),
+        }
+    )
 )
-_QUERIED = _CHECKS.append(pa.field("ends_at", pa.timestamp("us", "UTC")))
-_COMMANDS = pa.schema(
-    {
-        "id": pa.int64(),
-        "serial_number": pa.string(),
-        "kind": pa.string(),
-        "start_local": pa.timestamp("us"),
-        "end_local": pa.timestamp("us"),
-        "requested_by": pa.string(),
-        "requested_at": pa.timestamp("us", "UTC"),
-        "state": pa.string(),
-        "times_sent": pa.int32(),
-    }
+_QUERIED = cache(lambda: _CHECKS().append(pa.field("ends_at", pa.timestamp("us", "UTC"))))
+_COMMANDS = cache(
+    lambda: pa.schema(
+        {
+            "id": pa.int64(),
+            "serial_number": pa.string(),
+            "kind": pa.string(),
+            "start_local": pa.timestamp("us"),
+            "end_local": pa.timestamp("us"),
+            "requested_by": pa.string(),
+            "requested_at": pa.timestamp("us", "UTC"),
+            "state": pa.string(),
+            "times_sent": pa.int32(),
+        }
+    )
 )

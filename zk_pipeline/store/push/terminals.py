@@ -7,9 +7,9 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from functools import cache
 
-import pyarrow as pa
-
+from zk_pipeline.data_libraries import pa
 from zk_pipeline.devices.models import Device
 from zk_pipeline.devices.push.families import Family
 from zk_pipeline.devices.push.hello import TimeZoneForm
@@ -82,7 +82,7 @@ def record_contacts(connection: Connection, contacts: Sequence[Contact]) -> None
 
     Of the pending terminals those seen within PENDING_FOR are kept, and at most MAX_PENDING, the ones seen last.
     """
-    connection.register("contacts", pa.Table.from_pylist([asdict(one) for one in contacts], _CONTACTS))
+    connection.register("contacts", pa.Table.from_pylist([asdict(one) for one in contacts], _CONTACTS()))
     learned = ", ".join(f"{name} = coalesce(contacts.{name}, push_terminals.{name})" for name in _LEARNED)
     connection.execute(
         f"""
@@ -201,22 +201,24 @@ _LEARNED = (
     "family", "hello_at", "hello_offset_seconds", "push_version", "firmware_version", "user_count", "record_count",
     "info_at", "refused_at", "refusal",
 )  # fmt: skip
-_CONTACTS = pa.schema(
-    {
-        "serial_number": pa.string(),
-        "address": pa.string(),
-        "seen_at": pa.timestamp("us", "UTC"),
-        "family": pa.string(),
-        "hello_at": pa.timestamp("us", "UTC"),
-        "hello_offset_seconds": pa.int32(),
-        "push_version": pa.string(),
-        "firmware_version": pa.string(),
-        "user_count": pa.int32(),
-        "record_count": pa.int32(),
-        "info_at": pa.timestamp("us", "UTC"),
-        "refused_at": pa.timestamp("us", "UTC"),
-        "refusal": pa.string(),
-    }
+_CONTACTS = cache(
+    lambda: pa.schema(
+        {
+            "serial_number": pa.string(),
+            "address": pa.string(),
+            "seen_at": pa.timestamp("us", "UTC"),
+            "family": pa.string(),
+            "hello_at": pa.timestamp("us", "UTC"),
+            "hello_offset_seconds": pa.int32(),
+            "push_version": pa.string(),
+            "firmware_version": pa.string(),
+            "user_count": pa.int32(),
+            "record_count": pa.int32(),
+            "info_at": pa.timestamp("us", "UTC"),
+            "refused_at": pa.timestamp("us", "UTC"),
+            "refusal": pa.string(),
+        }
+    )
 )
 _COLUMNS = tuple(PushTerminal.__dataclass_fields__)
 _SELECT = f"""

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
-import pyarrow as pa
+from functools import cache
+from typing import TYPE_CHECKING
 
 from zk_pipeline.attendance.clock_errors import MAX_CLOCK_ERROR_SECONDS, is_wrong, seconds_ahead
 from zk_pipeline.attendance.zones import to_instants
+from zk_pipeline.data_libraries import np, pa, pd
 from zk_pipeline.devices.push.uploads import ParsedUpload, PushedPunch
 from zk_pipeline.store.engine.database import Connection
 from zk_pipeline.store.terminals.ingest import (
@@ -24,6 +22,9 @@ from zk_pipeline.store.terminals.ingest import (
     next_poll_id,
     rejected_lines,
 )
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 RESENT = "0"  # stamp of an upload that answers a query: it says nothing about the position in the log
 
@@ -73,7 +74,7 @@ def prepare(uploads: Sequence[PushUpload]) -> list[PreparedUpload]:
     zones = [one.timezone for one, punches in zip(uploads, once, strict=True) for _ in punches]
     instants = _instants(table["punched_at_local"].to_numpy(), np.array(zones, dtype=object))
     table = table.set_column(
-        2, PUNCHES.field("punched_at"), pa.array(instants, pa.timestamp("us")).cast(PUNCHES.types[2])
+        2, PUNCHES().field("punched_at"), pa.array(instants, pa.timestamp("us")).cast(PUNCHES().types[2])
     )
     prepared, begin = [], 0
     for one, punches in zip(uploads, once, strict=True):
@@ -194,7 +195,7 @@ def _table(punches: Sequence[PushedPunch]) -> pa.Table:
         "work_code": [one.work_code for one in punches],
         "raw": none,
     }
-    return pa.table(columns, schema=PUNCHES)
+    return pa.table(columns, schema=PUNCHES())
 
 
 def _instants(local: npt.NDArray[np.datetime64], zones: npt.NDArray[np.object_]) -> npt.NDArray[np.datetime64]:
@@ -260,7 +261,7 @@ def _record_clocks(
     if not measured:
         return
     rows = [{"device": one.device, "at": one.received_at, "drift": one.drift_seconds} for one in measured]
-    connection.register("measured", pa.Table.from_pylist(rows, _MEASURED))
+    connection.register("measured", pa.Table.from_pylist(rows, _MEASURED()))
     connection.execute(
         """
         UPDATE devices SET clock_drift_seconds = measured.drift,
@@ -284,7 +285,7 @@ def _record_users(connection: Connection, part: Sequence[PreparedUpload], now: d
     }  # fmt: skip
     if not users:
         return
-    connection.register("pushed_users", pa.Table.from_pylist(list(users.values()), _USERS))
+    connection.register("pushed_users", pa.Table.from_pylist(list(users.values()), _USERS()))
     connection.execute(
         """
         UPDATE device_users SET name = pushed.name, privilege = pushed.privilege, card = pushed.card, updated_at = $now
@@ -314,7 +315,7 @@ def _record_events(connection: Connection, part: Sequence[PreparedUpload]) -> No
     ]
     if not events:
         return
-    connection.register("pushed_events", pa.Table.from_pylist(events, _EVENTS))
+    connection.register("pushed_events", pa.Table.from_pylist(events, _EVENTS()))
     connection.execute(
         """
         INSERT INTO device_events (device, occurred_at_local, code, is_operation, user_id, detail, received_at)
@@ -342,7 +343,7 @@ def _record_stamps(connection: Connection, part: Sequence[PreparedUpload]) -> No
         {"serial_number": one.serial_number, "table_name": one.table_name, "stamp": one.stamp, "at": one.received_at}
         for one in stamped
     ]
-    connection.register("stamped", pa.Table.from_pylist(rows, _STAMPS))
+    connection.register("stamped", pa.Table.from_pylist(rows, _STAMPS()))
     connection.execute(
         """
         UPDATE push_stamps SET stamp = stamped.stamp, updated_at = stamped."at" FROM stamped
@@ -387,55 +388,63 @@ def _record_batches(
         }
         for one, counts in zip(part, numbered, strict=True)
     ]  # fmt: skip
-    connection.register("batches", pa.Table.from_pylist(rows, _BATCHES))
+    connection.register("batches", pa.Table.from_pylist(rows, _BATCHES()))
     connection.execute("INSERT INTO push_batches BY NAME FROM batches")
     connection.unregister("batches")
     return numbered
 
 
-_MEASURED = pa.schema({"device": pa.string(), "at": pa.timestamp("us", "UTC"), "drift": pa.float64()})
-_USERS = pa.schema(
-    {
-        "device": pa.string(),
-        "user_id": pa.string(),
-        "uid": pa.int32(),
-        "name": pa.string(),
-        "privilege": pa.int32(),
-        "card": pa.int64(),
-    }
+_MEASURED = cache(lambda: pa.schema({"device": pa.string(), "at": pa.timestamp("us", "UTC"), "drift": pa.float64()}))
+_USERS = cache(
+    lambda: pa.schema(
+        {
+            "device": pa.string(),
+            "user_id": pa.string(),
+            "uid": pa.int32(),
+            "name": pa.string(),
+            "privilege": pa.int32(),
+            "card": pa.int64(),
+        }
+    )
 )
-_EVENTS = pa.schema(
-    {
-        "device": pa.string(),
-        "occurred_at_local": pa.timestamp("us"),
-        "code": pa.int32(),
-        "is_operation": pa.bool_(),
-        "user_id": pa.string(),
-        "detail": pa.string(),
-        "received_at": pa.timestamp("us", "UTC"),
-    }
+_EVENTS = cache(
+    lambda: pa.schema(
+        {
+            "device": pa.string(),
+            "occurred_at_local": pa.timestamp("us"),
+            "code": pa.int32(),
+            "is_operation": pa.bool_(),
+            "user_id": pa.string(),
+            "detail": pa.string(),
+            "received_at": pa.timestamp("us", "UTC"),
+        }
+    )
 )
-_STAMPS = pa.schema(
-    {
-        "serial_number": pa.string(),
-        "table_name": pa.string(),
-        "stamp": pa.string(),
-        "at": pa.timestamp("us", "UTC"),
-    }
+_STAMPS = cache(
+    lambda: pa.schema(
+        {
+            "serial_number": pa.string(),
+            "table_name": pa.string(),
+            "stamp": pa.string(),
+            "at": pa.timestamp("us", "UTC"),
+        }
+    )
 )
-_BATCHES = pa.schema(
-    {
-        "id": pa.int64(),
-        "serial": pa.string(),
-        "device": pa.string(),
-        "table_name": pa.string(),
-        "stamp": pa.string(),
-        "received_at": pa.timestamp("us", "UTC"),
-        "lines": pa.int32(),
-        "stored": pa.int32(),
-        "duplicates": pa.int32(),
-        "quarantined": pa.int32(),
-        "other": pa.int32(),
-        "lag_seconds": pa.float64(),
-    }
+_BATCHES = cache(
+    lambda: pa.schema(
+        {
+            "id": pa.int64(),
+            "serial": pa.string(),
+            "device": pa.string(),
+            "table_name": pa.string(),
+            "stamp": pa.string(),
+            "received_at": pa.timestamp("us", "UTC"),
+            "lines": pa.int32(),
+            "stored": pa.int32(),
+            "duplicates": pa.int32(),
+            "quarantined": pa.int32(),
+            "other": pa.int32(),
+            "lag_seconds": pa.float64(),
+        }
+    )
 )

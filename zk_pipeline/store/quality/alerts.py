@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
-import pyarrow as pa
-
+from zk_pipeline.data_libraries import pa
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.quality.quality import Freshness, freshness
 

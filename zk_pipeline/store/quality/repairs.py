@@ -10,9 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-import pandas as pd
-
 from zk_pipeline.attendance.zones import to_instants
+from zk_pipeline.data_libraries import pd
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.quality.integrity_rules import WRONG_PERSON
 from zk_pipeline.store.terminals.devices import apply_timezone

@@ -10,8 +10,7 @@ from dataclasses import dataclass, fields
 from datetime import date
 from typing import Literal
 
-import pyarrow as pa
-
+from zk_pipeline.data_libraries import pa
 from zk_pipeline.errors import UsageError, unknown_name
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.queries.enrolled_users import NAMES

@@ -157,6 +157,11 @@ class ListStore:
         return self._punches(PunchListItem, wanted, order, place)
 
     def _punches(self, kind: type[Row], wanted: Filter, order: Sequence[Key], place: PageRequest) -> Rows[Row]:
+        return self.database.once(
+            (kind, wanted, tuple(order), place), lambda: self._read_punches(kind, wanted, order, place)
+        )
+
+    def _read_punches(self, kind: type[Row], wanted: Filter, order: Sequence[Key], place: PageRequest) -> Rows[Row]:
         with self.database.read("list punches") as connection:
             conditions, values = _conditions(connection, wanted, day="timestamp_local")
             page = read_page(
@@ -171,12 +176,21 @@ class ListStore:
 
     def days(self, wanted: Filter, order: Sequence[Key], place: PageRequest) -> Rows[DayRow]:
         """Raises UsageError for an unknown device."""
+        return self.database.once((DayRow, wanted, tuple(order), place), lambda: self._read_days(wanted, order, place))
+
+    def _read_days(self, wanted: Filter, order: Sequence[Key], place: PageRequest) -> Rows[DayRow]:
         needs_delivery = wanted.synced_to_crm is not None or wanted.sync_state is not None
         with self.database.read("list days") as connection:
             conditions, values = _conditions(connection, wanted, day="date")
             page = read_page(
                 connection,
-                ListQuery(_DELIVERED_DAYS if needs_delivery else _DAYS, order, conditions, values),
+                ListQuery(
+                    _DELIVERED_DAYS if needs_delivery else _DAYS,
+                    order,
+                    conditions,
+                    values,
+                    numbered=_DAYS if needs_delivery else "",
+                ),
                 ", ".join(DayRow.__dataclass_fields__),
                 place,
                 source=_DELIVERED_DAYS,

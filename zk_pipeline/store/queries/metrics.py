@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import date, datetime
+from math import inf
 
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.work_dates.staleness import stale_dates
@@ -68,7 +72,74 @@ class StoreMetrics:
     oldest_due: datetime | None
 
 
-def read_store_metrics(database: Database, *, first: date, last: date, now: datetime) -> StoreMetrics:
+@dataclass(frozen=True)
+class NewestPoll:
+    """The latest successful poll of a device."""
+
+    id: int
+    started_at: datetime
+    finished_at: datetime
+    record_count: int | None
+    clock_drift_seconds: float | None
+
+
+@dataclass
+class PollHistory:
+    """Counters and latest successes of all polls, continued from those of the reading before.
+
+    Polls are added with higher ids; retention moves them to `device_poll_totals`, which changes no counter. All are
+    counted again every `seconds`, and in a store without the last known poll: another one was restored. Thread-safe.
+    """
+
+    seconds: float = 3600.0
+    monotonic: Callable[[], float] = time.monotonic
+    _counted_at: float = -inf
+    _last: tuple[int, datetime] | None = None
+    _counters: dict[tuple[str, str], PollCounters] = field(default_factory=dict)
+    _newest: dict[str, NewestPoll] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def read(self, connection: Connection) -> tuple[list[PollCounters], dict[str, NewestPoll]]:
+        """Counters by device and status, and the latest successful poll by device."""
+        with self._lock:
+            if not self._is_known(connection):
+                self._counted_at, self._last = self.monotonic(), None
+                self._counters = {(one.device, one.status): one for one in _deleted_polls(connection)}
+                self._newest = {}
+            self._continue(connection)
+            return [self._counters[key] for key in sorted(self._counters)], dict(self._newest)
+
+    def _is_known(self, connection: Connection) -> bool:
+        if self._last is None or self.monotonic() - self._counted_at > self.seconds:
+            return False
+        found = connection.execute("SELECT id, started_at FROM device_polls WHERE id = ?", [self._last[0]]).fetchone()
+        return found == self._last
+
+    def _continue(self, connection: Connection) -> None:
+        after = 0 if self._last is None else self._last[0]
+        for row in connection.execute(_POLLS_AFTER, {"after": after}).fetchall():
+            device, status, polls, microseconds, new_punches, newest = row
+            if polls:
+                known = self._counters.get((device, status), PollCounters(device, status, 0, 0.0, 0))
+                self._counters[device, status] = PollCounters(
+                    device,
+                    status,
+                    known.polls + polls,
+                    (round(known.duration_seconds * 1e6) + microseconds) / 1e6,
+                    known.new_punches + new_punches,
+                )
+            if newest is not None:
+                self._newest[device] = NewestPoll(*newest.values())
+        self._last = (
+            connection.execute("SELECT id, started_at FROM device_polls WHERE id > ? ORDER BY id DESC LIMIT 1", [after])
+            .fetchone()
+            or self._last
+        )  # fmt: skip
+
+
+def read_store_metrics(
+    database: Database, *, first: date, last: date, now: datetime, history: PollHistory | None = None
+) -> StoreMetrics:
     """`first` and `last` bound the work dates that have a partition."""
     with database.read("metrics") as connection:
         counts = connection.execute(
@@ -81,8 +152,8 @@ def read_store_metrics(database: Database, *, first: date, last: date, now: date
             """
         ).fetchone()
         pushing = read_push_metrics(connection)
-        polls = read_poll_counters(connection)
-        devices = connection.execute(_DEVICES).fetchall()
+        polls, newest = (history or PollHistory()).read(connection)
+        devices = _device_metrics(connection, newest)
         states = connection.execute("SELECT state, count(*) FROM crm_deliveries GROUP BY state ORDER BY 1").fetchall()
         stale = len(stale_dates(connection, first=first, last=last, now=now))
     assert counts is not None
@@ -93,7 +164,7 @@ def read_store_metrics(database: Database, *, first: date, last: date, now: date
         quarantined_records=counts[3],
         stale_work_dates=stale,
         polls=polls,
-        devices=[DeviceMetrics(*row) for row in devices],
+        devices=devices,
         pushing=pushing,
         pending_terminals=counts[5],
         deliveries=dict(states),
@@ -101,10 +172,29 @@ def read_store_metrics(database: Database, *, first: date, last: date, now: date
     )
 
 
-def read_device_metrics(database: Database) -> list[DeviceMetrics]:
+def read_device_metrics(database: Database, history: PollHistory | None = None) -> list[DeviceMetrics]:
     """Every enabled device, by name. The readiness probe uses it as its test that the store can be read."""
     with database.read("latest polls") as connection:
-        return [DeviceMetrics(*row) for row in connection.execute(_DEVICES).fetchall()]
+        return _device_metrics(connection, (history or PollHistory()).read(connection)[1])
+
+
+def _device_metrics(connection: Connection, newest: Mapping[str, NewestPoll]) -> list[DeviceMetrics]:
+    metrics = []
+    for name, is_polled, capacity, drift, last_seen, record_count in connection.execute(_DEVICES).fetchall():
+        poll = newest.get(name)
+        if not is_polled:
+            metrics.append(DeviceMetrics(name, last_seen, drift, _ratio(record_count, capacity), None))
+        elif poll is None:
+            metrics.append(DeviceMetrics(name, None, None, None, None))
+        else:
+            seconds = (poll.finished_at - poll.started_at).total_seconds()
+            used = _ratio(poll.record_count, capacity)
+            metrics.append(DeviceMetrics(name, poll.finished_at, poll.clock_drift_seconds, used, seconds))
+    return metrics
+
+
+def _ratio(records: int | None, capacity: int | None) -> float | None:
+    return records / capacity if records is not None and capacity else None
 
 
 def count_polls(condition: str = "true", source: str = "device_polls AS old") -> str:
@@ -148,34 +238,31 @@ def read_push_metrics(connection: Connection) -> list[PushMetrics]:
 
 def read_poll_counters(connection: Connection) -> list[PollCounters]:
     """By device and status: rows of `device_polls`, plus `device_poll_totals` of deleted rows."""
+    return PollHistory().read(connection)[0]
+
+
+def _deleted_polls(connection: Connection) -> list[PollCounters]:
     rows = connection.execute(
-        f"""
-        SELECT device, status, sum(polls)::BIGINT, sum(duration_microseconds)::BIGINT / 1e6, sum(new_punches)::BIGINT
-        FROM (
-            SELECT device, status, polls, duration_microseconds, new_punches FROM device_poll_totals
-            UNION ALL {count_polls()}
-        )
-        GROUP BY device, status ORDER BY device, status
-        """  # noqa: S608 (SQL of this package)
+        "SELECT device, status, polls, duration_microseconds / 1e6, new_punches FROM device_poll_totals"
     ).fetchall()
     return [PollCounters(*row) for row in rows]
 
 
-_DEVICES = f"""
-WITH newest AS (
-    SELECT device,
+_POLLS_AFTER = f"""
+WITH counted AS ({count_polls("id > $after")}),
+newest AS (
+    SELECT device, 'success' AS status,
            max(struct_pack(id, started_at, finished_at, record_count_after, clock_drift_seconds)) AS poll
-    FROM device_polls WHERE status = 'success' AND {IS_POLL} GROUP BY device
+    FROM device_polls WHERE status = 'success' AND {IS_POLL} AND id > $after GROUP BY device
 )
-SELECT device.name,
-       CASE WHEN device.polled THEN newest.poll.finished_at ELSE terminal.last_seen_at END,
-       CASE WHEN device.polled THEN newest.poll.clock_drift_seconds ELSE device.clock_drift_seconds END,
-       CASE WHEN device.polled THEN newest.poll.record_count_after ELSE terminal.record_count END
-           / nullif(device.record_capacity, 0),
-       CASE WHEN device.polled THEN epoch(newest.poll.finished_at - newest.poll.started_at) END
-FROM devices AS device
-LEFT JOIN newest ON newest.device = device.name
-LEFT JOIN push_terminals AS terminal ON terminal.device = device.name
+SELECT device, status, coalesce(polls, 0), coalesce(duration_microseconds, 0), coalesce(new_punches, 0), newest.poll
+FROM counted FULL JOIN newest USING (device, status)
+"""  # noqa: S608 (constant SQL)
+
+_DEVICES = """
+SELECT device.name, device.polled, device.record_capacity, device.clock_drift_seconds, terminal.last_seen_at,
+       terminal.record_count
+FROM devices AS device LEFT JOIN push_terminals AS terminal ON terminal.device = device.name
 WHERE device.enabled AND device.removed_at IS NULL
 ORDER BY device.name
-"""  # noqa: S608 (constant SQL)
+"""

@@ -27,7 +27,6 @@ private = lambda path, flags: os.open(path, flags, 0o600)
 try:
     for source, target in zip(pairs[::2], pairs[1::2]):
         with open(source, "rb") as read, open(target, "wb", opener=private) as written:
-            os.fchmod(written.fileno(), os.fstat(read.fileno()).st_mode & 0o777)
             if lock:
                 try:
                     fcntl.lockf(read, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -44,7 +43,7 @@ except OSError as error:
 
 
 def copy_file(source: Path, target: Path, *, lock: bool = True) -> None:
-    """Copy a database and its WAL to `target`, an unused name.
+    """Copy a database and its WAL to `target`, an unused name, with mode 0600.
 
     The caller holds the store lock. With `lock`, fails if another process has the file open for writing; without it,
     this process itself may have the file open, checkpointed and idle. Raises StoreBusy, ZkPipelineError.

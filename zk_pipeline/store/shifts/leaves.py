@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, timedelta
+from functools import cache
 from typing import Any, Literal, get_args
 
-import pyarrow as pa
-
+from zk_pipeline.data_libraries import pa
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.errors import LeaveExists, UnknownLeave
@@ -207,21 +207,23 @@ _WANTED = """
     AND ($first::DATE IS NULL OR last_date >= $first) AND ($last::DATE IS NULL OR first_date <= $last)
     AND (removed_at IS NOT NULL) = $removed
 """
-_NEW = pa.schema(
-    {
-        "id": pa.int64(),
-        "user_id": pa.string(),
-        "site": pa.string(),
-        "first_date": pa.date32(),
-        "last_date": pa.date32(),
-        "day_part": pa.string(),
-        "kind": pa.string(),
-        "note": pa.string(),
-        "source": pa.string(),
-        "source_uid": pa.string(),
-        "created_by": pa.string(),
-        "created_at": pa.timestamp("us", "UTC"),
-    }
+_NEW = cache(
+    lambda: pa.schema(
+        {
+            "id": pa.int64(),
+            "user_id": pa.string(),
+            "site": pa.string(),
+            "first_date": pa.date32(),
+            "last_date": pa.date32(),
+            "day_part": pa.string(),
+            "kind": pa.string(),
+            "note": pa.string(),
+            "source": pa.string(),
+            "source_uid": pa.string(),
+            "created_by": pa.string(),
+            "created_at": pa.timestamp("us", "UTC"),
+        }
+    )
 )
 
 
@@ -256,7 +258,7 @@ def _insert(
         }
         for id_, one in enumerate(new, start=first)
     ]
-    connection.register("new_leaves", pa.Table.from_pylist(rows, _NEW))
+    connection.register("new_leaves", pa.Table.from_pylist(rows, _NEW()))
     connection.execute("INSERT INTO leaves BY NAME SELECT * FROM new_leaves")
     connection.unregister("new_leaves")
     return read_leaves(connection, "id >= ?", [first])

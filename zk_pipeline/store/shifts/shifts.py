@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-import pyarrow as pa
-
 from zk_pipeline.attendance.assignment_changes import (
     AssignmentChanges,
     AssignmentsRefused,
@@ -15,6 +13,7 @@ from zk_pipeline.attendance.assignment_changes import (
     check_overlaps,
 )
 from zk_pipeline.attendance.shifts import SHIFT_RULES, Assignment, Season, Shift
+from zk_pipeline.data_libraries import pa
 from zk_pipeline.errors import UsageError, unknown_name
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.shifts.seasons import drop_seasons, put_seasons

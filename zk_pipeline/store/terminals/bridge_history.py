@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 
-import pyarrow as pa
-
+from zk_pipeline.data_libraries import pa
 from zk_pipeline.devices.models import Device
 from zk_pipeline.store.deliveries.earlier_deliveries import record_earlier_deliveries, settle_earlier_deliveries
 from zk_pipeline.store.engine.database import Connection, Database
@@ -15,15 +15,17 @@ from zk_pipeline.store.terminals.devices import insert_device
 from zk_pipeline.store.terminals.ingest import count_new
 from zk_pipeline.store.terminals.punch_files import FileComparison, FileRows, StoredFile, insert_file
 
-IMPORTED_USERS = pa.schema(
-    {
-        "device": pa.string(),
-        "user_id": pa.string(),
-        "uid": pa.int32(),
-        "name": pa.string(),
-        "privilege": pa.int32(),
-        "card": pa.int64(),
-    }
+IMPORTED_USERS = cache(
+    lambda: pa.schema(
+        {
+            "device": pa.string(),
+            "user_id": pa.string(),
+            "uid": pa.int32(),
+            "name": pa.string(),
+            "privilege": pa.int32(),
+            "card": pa.int64(),
+        }
+    )
 )
 UNKNOWN_UID = -1  # slot of an imported user, until the first poll reads the user list
 

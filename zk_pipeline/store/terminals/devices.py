@@ -7,12 +7,12 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from functools import cache
 from typing import Any
-
-import pyarrow as pa
 
 from zk_pipeline.attendance.clock_errors import MAX_CLOCK_ERROR_SECONDS, drift_in_zone
 from zk_pipeline.attendance.zones import to_instants
+from zk_pipeline.data_libraries import pa
 from zk_pipeline.devices.errors import SerialUnverified
 from zk_pipeline.devices.models import Device, TerminalInfo
 from zk_pipeline.store.apply_result import ApplyResult
@@ -311,11 +311,11 @@ def record_successes(connection: Connection, polled: Mapping[str, tuple[Terminal
             "device": name,
             "finished_at": finished_at,
             "log_layout": log_layout,
-            **{field: getattr(info, field) for field in _POLLED.names[3:]},
+            **{field: getattr(info, field) for field in _POLLED().names[3:]},
         }
         for name, (info, log_layout, finished_at) in polled.items()
     ]
-    connection.register("polled", pa.Table.from_pylist(rows, _POLLED))
+    connection.register("polled", pa.Table.from_pylist(rows, _POLLED()))
     connection.execute(
         """
         UPDATE devices
@@ -343,18 +343,20 @@ def record_successes(connection: Connection, polled: Mapping[str, tuple[Terminal
 
 
 _TESTED = ("firmware_version", "platform", "record_capacity", "transport", "clock_drift_seconds")
-_POLLED = pa.schema(
-    {
-        "device": pa.string(),
-        "finished_at": pa.timestamp("us", "UTC"),
-        "log_layout": pa.string(),
-        "serial_number": pa.string(),
-        "firmware_version": pa.string(),
-        "platform": pa.string(),
-        "record_capacity": pa.int64(),
-        "transport": pa.string(),
-        "clock_drift_seconds": pa.float64(),
-    }
+_POLLED = cache(
+    lambda: pa.schema(
+        {
+            "device": pa.string(),
+            "finished_at": pa.timestamp("us", "UTC"),
+            "log_layout": pa.string(),
+            "serial_number": pa.string(),
+            "firmware_version": pa.string(),
+            "platform": pa.string(),
+            "record_capacity": pa.int64(),
+            "transport": pa.string(),
+            "clock_drift_seconds": pa.float64(),
+        }
+    )
 )
 
 

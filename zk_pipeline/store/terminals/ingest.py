@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import cache
 from typing import Literal, TypeVar
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from zk_pipeline.attendance.zones import to_instants
+from zk_pipeline.data_libraries import pa, pc, pd
 from zk_pipeline.store.engine.database import Connection
 from zk_pipeline.store.terminals.clock_corrections import correct_fresh
 from zk_pipeline.store.work_dates.assignment import assign_work_dates
@@ -31,25 +29,31 @@ Source = Literal["poll", "live", "push", "file"]
 # Periods in which known punches are searched are merged if they are closer than this.
 _NEAR = timedelta(days=7)
 
-PUNCHES = pa.schema(
-    {
-        "user_id": pa.string(),
-        "uid": pa.int32(),
-        "punched_at": pa.timestamp("us", "UTC"),
-        "punched_at_local": pa.timestamp("us"),
-        "status": pa.uint8(),
-        "punch_state": pa.uint8(),
-        "verify_type": pa.uint8(),
-        "work_code": pa.int64(),
-        "raw": pa.binary(),
-    }
+PUNCHES = cache(
+    lambda: pa.schema(
+        {
+            "user_id": pa.string(),
+            "uid": pa.int32(),
+            "punched_at": pa.timestamp("us", "UTC"),
+            "punched_at_local": pa.timestamp("us"),
+            "status": pa.uint8(),
+            "punch_state": pa.uint8(),
+            "verify_type": pa.uint8(),
+            "work_code": pa.int64(),
+            "raw": pa.binary(),
+        }
+    )
 )
 # `listed_before` and `listed_after`: for a record that names only a slot, see `slots.attribute`; otherwise null.
-REJECTED = pa.schema(
-    {"raw": pa.binary(), "reason": pa.string(), "listed_before": pa.int32(), "listed_after": pa.int32()}
+REJECTED = cache(
+    lambda: pa.schema(
+        {"raw": pa.binary(), "reason": pa.string(), "listed_before": pa.int32(), "listed_after": pa.int32()}
+    )
 )
-_USERS = pa.schema(
-    {"user_id": pa.string(), "uid": pa.int32(), "name": pa.string(), "privilege": pa.int32(), "card": pa.int64()}
+_USERS = cache(
+    lambda: pa.schema(
+        {"user_id": pa.string(), "uid": pa.int32(), "name": pa.string(), "privilege": pa.int32(), "card": pa.int64()}
+    )
 )
 
 
@@ -117,12 +121,12 @@ def punches_table(punches: pd.DataFrame, zone: str) -> pa.Table:
         punched_at=to_instants(once["punched_at_local"], zone),
         punched_at_local=once["punched_at_local"].astype("datetime64[us]"),
     )
-    return pa.Table.from_pandas(once, PUNCHES, preserve_index=False)
+    return pa.Table.from_pandas(once, PUNCHES(), preserve_index=False)
 
 
 def rejected_table(rejected: pd.DataFrame) -> pa.Table:
     none = pa.nulls(len(rejected), pa.int32())
-    table = pa.Table.from_pandas(rejected, pa.schema(list(REJECTED)[:2]), preserve_index=False)
+    table = pa.Table.from_pandas(rejected, pa.schema(list(REJECTED())[:2]), preserve_index=False)
     return table.append_column("listed_before", none).append_column("listed_after", none)
 
 
@@ -130,11 +134,11 @@ def rejected_lines(rejected: Sequence[tuple[bytes, str]]) -> pa.Table:
     """As `rejected_table`, of (raw, reason) pairs."""
     none: list[None] = [None] * len(rejected)
     columns = {"raw": [raw for raw, _ in rejected], "reason": [reason for _, reason in rejected]}
-    return pa.table({**columns, "listed_before": none, "listed_after": none}, schema=REJECTED)
+    return pa.table({**columns, "listed_before": none, "listed_after": none}, schema=REJECTED())
 
 
 def users_table(users: pd.DataFrame) -> pa.Table:
-    return pa.Table.from_pandas(users, _USERS, preserve_index=False)
+    return pa.Table.from_pandas(users, _USERS(), preserve_index=False)
 
 
 def next_poll_id(connection: Connection) -> int:

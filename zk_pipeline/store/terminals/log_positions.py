@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import cache
 
-import pyarrow as pa
-
+from zk_pipeline.data_libraries import pa
 from zk_pipeline.devices.models import LogPosition, Reading
 from zk_pipeline.store.engine.database import Connection
 
@@ -14,18 +14,20 @@ from zk_pipeline.store.engine.database import Connection
 FULL_READING_EVERY = timedelta(days=1)
 
 _FIELDS = ("serial_number", "layout", "record_count", "total_bytes", "overlap", "user_count")
-_POSITIONS_SCHEMA = pa.schema(
-    {
-        "device": pa.string(),
-        "serial_number": pa.string(),
-        "layout": pa.string(),
-        "record_count": pa.int64(),
-        "total_bytes": pa.int64(),
-        "overlap": pa.binary(),
-        "user_count": pa.int64(),
-        "full_read_at": pa.timestamp("us", "UTC"),
-        "updated_at": pa.timestamp("us", "UTC"),
-    }
+_POSITIONS_SCHEMA = cache(
+    lambda: pa.schema(
+        {
+            "device": pa.string(),
+            "serial_number": pa.string(),
+            "layout": pa.string(),
+            "record_count": pa.int64(),
+            "total_bytes": pa.int64(),
+            "overlap": pa.binary(),
+            "user_count": pa.int64(),
+            "full_read_at": pa.timestamp("us", "UTC"),
+            "updated_at": pa.timestamp("us", "UTC"),
+        }
+    )
 )
 
 
@@ -59,7 +61,7 @@ def keep_positions(connection: Connection, readings: Mapping[str, Reading], now:
     ]
     if not rows:
         return
-    connection.register("positions", pa.Table.from_pylist(rows, _POSITIONS_SCHEMA))
+    connection.register("positions", pa.Table.from_pylist(rows, _POSITIONS_SCHEMA()))
     connection.execute("INSERT INTO device_log_positions BY NAME FROM positions")
     connection.unregister("positions")
 

@@ -6,13 +6,9 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from functools import cache
 from itertools import groupby
-
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
+from typing import TYPE_CHECKING
 
 from zk_pipeline.attendance.clock_errors import (
     MAX_CLOCK_ERROR_SECONDS,
@@ -21,6 +17,7 @@ from zk_pipeline.attendance.clock_errors import (
     is_wrong,
     seconds_ahead,
 )
+from zk_pipeline.data_libraries import np, pa, pc, pd
 from zk_pipeline.devices.models import Device, Reading, punches_frame
 from zk_pipeline.devices.protocol.events import LivePunch
 from zk_pipeline.store.engine.database import Connection
@@ -42,6 +39,9 @@ from zk_pipeline.store.terminals.ingest import (
 from zk_pipeline.store.terminals.log_positions import keep_positions, records_accounted_for
 from zk_pipeline.store.terminals.punch_versions import punch_versions
 from zk_pipeline.store.terminals.slots import attribute, record_lists
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True)
@@ -225,8 +225,8 @@ def attribute_slots(
     if pc.any(attributed["is_unslotted"]).as_py():
         _keep_slots(connection, attributed.filter(attributed["is_unslotted"]))
     has_user = pc.is_valid(attributed["user_id"])
-    punches = attributed.filter(has_user).select(PUNCHES.names).cast(PUNCHES)
-    return _once(punches), attributed.filter(pc.invert(has_user)).select(REJECTED.names).cast(REJECTED)
+    punches = attributed.filter(has_user).select(PUNCHES().names).cast(PUNCHES())
+    return _once(punches), attributed.filter(pc.invert(has_user)).select(REJECTED().names).cast(REJECTED())
 
 
 def ingest_live(connection: Connection, device: str, punches: Sequence[LivePunch], poll_id: int, now: datetime) -> int:
@@ -334,32 +334,34 @@ def record_failures(connection: Connection, failed: Sequence[FailedPoll], run_id
     return ids
 
 
-_POLLS = pa.schema(
-    {
-        "id": pa.int64(),
-        "device": pa.string(),
-        "started_at": pa.timestamp("us", "UTC"),
-        "finished_at": pa.timestamp("us", "UTC"),
-        "status": pa.string(),
-        "reported": pa.int64(),
-        "record_count_after": pa.int64(),
-        "fetched": pa.int64(),
-        "stored": pa.int64(),
-        "new": pa.int64(),
-        "quarantined": pa.int64(),
-        "clock_drift_seconds": pa.float64(),
-        "doubted_drift_seconds": pa.float64(),
-        "round_trip_ms": pa.float64(),
-        "transport": pa.string(),
-        "layout": pa.int32(),
-        "bytes_read": pa.int64(),
-        "mode": pa.string(),
-        "records_accounted_for": pa.int64(),
-        "run_id": pa.string(),
-        "error_code": pa.string(),
-        "error": pa.string(),
-        "warnings": pa.string(),
-    }
+_POLLS = cache(
+    lambda: pa.schema(
+        {
+            "id": pa.int64(),
+            "device": pa.string(),
+            "started_at": pa.timestamp("us", "UTC"),
+            "finished_at": pa.timestamp("us", "UTC"),
+            "status": pa.string(),
+            "reported": pa.int64(),
+            "record_count_after": pa.int64(),
+            "fetched": pa.int64(),
+            "stored": pa.int64(),
+            "new": pa.int64(),
+            "quarantined": pa.int64(),
+            "clock_drift_seconds": pa.float64(),
+            "doubted_drift_seconds": pa.float64(),
+            "round_trip_ms": pa.float64(),
+            "transport": pa.string(),
+            "layout": pa.int32(),
+            "bytes_read": pa.int64(),
+            "mode": pa.string(),
+            "records_accounted_for": pa.int64(),
+            "run_id": pa.string(),
+            "error_code": pa.string(),
+            "error": pa.string(),
+            "warnings": pa.string(),
+        }
+    )
 )
 
 
@@ -422,6 +424,6 @@ def _poll(finished: FinishedReading, ingested: IngestResult, run_id: str | None)
 
 
 def _insert_polls(connection: Connection, polls: list[dict[str, object]]) -> None:
-    connection.register("polls", pa.Table.from_pylist(polls, _POLLS))
+    connection.register("polls", pa.Table.from_pylist(polls, _POLLS()))
     connection.execute("INSERT INTO device_polls BY NAME FROM polls")
     connection.unregister("polls")

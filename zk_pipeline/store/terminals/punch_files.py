@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-import pyarrow as pa
-
+from zk_pipeline.data_libraries import pa
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.terminals.devices import registration

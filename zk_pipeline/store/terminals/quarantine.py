@@ -6,10 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from zk_pipeline.data_libraries import pa, pc, pd
 from zk_pipeline.devices.models import Device
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.queries.keyset_pagination import Key, ListQuery, PageRequest, read_page

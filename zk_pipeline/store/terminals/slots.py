@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-import pyarrow as pa
-
+from zk_pipeline.data_libraries import pa
 from zk_pipeline.store.engine.database import Connection
 from zk_pipeline.store.terminals.ingest import NAMES_OF_TERMINALS
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
+from functools import cache
 from typing import Any, Literal
 
-import pandas as pd
-import pyarrow as pa
-
 from zk_pipeline.attendance.zones import to_instants
+from zk_pipeline.data_libraries import pa, pd
 from zk_pipeline.errors import UsageError, unknown_name
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.errors import (
@@ -155,7 +154,7 @@ class ManualPunchStore:
                 if id_ - first not in problems
             ]
             if rows:
-                connection.register("requested", pa.Table.from_pylist(rows, _REQUESTED))
+                connection.register("requested", pa.Table.from_pylist(rows, _REQUESTED()))
                 connection.execute("INSERT INTO manual_punches BY NAME SELECT * FROM requested")
                 connection.unregister("requested")
                 inserted = [id_ for id_ in ids if id_ - first not in problems]
@@ -395,19 +394,21 @@ def _closed_dates(connection: Connection, ids: Sequence[int], history_start: dat
     return problems
 
 
-_REQUESTED = pa.schema(
-    {
-        "id": pa.int64(),
-        "site": pa.string(),
-        "user_id": pa.string(),
-        "punched_at": pa.timestamp("us", "UTC"),
-        "punched_at_local": pa.timestamp("us"),
-        "punch_state": pa.uint8(),
-        "reason": pa.string(),
-        "requested_by": pa.string(),
-        "requested_at": pa.timestamp("us", "UTC"),
-        "device": pa.string(),
-    }
+_REQUESTED = cache(
+    lambda: pa.schema(
+        {
+            "id": pa.int64(),
+            "site": pa.string(),
+            "user_id": pa.string(),
+            "punched_at": pa.timestamp("us", "UTC"),
+            "punched_at_local": pa.timestamp("us"),
+            "punch_state": pa.uint8(),
+            "reason": pa.string(),
+            "requested_by": pa.string(),
+            "requested_at": pa.timestamp("us", "UTC"),
+            "device": pa.string(),
+        }
+    )
 )
 
 

@@ -9,8 +9,6 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import date, time
 from typing import Any
 
-import pyarrow as pa
-
 from zk_pipeline.attendance.shift_rules import RULE_TEXTS
 from zk_pipeline.attendance.shifts import (
     BOUNDS,
@@ -24,6 +22,7 @@ from zk_pipeline.attendance.shifts import (
     begins,
     minutes,
 )
+from zk_pipeline.data_libraries import pa
 from zk_pipeline.store.engine.database import Connection
 
 _OF_TARGETS = """

@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from zk_pipeline.attendance.clock_errors import drift_in_zone
 from zk_pipeline.devices.addresses import DIRECTIONS, NO_DIRECTION, check_fields, find_problems
 from zk_pipeline.devices.models import Device
+from zk_pipeline.devices.networks import check_host_in_networks
 from zk_pipeline.errors import FieldsRefused, UsageError, ZkPipelineError
 from zk_pipeline.http.auth import Identity
 from zk_pipeline.http.errors import error_body
@@ -45,8 +46,10 @@ def add(request: Request, services: Given, form: AdminForm) -> Response:
     """Register the terminal, with the result of the test before; the button `test` only tests its connection."""
     default = {"timezone": services.settings.timezone}
     try:
+        checked = _checked(form.fields)
+        check_host_in_networks(checked.get("ip_address"), services.settings.device_networks)
         if "test" in form.fields:
-            return _test(request, services, form, Device(**{"name": "the terminal"} | default | _checked(form.fields)))
+            return _test(request, services, form, Device(**{"name": "the terminal"} | default | checked))
         given = Device(**default | _checked(form.fields | {"name": form.fields.get("name", "")}))
         added = services.store.devices.add(given)
     except DeviceExists as error:
@@ -103,6 +106,8 @@ def change(request: Request, services: Given, form: AdminForm, device_id: Device
         # An empty field means the default, as in the form for a new device.
         plain = Device(name=one.name, ip_address=one.ip_address, timezone=services.settings.timezone)
         wanted = replace(plain, **_checked(form.fields))
+        if wanted.ip_address != one.ip_address:
+            check_host_in_networks(wanted.ip_address, services.settings.device_networks)
         if "test" in form.fields:
             return _test(request, services, form, wanted, edited=one)
         secret = _change_limits(services, one, form.fields)

@@ -19,7 +19,7 @@ from zk_pipeline.store.queries.device_details import device_details
 from zk_pipeline.web.devices.status import MAX_DRIFT_SECONDS, MAX_FILL, lines_of, status_of
 from zk_pipeline.web.devices.zone_hints import zone_hint
 from zk_pipeline.web.notices import leave_notice
-from zk_pipeline.web.rendering import AdminForm, OperatorForm, Reader, ReaderForm, render
+from zk_pipeline.web.rendering import AdminForm, Reader, ReaderForm, render
 
 router = APIRouter(include_in_schema=False)
 DeviceId = Annotated[int, Path(ge=1, le=2**31 - 1)]
@@ -80,7 +80,7 @@ def users(request: Request, services: Given, identity: Reader, device_id: Device
 
 
 @router.post("/devices/{device_id}/set-clock")
-def set_clock(request: Request, services: Given, form: OperatorForm, device_id: DeviceId) -> Response:
+def set_clock(request: Request, services: Given, form: AdminForm, device_id: DeviceId) -> Response:
     one = services.store.devices.by_id(device_id)
     try:
         changed = set_clock_of(services.store, services.terminals, one)

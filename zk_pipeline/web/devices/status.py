@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from zk_pipeline.devices.models import Device
 from zk_pipeline.http.services import Services
 from zk_pipeline.operations.alerting.quality_results import DEVICE_SILENT
-from zk_pipeline.operations.process import work_rules
+from zk_pipeline.operations.work_dates import work_rules
 from zk_pipeline.store.queries.overview import DeviceStatus, StoreStatus
 
 # The limits of the checks of `raw_punches`.

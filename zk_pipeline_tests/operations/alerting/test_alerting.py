@@ -74,7 +74,7 @@ def test_a_problem_is_told_when_it_begins_and_when_it_ends_and_not_between(watch
     watch.later(silent(), minutes=1)
     watch.later(silent(body="another word"), hours=23)
     assert channel.titles == ["zk_pipeline: Gate is not read"]
-    assert channel.bodies == ["no answer"]
+    assert channel.bodies == ["no answer\nSeverity: warning"]
     watch.later(minutes=30)
     watch.later(minutes=1)
     assert channel.titles[1:] == ["zk_pipeline: resolved: Gate is not read"]
@@ -88,7 +88,7 @@ def test_while_it_lasts_people_are_reminded_in_its_newest_words(watch: Watch, ch
     watch.later(silent(), minutes=1)
     watch.later(silent(), hours=24)
     assert channel.titles[1:] == ["zk_pipeline: still: Gate is not read"] * 2
-    assert channel.bodies[1] == "and now refused\nUnresolved for 24 h 0 min."
+    assert channel.bodies[1] == "and now refused\nUnresolved for 24 h 0 min.\nSeverity: warning"
 
 
 def test_nobody_is_reminded_where_reminders_are_off(watch: Watch, channel: Channel) -> None:
@@ -105,7 +105,7 @@ def test_two_hundred_devices_are_one_message_that_names_some(watch: Watch, chann
     assert "- Gate 000 is not read: no answer" in body
     assert "Gate 039 is not read" in body
     assert "Gate 040" not in body
-    assert body.endswith("... and 160 more")
+    assert body.endswith("... and 160 more\nSeverity: warning")
     watch.later(*(silent(f"Gate {number:03}") for number in range(100)), minutes=1)
     assert channel.titles[1:] == ["zk_pipeline: resolved: 100 devices are not read"]
 
@@ -139,7 +139,7 @@ def test_a_run_that_failed_and_was_followed_by_a_good_one_is_told_all_the_same(w
     watch.look()
     watch.look()
     assert channel.titles == ["zk_pipeline: sync_to_crm failed"]
-    assert channel.bodies == ["the CRM said 500\nRun 7\nAlready resolved."]
+    assert channel.bodies == ["the CRM said 500\nRun 7\nAlready resolved.\nSeverity: critical"]
 
 
 def test_a_run_that_is_on_record_is_told_once_by_the_next_look(watch: Watch, channel: Channel) -> None:
@@ -224,3 +224,26 @@ def test_old_alerts_and_messages_leave_the_store(watch: Watch) -> None:
     watch.later(silent("Yard"), days=91)
     assert rows(watch.store, "SELECT key FROM alerts") == [("device:Yard",)]
     assert rows(watch.store, "SELECT count(*) FROM alert_messages") == [(1,)]
+
+
+def test_a_message_names_its_severity_and_has_the_type_of_the_worst_problem(watch: Watch, channel: Channel) -> None:
+    watch.look(silent())
+    watch.later(silent(), failed(), minutes=1)
+    watch.later(minutes=1)
+    assert [(one["type"], one["message"].splitlines()[-1].startswith("Severity")) for one in channel.alerts] == [
+        ("warning", True),
+        ("failure", True),
+        ("success", False),
+    ]
+    assert channel.bodies[0].endswith("\nSeverity: warning")
+    assert channel.bodies[1].endswith("\nSeverity: critical")
+
+
+def test_messages_that_are_sent_together_have_the_type_of_the_worst(watch: Watch, channel: Channel) -> None:
+    channel.status = 500
+    watch.look(silent())
+    watch.later(silent(), failed(), minutes=1)
+    channel.status = 200
+    channel.alerts.clear()
+    watch.later(silent(), failed(), hours=2)
+    assert [one["type"] for one in channel.alerts] == ["failure"]

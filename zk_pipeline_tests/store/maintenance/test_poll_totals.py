@@ -9,7 +9,7 @@ import pytest
 
 from zk_pipeline.store.maintenance import retention
 from zk_pipeline.store.maintenance.poll_totals import add_to_totals
-from zk_pipeline.store.queries.metrics import PollCounters, read_poll_counters
+from zk_pipeline.store.queries.metrics import PollCounters, PollHistory, read_poll_counters
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_fixtures import MONDAY, StoppedClock, device, execute, ingest, on, rows
 
@@ -89,3 +89,32 @@ def test_polls_that_a_restore_brings_back_are_not_counted_twice(
     assert counters(polled) == before
     polled.retention.clean(retention_days=0, poll_days=1)
     assert counters(polled) == before
+
+
+def test_counters_that_are_continued_are_those_of_a_complete_count(polled: Store, clock: StoppedClock) -> None:
+    history = PollHistory()
+
+    def continued() -> list[PollCounters]:
+        with polled.database.read("test") as connection:
+            counted, newest = history.read(connection)
+            assert newest == PollHistory().read(connection)[1]
+        return counted
+
+    assert continued() == counters(polled)
+    ingest(polled, "Gate", *on(MONDAY, "18:00"))
+    execute(polled, FAILED.replace("$status", "'failed'").replace("$mode", "NULL"))
+    assert continued() == counters(polled)
+    clock.go(days=100)
+    ingest(polled, "Gate", *on(MONDAY, "19:00"))
+    assert polled.retention.clean(retention_days=0, poll_days=1).polls > 0
+    assert continued() == counters(polled)
+
+
+def test_polls_of_another_store_that_was_restored_are_counted_completely(polled: Store) -> None:
+    history = PollHistory()
+    with polled.database.read("test") as connection:
+        assert history.read(connection)[0] == read_poll_counters(connection)
+    execute(polled, "DELETE FROM device_polls WHERE id > 2")
+    execute(polled, "UPDATE device_polls SET id = id + 100, started_at = started_at - INTERVAL 1 HOUR")
+    with polled.database.read("test") as connection:
+        assert history.read(connection)[0] == read_poll_counters(connection)

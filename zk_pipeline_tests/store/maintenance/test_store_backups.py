@@ -192,7 +192,18 @@ def test_a_copy_with_a_flipped_byte_is_not_taken_for_whole(store: Store, tmp_pat
     assert refused > 0
 
 
-def test_the_modes_of_the_store_are_not_widened(store: Store, tmp_path: Path) -> None:
-    store.database.path.chmod(0o600)
+def test_a_backup_is_private_even_if_the_store_is_not(store: Store, tmp_path: Path) -> None:
+    store.database.path.chmod(0o644)
     file = store.backups.make(tmp_path / "copy.duckdb").file
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(("folder", "file"), [(0o700, 0o600), (0o750, 0o640), (0o755, 0o644)])
+def test_a_published_copy_is_for_those_who_may_read_its_folder(
+    store: Store, tmp_path: Path, folder: int, file: int
+) -> None:
+    published = tmp_path / "published"
+    published.mkdir()
+    published.chmod(folder)
+    store.backups.publish(published / "attendance.duckdb")
+    assert (published / "attendance.duckdb").stat().st_mode & 0o777 == file

@@ -11,8 +11,9 @@ from zk_pipeline.attendance.shifts import Assignment, Holiday, Shift, Target
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.devices.models import Device
 from zk_pipeline.devices.protocol.record_layouts import LOG_40, encode_time
-from zk_pipeline.operations.process import process_dates, work_rules
+from zk_pipeline.operations.process import process_dates
 from zk_pipeline.operations.sync import sync
+from zk_pipeline.operations.work_dates import work_rules
 from zk_pipeline.simulator.crm.faults import Fault, ReceivedRequest, no_fault, refusal
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope

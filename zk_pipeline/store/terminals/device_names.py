@@ -1,0 +1,11 @@
+"""Names of the registered devices, apart from the registry and what it imports: for the completion of a shell."""
+
+from __future__ import annotations
+
+from zk_pipeline.store.engine.database import Connection
+
+
+def device_names(connection: Connection) -> list[str]:
+    """Names of all registered devices, in order."""
+    rows = connection.execute("SELECT name FROM devices WHERE removed_at IS NULL ORDER BY name").fetchall()
+    return [str(name) for (name,) in rows]

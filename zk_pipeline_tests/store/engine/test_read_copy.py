@@ -1,0 +1,201 @@
+"""The copy from which the API reads under load: what it contains, for how long, and for whom."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import duckdb
+import pytest
+
+from zk_pipeline.store.engine.read_copy import MAX_AGE_SECONDS, ReadCopy, Reader, _only_copier, reader
+from zk_pipeline.store.locks.file_lock import StoreFileLock
+from zk_pipeline.store.schema.file_copy import wal_path
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.api.api_fixtures import Stopwatch
+from zk_pipeline_tests.store.store_fixtures import device
+from zk_pipeline_tests.waiting import until
+
+
+class Api:
+    """A store as the API reads it: every read is busy enough for a copy."""
+
+    def __init__(self, store: Store) -> None:
+        self.watch = Stopwatch()
+        self.copy = ReadCopy(store.database.path, smallest_bytes=0, busy_reads=1, monotonic=self.watch)
+        self.store = replace(store, database=replace(store.database, wait_seconds=0.01, read_copy=self.copy))
+
+    @contextmanager
+    def request(self, client: str | None = "reporting") -> Iterator[Reader]:
+        """A request of an identified client that changes nothing."""
+        token = reader.set(Reader(may_use_copy=True, name=client))
+        try:
+            yield reader.get() or pytest.fail("no reader")
+        finally:
+            reader.reset(token)
+
+    def devices(self, client: str | None = "reporting") -> tuple[list[str], float | None]:
+        """Names of the devices, and the age of the copy that was read."""
+        with self.request(client) as request:
+            return [one.name for one in self.store.devices.all()], request.age_seconds
+
+    def make_copy(self) -> None:
+        """Read often enough that the store is copied in its present state."""
+        self.watch.now += 1000
+        self.devices()
+        until(lambda: self.copy._copying is None)
+        assert self.devices()[1] == 0
+
+
+@pytest.fixture
+def api(store: Store) -> Iterator[Api]:
+    api = Api(store)
+    store.devices.add(device("North"))
+    yield api
+    api.copy.close()
+
+
+@contextmanager
+def writing(store: Store) -> Iterator[None]:
+    with StoreFileLock(store.database.path).hold("exclusive", "a backfill", wait_seconds=1):
+        yield
+
+
+def test_reads_do_not_wait_for_a_writer_once_there_is_a_copy(api: Api, store: Store) -> None:
+    assert api.devices() == (["North"], None)
+    api.make_copy()
+    with writing(store):
+        assert api.devices() == (["North"], 0)
+
+
+def test_a_copy_is_read_for_a_minute_after_the_store_has_changed(api: Api, store: Store) -> None:
+    api.make_copy()
+    store.devices.add(device("South"))
+    api.copy._next_at = float("inf")
+    api.watch.now += MAX_AGE_SECONDS - 1
+    assert api.devices() == (["North"], MAX_AGE_SECONDS - 1)
+    api.watch.now += 2
+    assert api.devices() == (["North", "South"], None)
+
+
+def test_a_changed_store_is_copied_again(api: Api, store: Store) -> None:
+    api.make_copy()
+    store.devices.add(device("South"))
+    api.make_copy()
+    assert api.devices() == (["North", "South"], 0)
+
+
+def test_a_client_reads_its_own_changes(api: Api, store: Store) -> None:
+    api.make_copy()
+    store.devices.add(device("South"))
+    api.copy._next_at = float("inf")
+    api.watch.now += 1
+    api.copy.note_change("admin")
+    assert api.devices("admin") == (["North", "South"], None)
+    assert api.devices("reporting") == (["North"], 1)
+
+
+def test_requests_without_a_client_and_those_that_change_something_read_the_store(api: Api) -> None:
+    api.make_copy()
+    assert api.devices(None) == (["North"], None)
+    token = reader.set(Reader(may_use_copy=False, name="admin"))
+    try:
+        with api.store.database.read("devices"):
+            assert (reader.get() or pytest.fail("no reader")).age_seconds is None
+    finally:
+        reader.reset(token)
+
+
+def test_equal_reads_are_executed_once_per_copy(api: Api, store: Store) -> None:
+    api.make_copy()
+    executed: list[int] = []
+    started, may_end = threading.Event(), threading.Event()
+
+    def read() -> int:
+        executed.append(1)
+        started.set()
+        assert may_end.wait(20)
+        return len(executed)
+
+    results: list[int] = []
+
+    def one() -> None:
+        with api.request():
+            results.append(api.store.database.once("count", read))
+
+    threads = [threading.Thread(target=one) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    assert started.wait(20)
+    may_end.set()
+    for thread in threads:
+        thread.join(20)
+    assert (results, executed) == ([1, 1, 1], [1])
+    store.devices.add(device("South"))
+    api.make_copy()
+    one()
+    assert results[-1] == 2
+
+
+def test_a_slow_read_is_repeated_on_the_next_copy_before_a_request_needs_it(api: Api, store: Store) -> None:
+    api.make_copy()
+
+    def slow() -> list[str]:
+        api.watch.now += 1
+        return [one.name for one in api.store.devices.all()]
+
+    def ask(read: Callable[[], list[str]]) -> list[str]:
+        with api.request():
+            return api.store.database.once("names", read)
+
+    assert ask(slow) == ["North"]
+    for name in ("South", "West"):  # again and again, while it is requested
+        store.devices.add(device(name))
+        api.make_copy()
+        assert name in ask(lambda: pytest.fail("executed by a request"))
+    for name in ("East", "Yard"):
+        store.devices.add(device(name))
+        api.make_copy()
+    assert ask(lambda: ["executed"]) == ["executed"]
+
+
+def test_a_read_that_fails_is_not_kept(api: Api) -> None:
+    api.make_copy()
+    with api.request():
+        with pytest.raises(ZeroDivisionError):
+            api.store.database.once("ratio", lambda: 1 / 0)
+        assert api.store.database.once("ratio", lambda: 2.0) == 2.0
+
+
+def test_an_open_copy_has_no_file_that_a_kill_could_leave(api: Api, store: Store) -> None:
+    folder = store.database.path.parent
+    left = folder / f".{store.database.path.name}.api-copy.1.part"
+    left.write_bytes(b"of a killed process")
+    api.make_copy()
+    assert [one.name for one in folder.iterdir() if one.name.endswith(".part")] == []
+
+
+def test_a_copy_has_what_a_killed_writer_has_committed(api: Api, store: Store) -> None:
+    path = store.database.path
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("PRAGMA disable_checkpoint_on_shutdown")
+        connection.execute("UPDATE devices SET name = 'Renamed'")
+    assert wal_path(path).exists()
+    api.make_copy()
+    assert api.devices() == (["Renamed"], 0)
+
+
+def test_a_small_store_is_never_copied(store: Store) -> None:
+    api = Api(store)
+    api.copy.smallest_bytes = 10**9
+    api.devices()
+    until(lambda: api.copy._copying is None)
+    assert api.devices()[1] is None
+
+
+def test_only_one_process_copies_a_store_at_a_time(api: Api, store: Store) -> None:
+    with _only_copier(store.database.path) as is_alone:
+        assert is_alone
+        assert api.copy._copied() is None
