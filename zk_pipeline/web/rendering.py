@@ -30,7 +30,7 @@ _TEMPLATES = Jinja2Templates(directory=_FOLDER / "templates")
 add_formatting_filters(_TEMPLATES.env)
 add_template_filters(_TEMPLATES.env)
 _TEMPLATES.env.filters.update(shown_count=shown_count)
-_MAX_FIELDS = 200
+_MAX_FIELDS = 1_050  # the rows of the longest page of a list, and the other fields
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def paths() -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("looks", [LOOKS[:2], pytest.param(LOOKS[2:], marks=pytest.mark.stress)], ids=str)
+@pytest.mark.parametrize("looks", [LOOKS[:2], pytest.param(LOOKS[1:], marks=pytest.mark.stress)], ids=str)
 def test_every_page_has_names_for_its_fields_and_enough_contrast_and_fits_its_window(
     furnished: Web, open_page: Open, looks: list[tuple[int, bool]]
 ) -> None:
@@ -114,7 +114,9 @@ def test_every_page_has_names_for_its_fields_and_enough_contrast_and_fits_its_wi
         name = path.strip("/").replace("/", "-").replace("?", "-") or "overview"
         for width, dark in looks:
             visit.look(width=width, dark=dark)
-            found = [*visit.page.evaluate(CHECKS), *axe_problems(visit.page)]
+            found = visit.page.evaluate(CHECKS)
+            if width < 1000 or len(looks) > 2:  # half a second each
+                found += axe_problems(visit.page)
             if answer.status >= 500 or found:
                 problems[path, width, dark] = [answer.status, *found]
             screenshot(visit.page, f"{name}-{width}-{'dark' if dark else 'light'}")

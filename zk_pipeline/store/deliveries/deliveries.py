@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
+from functools import cache
 from hashlib import sha256
-
-import pyarrow as pa
 
 from zk_pipeline.crm.models import Delivery
 from zk_pipeline.crm.payload import record_body
+from zk_pipeline.data_libraries import pa
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope, date_pages, due_dates, due_deliveries
 from zk_pipeline.store.deliveries.outbox import SyncOutbox
 from zk_pipeline.store.engine.database import Database
@@ -23,7 +23,9 @@ _PAGE = 1000  # due deliveries per read
 _PAUSE = "crm_pause_until"  # in store_settings: the instant, and the digest of the address that asked for it
 
 
-_KEYS = pa.schema({"site": pa.string(), "user_id": pa.string(), "work_date": pa.date32(), "revision": pa.int64()})
+_KEYS = cache(
+    lambda: pa.schema({"site": pa.string(), "user_id": pa.string(), "work_date": pa.date32(), "revision": pa.int64()})
+)
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,7 @@ class DeliveryStore:
 
     def requeue_chosen(self, chosen: Iterable[DeliveryKey]) -> int:
         """As `requeue`, for these deliveries; returns how many were dead letters or in `retry`."""
-        keys = pa.Table.from_pylist([asdict(one) for one in chosen], _KEYS)
+        keys = pa.Table.from_pylist([asdict(one) for one in chosen], _KEYS())
         with self.database.write("requeue chosen deliveries") as connection:
             connection.register("chosen", keys)
             row = connection.execute(

@@ -46,10 +46,11 @@ def add(request: Request, services: Given, form: AdminForm) -> Response:
     """Register the terminal, with the result of the test before; the button `test` only tests its connection."""
     default = {"timezone": services.settings.timezone}
     try:
+        checked = _checked(form.fields)
+        check_host_in_networks(checked.get("ip_address"), services.settings.device_networks)
         if "test" in form.fields:
-            return _test(request, services, form, Device(**{"name": "the terminal"} | default | _checked(form.fields)))
+            return _test(request, services, form, Device(**{"name": "the terminal"} | default | checked))
         given = Device(**default | _checked(form.fields | {"name": form.fields.get("name", "")}))
-        check_host_in_networks(given.ip_address, services.settings.device_networks)
         added = services.store.devices.add(given)
     except DeviceExists as error:
         return _draw(request, services, form.identity, form.fields, problem=FieldsRefused({"name": str(error)}))

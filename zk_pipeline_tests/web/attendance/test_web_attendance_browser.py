@@ -41,7 +41,7 @@ def adjusted_march(web: Web) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("adjusted_march")
-@pytest.mark.parametrize("looks", [LOOKS[:2], pytest.param(LOOKS[2:], marks=pytest.mark.stress)], ids=str)
+@pytest.mark.parametrize("looks", [LOOKS[:2], pytest.param(LOOKS[1:], marks=pytest.mark.stress)], ids=str)
 def test_pages_fit_the_screen_and_are_accessible(open_page: Open, looks: list[tuple[int, bool]]) -> None:
     visit, found = open_page("/attendance"), {}
     for name, path in PAGES.items():
@@ -49,7 +49,9 @@ def test_pages_fit_the_screen_and_are_accessible(open_page: Open, looks: list[tu
         for width, dark in looks:
             visit.look(width=width, dark=dark)
             screenshot(page, f"{name}-{width}-{'dark' if dark else 'light'}")
-            problems = [*page.evaluate(CHECKS), *axe_problems(page)]
+            problems = page.evaluate(CHECKS)
+            if width < 1000 or len(looks) > 2:  # half a second each
+                problems += axe_problems(page)
             if problems:
                 found[name, width, dark] = problems
     assert found == {}

@@ -73,5 +73,9 @@ def test_who_may_only_read_sees_no_boxes_and_a_forged_form_does_nothing(
     token = drawn(operator.get(LIST)).fields["csrf_token"]
     for bad in ("day-1", "day-1-1-1", "day-x-1", "day-"):
         assert operator.post("/outliers/review", data={"csrf_token": token, bad: "yes"}).status_code == 400
+    # The rows of the longest page, which a form may have; more are refused.
+    for count, detail in ((1_000, "changed since this page was shown"), (1_100, "the form cannot be read")):
+        many = {"csrf_token": token} | {f"day-{10**6 + number}-1": "yes" for number in range(count)}
+        assert detail in operator.post("/outliers/review", data=many).text
     long = {"csrf_token": token, "day-1-1": "yes", "note": "x" * 501}
     assert operator.post("/outliers/review", data=long).status_code == 400
