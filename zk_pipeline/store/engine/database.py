@@ -32,6 +32,29 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class OpenStore:
+    """The store while `Database.keep_open` has it open for one thread. `is_wanted`: another process waits for it."""
+
+    _connection: Connection
+    _held: HeldLock
+    _engine: Engine
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction: committed at the end, rolled back on any exception."""
+        with transaction(self._connection, lambda: self._engine.commit(self._connection, self._held)):
+            yield self._connection
+
+    def is_wanted(self) -> bool:
+        """True if another process or thread waits for the store, or if the engine cannot say so. For any thread."""
+        return self._held.is_wanted()
+
+    @property
+    def open_seconds(self) -> float:
+        return time.monotonic() - self._held.since
+
+
+@dataclass(frozen=True)
 class Database:
     """A DuckDB file or a DuckLake, created and migrated at first use.
 
@@ -93,6 +116,17 @@ class Database:
             transaction(connection, lambda: self.engine.commit(connection, held)),
         ):
             yield connection
+
+    @contextmanager
+    def keep_open(self, purpose: str) -> Iterator[OpenStore]:
+        """Keep the store open for writing, for several transactions that follow each other closely: opening and closing
+        the file takes as long as a small transaction. The caller ends the block as soon as `is_wanted`.
+
+        Raises StoreBusy or StoreUnusable.
+        """
+        self.engine.prepare()
+        with self._open_current("exclusive", purpose, "") as (connection, held):
+            yield OpenStore(connection, held, self.engine)
 
     @contextmanager
     def maintenance(self, purpose: str) -> Iterator[Connection]:
