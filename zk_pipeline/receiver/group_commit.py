@@ -71,6 +71,7 @@ class GroupCommit:
     in_thread: InThread
     must_close: Callable[[], bool] = lambda: False
     close: Callable[[], None] = lambda: None
+    store_problem: str | None = None  # of the last group, until one is stored
     max_gather_seconds: float = MAX_GATHER_SECONDS
     answer_seconds: float = ANSWER_SECONDS
     _queue: deque[_Waiting] = field(default_factory=deque)
@@ -129,8 +130,11 @@ class GroupCommit:
             results = await self.in_thread(lambda: store_each(self.store, received))
         except Exception as error:
             results = [NotStored(str(error))] * len(group)
+            self.store_problem = type(error).__name__
             if not is_store_failure(error):
                 _log.exception("uploads could not be stored")
+        else:
+            self.store_problem = None
         for one, result in zip(group, results, strict=True):
             if one.stored.done():  # its time is over
                 continue

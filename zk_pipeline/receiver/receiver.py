@@ -207,10 +207,7 @@ class Receiver:
         try:
             parsed = await self._parsed(request, terminal, body)
         except UnreadableBody as error:
-            self.complain(f"terminal {terminal.serial_number}", "uploads what cannot be read", error)
-            now = self.store.clock()
-            session.interrupt(now)
-            self._note(terminal, session, refused_at=now, refusal=str(error))
+            self.note_refusal(terminal, session, str(error))
             return REFUSED
         now = self.store.clock()
         stamp = RESENT if request.kind == "querydata" else request.stamp
@@ -239,6 +236,13 @@ class Receiver:
         session.record_drift(drift, now)
         self.registry.note_stored(upload)
         return Answer(200, parsed.acknowledged, stored, parsed.lines)
+
+    def note_refusal(self, terminal: PushTerminal, session: Session, why: str) -> None:
+        """Note an upload that cannot be received, for the log and the alert `refused:NAME`."""
+        self.complain(f"terminal {terminal.serial_number}", "uploads what cannot be received", why)
+        now = self.store.clock()
+        session.interrupt(now)
+        self._note(terminal, session, refused_at=now, refusal=why)
 
     async def _parsed(self, request: PushRequest, terminal: PushTerminal, body: bytes) -> ParsedUpload:
         def parse() -> ParsedUpload:

@@ -40,6 +40,7 @@ _STATES = {
 _STATE_OF = {word: state for state, words in _STATES.items() for word in words}
 _FORMULA = re.compile(r"'([=+\-@\t\r\n＝＋－＠].*)", re.DOTALL)  # as `table_writers` writes it to a CSV file
 _NO_USER_IN_EXCEL = re.compile(r"[+-]?\d+\.\d+(e[+-]?\d+)?|true|false", re.IGNORECASE)
+_MIDNIGHT = re.compile(r"(?<=\d{4}-\d\d-\d\d)[ T]00:00(:00(\.0+)?)?$")
 _MAX_EXACT = 2**53  # a larger float has lost digits
 _MAX_USER_LENGTH = 32
 
@@ -116,7 +117,7 @@ class PunchRows:
     def _local(self, row: Mapping[str, Any]) -> datetime:
         """The wall clock; `fold` is 1 for an instant in the second occurrence of a repeated hour."""
         field = next((one for one in ("punched_at_local", "punched_at") if one in self.columns), None)
-        value = self._value(row, field) if field else f"{self._text(row, 'date')} {self._text(row, 'time')}"
+        value = self._value(row, field) if field else f"{_date_text(self._text(row, 'date'))} {self._text(row, 'time')}"
         at = value if isinstance(value, datetime) else self._parse(str(value or "").strip())
         if at.tzinfo is not None:
             return at.astimezone(ZoneInfo(self.zone)).replace(tzinfo=None)
@@ -140,6 +141,11 @@ class PunchRows:
             wanted = self.time_format or "2026-11-02 08:30:00; --time-format names another form"
             raise UsageError(f"{text[:40]!r} is no time such as {wanted}")
         return at.replace(tzinfo=UTC) if text.endswith("Z") else at
+
+
+def _date_text(text: str) -> str:
+    """The text of a date without the midnight of a date cell of Excel."""
+    return _MIDNIGHT.sub("", text)
 
 
 def _without_fraction(value: Any) -> Any:

@@ -168,11 +168,13 @@ class Database:
         counted = "shared" if mode == "shared" else "exclusive"
         label = f"{purpose}: {about}" if about else purpose
         held: HeldLock | None = None
+        is_open_elsewhere = False
         began = time.monotonic()
         try:
             with self.engine.lock(mode, label, wait_seconds=self.wait_seconds) as held:
                 yield held
         except StoreBusy:
+            is_open_elsewhere = held is not None
             if held is None:
                 waited_ms = (time.monotonic() - began) * 1e3
                 self.lock_statistics.record(counted, purpose, about, waited_ms=waited_ms, held_ms=None)
@@ -181,7 +183,7 @@ class Database:
             if held is not None:
                 seconds = time.monotonic() - held.since
                 stops_others = counted == "exclusive" or self.engine.readers_block_writers
-                if seconds > self.slow_hold_seconds and stops_others:
+                if seconds > self.slow_hold_seconds and stops_others and not is_open_elsewhere:  # the error names who
                     _log.warning("store lock held for %.1f s (%s); other processes were blocked", seconds, label)
                 self.lock_statistics.record(
                     counted, purpose, about, waited_ms=held.waited_seconds * 1e3, held_ms=seconds * 1e3
