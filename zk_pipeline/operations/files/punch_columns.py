@@ -117,7 +117,7 @@ class PunchRows:
     def _local(self, row: Mapping[str, Any]) -> datetime:
         """The wall clock; `fold` is 1 for an instant in the second occurrence of a repeated hour."""
         field = next((one for one in ("punched_at_local", "punched_at") if one in self.columns), None)
-        value = self._value(row, field) if field else f"{_date_text(self._text(row, 'date'))} {self._text(row, 'time')}"
+        value = self._value(row, field) if field else _joined(self._text(row, "date"), self._text(row, "time"))
         at = value if isinstance(value, datetime) else self._parse(str(value or "").strip())
         if at.tzinfo is not None:
             return at.astimezone(ZoneInfo(self.zone)).replace(tzinfo=None)
@@ -143,9 +143,9 @@ class PunchRows:
         return at.replace(tzinfo=UTC) if text.endswith("Z") else at
 
 
-def _date_text(text: str) -> str:
-    """The text of a date without the midnight of a date cell of Excel."""
-    return _MIDNIGHT.sub("", text)
+def _joined(day: str, at: str) -> str:
+    """A date, without the midnight that a date cell of Excel may have, and a time of day, with two digits of hours."""
+    return f"{_MIDNIGHT.sub('', day)} {at.zfill(len(at) + 1) if at[1:2] == ':' else at}"
 
 
 def _without_fraction(value: Any) -> Any:

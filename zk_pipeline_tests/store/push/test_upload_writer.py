@@ -9,7 +9,7 @@ import pytest
 
 from zk_pipeline.devices.push.records import ParsedUpload, PushedPunch
 from zk_pipeline.store.push import upload_writer
-from zk_pipeline.store.push.uploads import PushUpload
+from zk_pipeline.store.push.uploads import PushUpload, store_uploads
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.receiver.receiver_fixtures import SERIAL, adopt, punches
 from zk_pipeline_tests.waiting import until
@@ -81,7 +81,6 @@ def test_the_store_is_closed_after_a_while_for_programs_without_its_lock(
 def test_a_failed_upload_closes_the_store_and_stores_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     adopt(store)
     writer = store.push.writer()
-    store_uploads = upload_writer.store_uploads
 
     def failing(*arguments: object) -> None:
         store_uploads(*arguments)  # type: ignore[arg-type]
