@@ -33,7 +33,7 @@ RequestKind = Literal[
     "file",
 ]
 MAX_STAMP_LENGTH = 64
-# Table of an upload that names none, or none that could be a name. A terminal repeats for ever what is refused, before
+# Table of an upload that names none, or none that could be a name. A terminal repeats what is refused without end, before
 # all later punches; lines of an unknown table go to quarantine.
 UNNAMED = "UNNAMED"
 

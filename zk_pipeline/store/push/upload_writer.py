@@ -10,7 +10,7 @@ from datetime import datetime
 from zk_pipeline.store.engine.database import Database, OpenStore
 from zk_pipeline.store.push.uploads import PushUpload, StoredUpload, prepare, store_uploads
 
-MAX_OPEN_SECONDS = 2.0  # also for programs that open the file without its lock, which nobody sees waiting
+MAX_OPEN_SECONDS = 2.0  # for programs that open the file without its lock: that they wait is not known
 
 
 @dataclass
