@@ -33,8 +33,8 @@ RequestKind = Literal[
     "file",
 ]
 MAX_STAMP_LENGTH = 64
-# Table of an upload that names none, or none that could be a name. A terminal repeats what is refused without end, before
-# all later punches; lines of an unknown table go to quarantine.
+# Table of an upload that names none, or none that could be a name. A terminal repeats what is refused without end, and
+# before all later punches; lines of an unknown table go to quarantine.
 UNNAMED = "UNNAMED"
 
 _SERIAL = re.compile(r"[A-Za-z0-9_-]{1,32}")
