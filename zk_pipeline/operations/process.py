@@ -24,12 +24,14 @@ from zk_pipeline.store.work_dates.staleness import StaleDate
 # of DuckDB (122,880): a few more rows begin a third, which is rewritten with the next batch (a sixth of the work); half
 # as many rows cost a third more.
 _MAX_ROWS, _FIRST_BATCH, _MAX_BATCH = 240_000, 14, 366
+_GROUP = 31  # dates between two looks for newer punches: their events in Dagster take longer than their rows
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Processed:
-    """`written` and `failed` (date → reason) together are the requested dates without `overtaken`.
+    """`written` and `failed` (date → reason) together are the requested dates without `overtaken`, and dates with
+    punches that arrived in the meantime; one that was requested too is in `written` for each time.
 
     `overtaken`: dates that another run processed from newer punches during this one; their rows are up to date.
     """
@@ -57,13 +59,16 @@ def process_dates(
     run_id: str | None,
     per_site: bool = False,
     on_committed: Callable[[Sequence[DateWritten]], None] = lambda _: None,
+    newer: Callable[[], Sequence[date]] = tuple,
 ) -> Processed:
     """Compute the rows of `dates` from all their punches; idempotent. Of a date that punches of some sites made stale,
     only the rows of these sites, see `sequence.STALE_SITES`. `per_site`: deliver one CRM record per site, not
     per user (CRM_RECORD_PER).
 
-    Dates are evaluated and written in batches; `on_committed` receives each batch after its commit. If a batch fails,
-    its dates are processed one by one, so that one bad date does not affect others. Raises StoreBusy or StoreUnusable;
+    Dates are evaluated and written in batches; `on_committed` receives the dates of each batch after its commit, in
+    groups. If a batch fails, its dates are processed one by one, so that one bad date does not affect others.
+    `newer`: dates with punches that arrived during the run, also others than `dates`. Between the groups the last of
+    them are processed, so that new punches do not wait for the end of a long range. Raises StoreBusy or StoreUnusable;
     any other failure is recorded for its date.
     """
     final = store.days.purged_dates(dates)
@@ -75,9 +80,14 @@ def process_dates(
     while left:
         part, left = left[:size], left[size:]
         committed = _process_part(make, part, failed)
-        if committed:
-            on_committed(committed)
         written += committed
+        for begin in range(0, len(committed), _GROUP):
+            on_committed(committed[begin : begin + _GROUP])
+            is_last = not left and begin + _GROUP >= len(committed)
+            urgent = [] if is_last else [day for day in newer() if day not in failed][-_FIRST_BATCH:]
+            if urgent and (also := _process_part(make, urgent, failed)):
+                on_committed(also)
+                written += also
         size = _next_batch_size(committed)
     done = {item.work_date for item in written}
     return Processed(written, failed, [day for day in wanted if day not in done and day not in failed])

@@ -83,7 +83,11 @@ class ReceiverApp:
             return REFUSED
         terminal, session = found
         exchange.request, exchange.device = request, terminal.device
-        body = await exchange.body()
+        try:
+            body = await exchange.body()
+        except TooLarge:
+            self.receiver.note_refusal(terminal, session, f"its body has more than {MAX_BODY_BYTES // 2**20} MiB")
+            raise
         return await self.receiver.answer(request, terminal, session, body)
 
     def _log_bad_request(self, address: str, error: RequestError) -> None:

@@ -33,6 +33,7 @@ class Intervals:
     look: float = 0.5
     refresh: float = 2.0
     refresh_lake: float = 10.0  # a shared store does not show whether it has changed
+    certainty: float = 15.0  # a read without a change of the file shows that another program has it open
     sent: float = 2.0
     contacts: float = 30.0
     new_contacts: float = 10.0
@@ -58,7 +59,7 @@ class Background:
     @property
     def problem(self) -> str | None:
         clock = None if self.clock_problem is None else f"the clock of this host is not plausible: {self.clock_problem}"
-        return self._store_problem or clock
+        return self._store_problem or self.receiver.commits.store_problem or clock
 
     async def start(self) -> None:
         """Read the store and start the tasks."""
@@ -144,7 +145,8 @@ class Background:
         self.clock_problem = problem
 
     def _may_have_changed(self) -> bool:
-        return self._store_problem is not None or self._signature() != self._seen
+        is_in_doubt = self._store_problem is not None or self.receiver.commits.store_problem is not None
+        return is_in_doubt or self._signature() != self._seen or self._is_time("certainty", self.intervals.certainty)
 
     def _signature(self) -> object:
         """State of the store's file, which every transaction changes; a new object for a shared store."""
@@ -168,6 +170,7 @@ class Background:
         open_ids = {one.id for commands in state.commands.values() for one in commands}
         self.receiver.command_log.keep_only(open_ids)
         self._seen, self._store_problem = signature, None
+        self.receiver.commits.store_problem = None
 
     async def _record_contacts(self) -> None:
         contacts = self.receiver.registry.contacts.take()

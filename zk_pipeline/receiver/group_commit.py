@@ -1,7 +1,8 @@
 """Group commit: uploads that arrive while a transaction runs are stored together by the next one.
 
 An upload is acknowledged after the transaction that contains it, never before. One thread stores, so that the event
-loop answers in the meantime and this process waits for the store lock once.
+loop answers in the meantime and this process waits for the store lock once. Between two transactions the store stays
+open while uploads follow closely, and is closed as soon as another process waits for it.
 """
 
 from __future__ import annotations
@@ -12,19 +13,22 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar
 
 from zk_pipeline.devices.push.records import ParsedUpload, RejectedLine
 from zk_pipeline.store.errors import is_store_failure
 from zk_pipeline.store.push.uploads import PushUpload, StoredUpload
 
 MAX_GROUP_LINES = 20_000
-# After a transaction, for further uploads where several terminals send: it costs about 50 ms of CPU for one punch, and
-# 80 ms for twenty.
-MAX_GATHER_SECONDS = 0.15
-GATHER_TIMES = 2  # as long as the transaction took
+# A transaction of twenty uploads costs little more than that of one. So the next one begins when the terminals of the
+# last one, which are now answered, have sent again; or after a pause without uploads.
+MAX_GATHER_SECONDS = 1.0
+PAUSE_SECONDS = 0.2
+CHECK_SECONDS = 0.005  # between two looks at who waits for the store
 ANSWER_SECONDS = 25.0  # terminals wait 30 to 60 s for an answer
 PUNCH_TABLES = ("ATTLOG", "RTLOG", "TABLEDATA:transaction")
 
+T = TypeVar("T")
 StoreUploads = Callable[[Sequence[PushUpload]], list[StoredUpload | None]]
 _log = logging.getLogger("zk_pipeline.receiver")
 
@@ -34,6 +38,12 @@ class NotStored(Exception):
 
 
 Outcome = StoredUpload | NotStored | None
+
+
+class InThread(Protocol):
+    """Runs a function in another thread and returns its result."""
+
+    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]: ...
 
 
 @dataclass(frozen=True)
@@ -52,10 +62,16 @@ class _Waiting:
 
 @dataclass
 class GroupCommit:
-    """Queue of uploads. `store`: stores uploads in one transaction. `in_thread`: runs it in the thread of the store."""
+    """Queue of uploads. `store`: stores uploads in one transaction. `in_thread`: runs it in the thread of the store.
+
+    `must_close`: True if `store` has left the store open and another process waits for it; `close` closes it.
+    """
 
     store: StoreUploads
-    in_thread: Callable[[Callable[[], list[Outcome]]], Awaitable[list[Outcome]]]
+    in_thread: InThread
+    must_close: Callable[[], bool] = lambda: False
+    close: Callable[[], None] = lambda: None
+    store_problem: str | None = None  # of the last group, until one is stored
     max_gather_seconds: float = MAX_GATHER_SECONDS
     answer_seconds: float = ANSWER_SECONDS
     _queue: deque[_Waiting] = field(default_factory=deque)
@@ -76,16 +92,24 @@ class GroupCommit:
 
     async def run(self) -> None:
         """Store groups until cancelled. An upload that comes alone is stored at once."""
-        last: set[str] = set()
         while True:
             await self._arrived.wait()
-            group, began = self._take(), time.monotonic()
-            if group:
+            if group := self._take():
                 await self._store_group(group)
-            serials = {one.received.upload.serial_number for one in (*group, *self._queue)}
-            if len(serials | last) > 1:
-                await asyncio.sleep(min(self.max_gather_seconds, GATHER_TIMES * (time.monotonic() - began)))
-            last = serials
+                await self._gather(len(group))
+            if not self._queue:
+                await self.in_thread(self.close)
+
+    async def _gather(self, expected: int) -> None:
+        """Wait for the next uploads of terminals that were just answered, and give the store to who waits for it."""
+        now = time.monotonic()
+        end, pause_end, arrived = now + self.max_gather_seconds, now + PAUSE_SECONDS, len(self._queue)
+        while len(self._queue) < expected and time.monotonic() < min(end, pause_end):
+            await asyncio.sleep(CHECK_SECONDS)
+            if len(self._queue) > arrived:
+                arrived, pause_end = len(self._queue), time.monotonic() + PAUSE_SECONDS
+            if self.must_close():
+                await self.in_thread(self.close)
 
     def _take(self) -> list[_Waiting]:
         """The oldest uploads that are still waited for, up to MAX_GROUP_LINES."""
@@ -106,8 +130,11 @@ class GroupCommit:
             results = await self.in_thread(lambda: store_each(self.store, received))
         except Exception as error:
             results = [NotStored(str(error))] * len(group)
+            self.store_problem = type(error).__name__
             if not is_store_failure(error):
                 _log.exception("uploads could not be stored")
+        else:
+            self.store_problem = None
         for one, result in zip(group, results, strict=True):
             if one.stored.done():  # its time is over
                 continue

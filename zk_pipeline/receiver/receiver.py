@@ -31,6 +31,7 @@ from zk_pipeline.receiver.sessions import Session
 from zk_pipeline.store.push.commands import Confirmation
 from zk_pipeline.store.push.push import PushStore
 from zk_pipeline.store.push.terminals import Contact, PushTerminal
+from zk_pipeline.store.push.upload_writer import UploadWriter
 from zk_pipeline.store.push.uploads import RESENT, PushUpload, StoredUpload
 
 T = TypeVar("T")
@@ -72,18 +73,31 @@ class Receiver:
     per_terminal: RateLimit = field(default_factory=lambda: replace(PER_TERMINAL))
     complaints: RateLimit = field(default_factory=lambda: replace(COMPLAINTS))
     commits: GroupCommit = field(init=False)
+    _writer: UploadWriter = field(init=False)
     _store_thread: ThreadPoolExecutor = field(init=False)
 
     def __post_init__(self) -> None:
         self._store_thread = ThreadPoolExecutor(1, thread_name_prefix="store")
-        self.commits = GroupCommit(self.store.store, self.in_store_thread)
+        self._writer = self.store.writer()
+        self.commits = GroupCommit(
+            self._writer.store, self._in_thread, must_close=self._writer.must_close, close=self._writer.close
+        )
 
     async def in_store_thread(self, work: Callable[[], T]) -> T:
-        """Run `work` in the thread that alone uses the store."""
+        """Run `work` in the thread that alone uses the store, which the uploads may have left open."""
+
+        def run() -> T:
+            self._writer.close()
+            return work()
+
+        return await self._in_thread(run)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._store_thread, work)
 
     def close(self) -> None:
-        """Wait for the work of the store's thread and end it."""
+        """Wait for the work of the store's thread, close the store and end the thread."""
+        self._store_thread.submit(self._writer.close)
         self._store_thread.shutdown()
 
     def admit(self, request: PushRequest, address: str) -> tuple[PushTerminal, Session] | None:
@@ -193,10 +207,7 @@ class Receiver:
         try:
             parsed = await self._parsed(request, terminal, body)
         except UnreadableBody as error:
-            self.complain(f"terminal {terminal.serial_number}", "uploads what cannot be read", error)
-            now = self.store.clock()
-            session.interrupt(now)
-            self._note(terminal, session, refused_at=now, refusal=str(error))
+            self.note_refusal(terminal, session, str(error))
             return REFUSED
         now = self.store.clock()
         stamp = RESENT if request.kind == "querydata" else request.stamp
@@ -225,6 +236,13 @@ class Receiver:
         session.record_drift(drift, now)
         self.registry.note_stored(upload)
         return Answer(200, parsed.acknowledged, stored, parsed.lines)
+
+    def note_refusal(self, terminal: PushTerminal, session: Session, why: str) -> None:
+        """Note an upload that cannot be received, for the log and the alert `refused:NAME`."""
+        self.complain(f"terminal {terminal.serial_number}", "uploads what cannot be received", why)
+        now = self.store.clock()
+        session.interrupt(now)
+        self._note(terminal, session, refused_at=now, refusal=why)
 
     async def _parsed(self, request: PushRequest, terminal: PushTerminal, body: bytes) -> ParsedUpload:
         def parse() -> ParsedUpload:

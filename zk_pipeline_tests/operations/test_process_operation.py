@@ -21,7 +21,7 @@ from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_fixtures import MONDAY, TUESDAY, device, execute, ingest, on, process, rows, stale
 
-WEDNESDAY, THURSDAY = TUESDAY + timedelta(days=1), TUESDAY + timedelta(days=2)
+WEDNESDAY, THURSDAY, FRIDAY = (TUESDAY + timedelta(days=number) for number in (1, 2, 3))
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +82,27 @@ def test_many_dates_are_made_in_parts_each_of_which_is_told_once_it_is_stored(
         process_dates(store, [MONDAY, TUESDAY, WEDNESDAY, THURSDAY], WorkRules(), run_id=None, on_committed=note)
     assert committed == [([MONDAY, TUESDAY], [WEDNESDAY, THURSDAY]), ([WEDNESDAY], [THURSDAY])]
     assert stale(store) == [THURSDAY]
+
+
+def test_punches_that_arrive_during_a_long_run_do_not_wait_for_its_end(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed: list[list[date]] = []
+
+    def note(part: Sequence[DateWritten]) -> None:
+        committed.append([item.work_date for item in part])
+
+    def newer() -> list[date]:
+        if len(committed) == 1:
+            ingest(store, "Gate", *on(FRIDAY, "08:00"))
+        return [day for day in stale(store) if day == FRIDAY]
+
+    monkeypatch.setattr(operation, "_GROUP", 1)
+    ingest(store, "Gate", *on(TUESDAY, "08:00"))
+    done = process_dates(store, [MONDAY, TUESDAY, WEDNESDAY], WorkRules(), run_id=None, on_committed=note, newer=newer)
+    assert committed == [[MONDAY], [FRIDAY], [TUESDAY], [WEDNESDAY]]
+    assert {item.work_date for item in done.written} == {MONDAY, TUESDAY, WEDNESDAY, FRIDAY}
+    assert stale(store) == []
 
 
 def test_dates_that_another_run_made_from_newer_punches_are_told_apart(

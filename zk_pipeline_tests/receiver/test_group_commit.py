@@ -175,3 +175,39 @@ def test_an_upload_that_cannot_even_be_quarantined_is_not_acknowledged() -> None
 
     (result,) = store_each(store, [received("a")])
     assert isinstance(result, NotStored)
+
+
+def test_the_next_transaction_waits_for_the_terminals_that_were_answered() -> None:
+    store = Recorder()
+
+    async def scenario(commits: GroupCommit) -> None:
+        commits.max_gather_seconds = 20
+        store.gate.clear()
+        tasks = [asyncio.create_task(commits.submit(received("first")))]
+        await _until(lambda: store.groups)
+        tasks += [asyncio.create_task(commits.submit(received(serial))) for serial in ("a", "b")]
+        await _until(lambda: len(commits._queue) == 2)
+        store.gate.set()
+        await asyncio.gather(*tasks)
+        again = [asyncio.create_task(commits.submit(received("b")))]
+        await _until(lambda: commits._queue)
+        again.append(asyncio.create_task(commits.submit(received("a"))))
+        await asyncio.gather(*again)
+
+    with_commits(store, scenario)
+    assert store.groups == [["first"], ["a", "b"], ["b", "a"]]
+
+
+def test_the_store_is_closed_when_another_user_waits_and_when_no_upload_follows() -> None:
+    store = Recorder()
+    closed: list[str] = []
+
+    async def scenario(commits: GroupCommit) -> None:
+        commits.max_gather_seconds = 20
+        commits.must_close = lambda: not closed
+        commits.close = lambda: closed.append("closed")
+        await commits.submit(received("a"))
+        await _until(lambda: len(closed) == 2)  # the first for the other user, the second at the end of the uploads
+        assert await commits.submit(received("a")) == DONE
+
+    with_commits(store, scenario)

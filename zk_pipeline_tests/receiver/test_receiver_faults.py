@@ -207,11 +207,20 @@ def test_a_body_that_is_not_text_is_refused_logged_and_recorded(
 ) -> None:
     body = bytes(range(128, 256)) * 8 + b"\n" + bytes(range(1, 30))
     assert served.post("cdata", body, table="ATTLOG").status_code == 503
-    assert f"terminal {SERIAL} uploads what cannot be read" in caplog.text
+    assert f"terminal {SERIAL} uploads what cannot be received" in caplog.text
     assert (punches(adopted), quarantined(adopted)) == ([], [])
     until(lambda: adopted.quality.freshness(**ALL).pushing[0].refused_at is not None)
     (found,) = adopted.quality.freshness(**ALL).pushing
     assert str(found.refusal).startswith(f"{len(body)} bytes of table ATTLOG are no text: the terminal encrypts")
+
+
+@pytest.mark.parametrize("query", [{}, {"table": "a b"}, {"table": "tabledata"}])
+def test_an_upload_without_a_valid_table_is_quarantined_and_acknowledged(
+    query: dict[str, str], served: Served, adopted: Store
+) -> None:
+    answer = served.post("cdata", b"1\t2026-06-01 09:00:00\n", **query)
+    assert (answer.status_code, answer.text) == (200, "OK: 1")
+    assert quarantined(adopted) == [("UNNAMED", b"1\t2026-06-01 09:00:00", "the upload names no table")]
 
 
 def test_the_serial_number_of_another_terminal_delivers_for_that_one_only(store: Store) -> None:

@@ -30,12 +30,12 @@ NINE = "2026-06-01 09:00:00"
 DIES_AFTER_COMMIT = """
 import os, signal
 from zk_pipeline.cli.main import run
-from zk_pipeline.store.push.push import PushStore
-store = PushStore.store
+from zk_pipeline.store.push.upload_writer import UploadWriter
+store = UploadWriter.store
 def die(self, uploads):
     store(self, uploads)
     os.kill(os.getpid(), signal.SIGKILL)
-PushStore.store = die
+UploadWriter.store = die
 run(["receive", "--port", "0"])
 """
 

@@ -29,7 +29,7 @@ from zk_pipeline_tests.receiver.receiver_fixtures import (
     receiver_of,
     serve,
 )
-from zk_pipeline_tests.store.store_fixtures import StoppedClock
+from zk_pipeline_tests.store.store_fixtures import ALL, StoppedClock
 from zk_pipeline_tests.waiting import until
 
 NINE = "2026-06-01 09:00:00"
@@ -121,12 +121,14 @@ def test_a_terminal_that_sends_too_many_requests_is_refused_and_others_are_not(s
         assert served.get("getrequest", SN="OTHER1").status_code == 200
 
 
-def test_a_body_above_the_limit_is_refused_whether_it_is_announced_or_not(served: Served) -> None:
+def test_a_body_above_the_limit_is_refused_whether_it_is_announced_or_not(served: Served, adopted: Store) -> None:
     head = f"POST /iclock/cdata?SN={SERIAL}&table=ATTLOG HTTP/1.1\r\nHost: x\r\n"
     assert _exchange(served, f"{head}Content-Length: {MAX_BODY_BYTES + 1}\r\n\r\n".encode()).startswith(b"HTTP/1.1 413")
     chunk = b"%x\r\n%s\r\n" % (1024 * 1024, b"x" * 1024 * 1024)
     body = f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + chunk * 9
     assert _exchange(served, body).startswith(b"HTTP/1.1 413")
+    until(lambda: adopted.quality.freshness(**ALL).pushing[0].refused_at is not None)  # for the alert
+    assert adopted.quality.freshness(**ALL).pushing[0].refusal == "its body has more than 8 MiB"
 
 
 def test_a_chunked_body_is_read(served: Served, adopted: Store) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import date
 from pathlib import Path
 
 import click
@@ -11,7 +13,8 @@ from zk_pipeline.cli.context import DEVICE, open_context
 from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_table, wide_option, working
 from zk_pipeline.counted import counted
 from zk_pipeline.devices.usb_log import ORDERS, Order
-from zk_pipeline.operations.bridge.history import BridgeImport, apply_bridge, plan_bridge
+from zk_pipeline.errors import UsageError
+from zk_pipeline.operations.bridge.history import BridgeImport, BridgeOptions, apply_bridge, plan_bridge
 from zk_pipeline.operations.files.punch_columns import parse_columns
 from zk_pipeline.operations.files.punch_import import (
     PUNCH_FORMATS,
@@ -25,6 +28,7 @@ from zk_pipeline.operations.files.punch_import import (
 
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Print what an import would store, and store nothing.")
 _AS_FIRST = "{:,}: stored as its first occurrence"
+_EARLY = "{:,}: processed only after an earlier ZK_PIPELINE_HISTORY_START ({}) is set"
 _NEXT = "`zk-pipeline process` computes the days of these punches; the running daemon does so by itself"
 
 
@@ -112,8 +116,7 @@ def _print_import(done: PunchImport, *, as_json: bool) -> None:
     }
     pairs |= {name: f"{count:,}" for name, count in special.items() if count}
     if done.before_history:
-        setting = f"ZK_PIPELINE_HISTORY_START ({done.history_start})"
-        pairs["before the history"] = f"{done.before_history:,}: processed only after an earlier {setting} is set"
+        pairs["before the history"] = _EARLY.format(done.before_history, done.history_start)
     if done.in_repeated_hour:
         pairs["in a repeated hour"] = _AS_FIRST.format(done.in_repeated_hour)
     if done.unknown_users:
@@ -128,10 +131,14 @@ def _print_import(done: PunchImport, *, as_json: bool) -> None:
 @click.option(
     "--timezone", metavar="TZ", help="Zone of the terminals, for a bridge of before January 2026 (no zone per device)."
 )
+@click.option("--rename", "names", multiple=True, metavar="OLD=NEW", help="Name here of a device of the bridge.")
+@click.option("--skip-unreadable", is_flag=True, help="Import the other rows, and list these.")
 @_DRY_RUN
 @wide_option
 @as_json
-def django_bridge(dsn: str, timezone: str | None, dry_run: bool, as_json: bool) -> None:
+def django_bridge(
+    *, dsn: str, timezone: str | None, names: tuple[str, ...], skip_unreadable: bool, dry_run: bool, as_json: bool
+) -> None:
     """Import the history of the Django bridge: its devices, punches and users, and the days that it delivered, so that
     the CRM does not get them again. A repeated import applies only differences.
 
@@ -143,17 +150,32 @@ def django_bridge(dsn: str, timezone: str | None, dry_run: bool, as_json: bool) 
     """
     context = open_context()
     store = context.store
-    plan = plan_bridge(store, dsn, timezone=timezone, networks=context.settings.device_networks)
+    options = BridgeOptions(
+        timezone=timezone,
+        names=_names(names),
+        skip_unreadable=skip_unreadable,
+        history_start=context.settings.history_start,
+        networks=context.settings.device_networks,
+    )
+    plan = plan_bridge(store, dsn, options)
     done = plan.summary if dry_run else apply_bridge(store, plan)
     if as_json:
         print_json(done)
         return
-    _print_bridge(done)
+    _print_bridge(done, context.settings.history_start)
     if not dry_run:
         note(_NEXT)
 
 
-def _print_bridge(done: BridgeImport) -> None:
+def _names(given: Sequence[str]) -> dict[str, str]:
+    """New names by old ones. Raises UsageError."""
+    pairs = {old: new for old, _, new in (one.partition("=") for one in given)}
+    if wrong := next((one for one in given if not all(one.partition("="))), None):
+        raise UsageError(f'--rename: {wrong!r} has no two names: give it as "OLD=NEW"')
+    return pairs
+
+
+def _print_bridge(done: BridgeImport, history_start: date) -> None:
     columns = ["name", "registered", "timezone", "punches", "new", "known", "users", "first", "last"]
     is_done = "now" if done.is_stored else "new"
     print_table([asdict(one) | {"registered": is_done if one.is_new else "before"} for one in done.devices], columns)
@@ -165,6 +187,10 @@ def _print_bridge(done: BridgeImport) -> None:
     }
     if repeated := sum(one.in_repeated_hour for one in done.devices):
         pairs["in a repeated hour"] = _AS_FIRST.format(repeated)
+    if early := sum(one.before_history for one in done.devices):
+        pairs["before the history"] = _EARLY.format(early, history_start)
+    if done.unreadable:
+        pairs["left out"] = "; ".join(done.unreadable)
     if done.settled:
         pairs["need no request now"] = f"{done.settled:,}"
     if not done.is_stored:

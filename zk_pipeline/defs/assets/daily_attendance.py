@@ -3,7 +3,7 @@
 # No postponed annotations: Dagster inspects them.
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import date, datetime
 
 import dagster as dg
 
@@ -22,10 +22,12 @@ from zk_pipeline.defs.instance.backfill_order import wait_in_backfill
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import STALE_SITES_TAGS, as_dates, work_date_partitions
 from zk_pipeline.defs.resources import StoreResource, with_resource_keys
-from zk_pipeline.operations.process import process_dates
-from zk_pipeline.operations.work_dates import work_rules
+from zk_pipeline.operations.process import process_dates, stale_dates
+from zk_pipeline.operations.work_dates import last_work_date, work_rules
 from zk_pipeline.store.days.days import DateWritten
 from zk_pipeline.store.days.punch_summaries import summarize
+from zk_pipeline.store.store import utc_now
+from zk_pipeline.store.work_dates.staleness import StaleDate
 
 
 def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
@@ -62,6 +64,14 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         if not STALE_SITES_TAGS.items() <= context.run.tags.items():
             opened.days.request_all_sites(dates)
 
+        def stale() -> list[StaleDate]:
+            return stale_dates(opened, settings, last=last_work_date(settings, utc_now()))
+
+        newest = max((one.latest_punch_seq for one in stale()), default=0)
+
+        def newer() -> list[date]:
+            return [one.work_date for one in stale() if one.latest_punch_seq > newest]
+
         def tags(revised_at: datetime | None) -> dict[str, str]:
             return version_tags(context, revised_at.isoformat() if revised_at else "no rows", upstream)
 
@@ -79,7 +89,13 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
 
         per_site = settings.crm_record_per == "site"
         result = process_dates(
-            opened, dates, rules, run_id=context.run.run_id, per_site=per_site, on_committed=log_materializations
+            opened,
+            dates,
+            rules,
+            run_id=context.run.run_id,
+            per_site=per_site,
+            on_committed=log_materializations,
+            newer=newer,
         )
         overtaken = opened.days.revised_at(result.overtaken) if result.overtaken else {}
         for day in result.overtaken:

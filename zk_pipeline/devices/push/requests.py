@@ -33,6 +33,9 @@ RequestKind = Literal[
     "file",
 ]
 MAX_STAMP_LENGTH = 64
+# Table of an upload that names none, or none that could be a name. A terminal repeats what is refused without end, and
+# before all later punches; lines of an unknown table go to quarantine.
+UNNAMED = "UNNAMED"
 
 _SERIAL = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _TABLE = re.compile(r"[A-Za-z0-9_]{1,32}")
@@ -69,8 +72,9 @@ class PushRequest:
 
     `endpoint`: the last segment of the path in lower case, without `.aspx`. `serial`: as sent, at most 32 letters,
     digits, `_` and `-`. `secret`: the segments before `/iclock`, joined by `/`, None without any. `table`: canonical
-    name for `parse_upload`, such as "ATTLOG" or "TABLEDATA:transaction"; None if the request has none. `stamp`: exactly
-    as received, None without any. `parameters`: values by lower-case name, percent-decoded, including those above.
+    name for `parse_upload`, such as "ATTLOG" or "TABLEDATA:transaction", UNNAMED for an upload without a valid one,
+    None if the request is no upload. `stamp`: exactly as received, None without any that can be sent back.
+    `parameters`: values by lower-case name, percent-decoded, including those above.
     """
 
     kind: RequestKind
@@ -85,7 +89,8 @@ class PushRequest:
 def parse_request(method: str, path: str, query: bytes) -> PushRequest:
     """Read a request line. `path` is percent-decoded, `query` as received.
 
-    Raises RequestError with status 400 (no valid serial number, table or stamp), 404 (path) or 405 (method).
+    Raises RequestError with status 400 (no valid serial number, or a GET of unknown meaning), 404 (path) or 405
+    (method).
     """
     endpoint, secret = _split_path(path)
     parameters = _parameters(query)
@@ -138,7 +143,9 @@ def _cdata_kind(method: str, parameters: Mapping[str, str]) -> RequestKind:
         return "time"
     if not form and (method == "GET" or "options" in parameters):
         return "hello"
-    raise RequestError(400, f"{method} of /iclock/cdata with neither a table nor a known type (type {form[:40]!r})")
+    if method == "POST":
+        return "upload"
+    raise RequestError(400, f"GET of /iclock/cdata with neither a table nor a known type (type {form[:40]!r})")
 
 
 def _upload_kind(method: str, table: str) -> RequestKind:
@@ -165,19 +172,13 @@ def _table(endpoint: str, kind: RequestKind, parameters: Mapping[str, str]) -> s
     if kind == "querydata":
         table = parameters.get("type") or "tabledata"
     elif kind in ("upload", "options"):
-        table = parameters["table"]
+        table = parameters.get("table", "")
     else:
         return None
-    canonical = _table_name(table).upper()
-    return (
-        f"{canonical}:{_table_name(parameters.get('tablename', '')).lower()}" if canonical == "TABLEDATA" else canonical
-    )
-
-
-def _table_name(name: str) -> str:
+    name = parameters.get("tablename", "") if table.upper() == "TABLEDATA" else table
     if not _TABLE.fullmatch(name):
-        raise RequestError(400, f"{name[:40]!r} is no table: 1 to 32 letters, digits and _ are expected")
-    return name
+        return UNNAMED
+    return f"TABLEDATA:{name.lower()}" if table.upper() == "TABLEDATA" else name.upper()
 
 
 def _stamp(table: str | None, parameters: Mapping[str, str]) -> str | None:
@@ -186,5 +187,5 @@ def _stamp(table: str | None, parameters: Mapping[str, str]) -> str | None:
         return None
     stamp = parameters.get(_OWN_STAMPS.get(table, "opstamp")) or parameters.get("stamp")
     if stamp and (len(stamp) > MAX_STAMP_LENGTH or not stamp.isprintable()):
-        raise RequestError(400, f"{stamp[:40]!r} is no stamp: at most {MAX_STAMP_LENGTH} printable characters expected")
+        return None
     return stamp or None

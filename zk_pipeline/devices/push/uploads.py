@@ -23,6 +23,7 @@ from zk_pipeline.devices.push.records import (
     RejectedLine,
     UnreadableBody,
 )
+from zk_pipeline.devices.push.requests import UNNAMED
 
 __all__ = [
     "DEFAULT_PUNCH_EVENTS",
@@ -135,7 +136,7 @@ def _drop(_: str) -> None:
 
 
 def _refuse(table: str, _: str) -> None:
-    raise LineError(f"unknown table {table}")
+    raise LineError("the upload names no table" if table == UNNAMED else f"unknown table {table}")
 
 
 _READERS: dict[str, LineReader] = {

@@ -242,9 +242,11 @@ def _silence(one: PushReach) -> str:
 
 
 def _refused(one: PushReach) -> str:
+    is_encrypted = "encrypts" in (one.refusal or "")
+    switch = "Switch encryption off in its menu (cloud server settings), or export" if is_encrypted else "Export"
     return (
-        f"{one.refusal}. The terminal keeps the punches of this upload, and all later ones, and repeats it. Switch "
-        "encryption off in its menu (cloud server settings), or export its log to a USB stick, and store it with "
+        f"{one.refusal}. The terminal keeps the punches of this upload, and all later ones, and repeats it. {switch} "
+        "its log to a USB stick, and store it with "
         f"`zk-pipeline import punches FILE --device {shlex.quote(one.device)}`."
     )
 

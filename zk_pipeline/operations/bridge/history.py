@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -39,7 +39,7 @@ _MAX_BYTE = 255
 class ImportedDevice:
     """A device of the bridge. `is_new`: the import registers it. Times are its wall clocks.
 
-    `in_repeated_hour`: as in `PunchImport`.
+    `in_repeated_hour`, `before_history`: as in `PunchImport`.
     """
 
     name: str
@@ -50,6 +50,7 @@ class ImportedDevice:
     known: int
     purged: int
     in_repeated_hour: int
+    before_history: int
     users: int
     first: datetime | None
     last: datetime | None
@@ -62,7 +63,7 @@ class BridgeImport:
     `delivered`: days that the CRM has from the bridge; `outdated`: those of them that the bridge changed after their
     delivery; `uncertain`: delivered days whose delivered content cannot be known. `undelivered`: days that the bridge
     has not delivered. Days that differ from what the CRM has are sent by `zk-pipeline sync`. `settled`: due deliveries
-    that need no request any more, None in a plan.
+    that need no request any more, None in a plan. `unreadable`: punches that were left out, one line each.
     """
 
     database: str
@@ -73,6 +74,21 @@ class BridgeImport:
     undelivered: int
     is_stored: bool = False
     settled: int | None = None
+    unreadable: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BridgeOptions:
+    """`timezone`: zone of the terminals of a bridge without zones per device. `names`: name here by name in the bridge,
+    of devices. `skip_unreadable`: import the other rows. `history_start`: first work date that is processed. `networks`: those in
+    which new devices may be registered, None for all.
+    """
+
+    timezone: str | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+    skip_unreadable: bool = False
+    history_start: date = date.min
+    networks: tuple[Network, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -90,31 +106,38 @@ class _Deliveries:
     uncertain: int
 
 
-def plan_bridge(
-    store: Store, dsn: str, *, timezone: str | None = None, networks: tuple[Network, ...] | None = None
-) -> BridgePlan:
+def plan_bridge(store: Store, dsn: str, options: BridgeOptions) -> BridgePlan:
     """Read the database of the bridge and compare it with the store, without a change.
 
-    `timezone`: zone of the terminals of a bridge without zones per device. `networks`: those in which new devices may
-    be registered, None for all. Raises UsageError naming each row that
-    cannot be a punch, and for a registered device in another zone than in the bridge.
+    Raises UsageError for a registered device in another zone than in the bridge and for a name that no device has;
+    RowsRefused naming each row that cannot be a punch, unless they are skipped.
     """
     bridge = read_bridge(dsn)
     registered = {one.name: one for one in store.devices.all()}
-    devices = {one.id: _device(one, registered, timezone, bridge.name) for one in bridge.devices}
-    _check_networks([one for one in devices.values() if one.name not in registered], networks, bridge.name)
-    punches = _punches(bridge, devices)
+    named = _renamed(bridge, options.names)
+    devices = {one.id: _device(one, registered, options.timezone, bridge.name) for one in named}
+    _check_networks([one for one in devices.values() if one.name not in registered], options.networks, bridge.name)
+    punches, problems = _punches(bridge, devices)
+    refused = RowsRefused(
+        f"{bridge.name}: nothing was imported (--skip-unreadable imports the others); bad rows of core_rawattendance "
+        "by their id",
+        problems,
+        number="id",
+    )
+    if problems and not options.skip_unreadable:
+        raise refused
     files = [_file(one, punches.get(number, [])) for number, one in devices.items()]
     repeated = [_in_repeated_hour(punches.get(number, []), one.timezone) for number, one in devices.items()]
     users = _users(bridge.users, devices)
     deliveries = _deliveries(bridge, devices)
     summary = BridgeImport(
         database=bridge.name,
-        devices=_summaries(store, files, users, registered, repeated),
+        devices=_summaries(store, files, users, registered, repeated, history_start=options.history_start),
         delivered=len(deliveries.table),
         outdated=deliveries.outdated,
         uncertain=deliveries.uncertain,
         undelivered=bridge.undelivered,
+        unreadable=refused.rows,
     )
     new = [one for one in devices.values() if one.name not in registered]
     return BridgePlan(summary, HistoryRows(new, files, users, deliveries.table))
@@ -128,6 +151,17 @@ def apply_bridge(store: Store, plan: BridgePlan) -> BridgeImport:
         for before, file in zip(plan.summary.devices, done.files, strict=True)
     ]
     return replace(plan.summary, devices=devices, is_stored=True, settled=done.settled)
+
+
+def _renamed(bridge: BridgeDatabase, names: Mapping[str, str]) -> list[BridgeDevice]:
+    """Devices of the bridge with their names here."""
+    known = {one.name for one in bridge.devices}
+    if unknown := sorted(names.keys() - known):
+        raise UsageError(f"{bridge.name}: the bridge has no device {unknown[0]!r}, but {', '.join(sorted(known))}")
+    renamed = [one._replace(name=names.get(one.name, one.name)) for one in bridge.devices]
+    if len({one.name for one in renamed}) < len(renamed):
+        raise UsageError(f"{bridge.name}: two devices would have one name: choose others with --rename")
+    return renamed
 
 
 def _device(one: BridgeDevice, registered: Mapping[str, Device], timezone: str | None, name: str) -> Device:
@@ -146,7 +180,7 @@ def _device(one: BridgeDevice, registered: Mapping[str, Device], timezone: str |
         try:
             return Device(enabled=one.enabled, **check_fields(address))
         except UsageError as error:
-            raise UsageError(f"{name}: {error}: rename or correct the device in the bridge first") from None
+            raise UsageError(f"{name}: {error}: name it here with --rename, or correct the bridge") from None
     if known.timezone != zone:
         raise UsageError(
             f"device {one.name!r} has the time zone {known.timezone} here and {zone} in the bridge: correct one of "
@@ -163,8 +197,10 @@ def _check_networks(devices: Sequence[Device], networks: tuple[Network, ...] | N
             raise UsageError(f"{name}: device {one.name!r}: {error}") from None
 
 
-def _punches(bridge: BridgeDatabase, devices: Mapping[int, Device]) -> dict[int, list[BridgePunch]]:
-    """Punches by the bridge's number of the device. Raises RowsRefused naming each bad row by its id."""
+def _punches(
+    bridge: BridgeDatabase, devices: Mapping[int, Device]
+) -> tuple[dict[int, list[BridgePunch]], dict[int, str]]:
+    """Punches by the bridge's number of the device, and the problems of bad rows by their id."""
     found: dict[int, list[BridgePunch]] = {}
     problems: dict[int, str] = {}
     for one in bridge.punches:
@@ -172,11 +208,7 @@ def _punches(bridge: BridgeDatabase, devices: Mapping[int, Device]) -> dict[int,
             problems[one.id] = problem
         else:
             found.setdefault(one.device_id, []).append(one)
-    if problems:
-        raise RowsRefused(
-            f"{bridge.name}: nothing was imported; bad rows of core_rawattendance by their id", problems, number="id"
-        )
-    return found
+    return found, problems
 
 
 def _problem(one: BridgePunch, devices: Mapping[int, Device]) -> str | None:
@@ -268,7 +300,13 @@ def _deliveries(bridge: BridgeDatabase, devices: Mapping[int, Device]) -> _Deliv
 
 
 def _summaries(
-    store: Store, files: Sequence[FileRows], users: pa.Table, registered: Mapping[str, Device], repeated: Sequence[int]
+    store: Store,
+    files: Sequence[FileRows],
+    users: pa.Table,
+    registered: Mapping[str, Device],
+    repeated: Sequence[int],
+    *,
+    history_start: date,
 ) -> list[ImportedDevice]:
     enrolled = {one["values"]: one["counts"] for one in pc.value_counts(users["device"]).to_pylist()}
     found = []
@@ -284,6 +322,7 @@ def _summaries(
                 known=len(local) - compared.new - compared.purged,
                 purged=compared.purged,
                 in_repeated_hour=in_repeated_hour,
+                before_history=sum(at.date() < history_start for at in local),
                 users=enrolled.get(file.device, 0),
                 first=min(local, default=None),
                 last=max(local, default=None),

@@ -40,6 +40,7 @@ _STATES = {
 _STATE_OF = {word: state for state, words in _STATES.items() for word in words}
 _FORMULA = re.compile(r"'([=+\-@\t\r\n＝＋－＠].*)", re.DOTALL)  # as `table_writers` writes it to a CSV file
 _NO_USER_IN_EXCEL = re.compile(r"[+-]?\d+\.\d+(e[+-]?\d+)?|true|false", re.IGNORECASE)
+_MIDNIGHT = re.compile(r"(?<=\d{4}-\d\d-\d\d)[ T]00:00(:00(\.0+)?)?$")
 _MAX_EXACT = 2**53  # a larger float has lost digits
 _MAX_USER_LENGTH = 32
 
@@ -116,7 +117,7 @@ class PunchRows:
     def _local(self, row: Mapping[str, Any]) -> datetime:
         """The wall clock; `fold` is 1 for an instant in the second occurrence of a repeated hour."""
         field = next((one for one in ("punched_at_local", "punched_at") if one in self.columns), None)
-        value = self._value(row, field) if field else f"{self._text(row, 'date')} {self._text(row, 'time')}"
+        value = self._value(row, field) if field else _joined(self._text(row, "date"), self._text(row, "time"))
         at = value if isinstance(value, datetime) else self._parse(str(value or "").strip())
         if at.tzinfo is not None:
             return at.astimezone(ZoneInfo(self.zone)).replace(tzinfo=None)
@@ -140,6 +141,11 @@ class PunchRows:
             wanted = self.time_format or "2026-11-02 08:30:00; --time-format names another form"
             raise UsageError(f"{text[:40]!r} is no time such as {wanted}")
         return at.replace(tzinfo=UTC) if text.endswith("Z") else at
+
+
+def _joined(day: str, at: str) -> str:
+    """A date, without the midnight that a date cell of Excel may have, and a time of day, with two digits of hours."""
+    return f"{_MIDNIGHT.sub('', day)} {at.zfill(len(at) + 1) if at[1:2] == ':' else at}"
 
 
 def _without_fraction(value: Any) -> Any:

@@ -202,6 +202,8 @@ def _read(source: _Source) -> _Content:
     kind = source.options.format or by_suffix or ("adms" if _PAIR in source.content else "attlog")
     if kind == "attlog":
         return _usb_log(source)
+    if source.options.order is not None:
+        raise UsageError(f"{source.path}: --order names columns of a USB log, and this is read as {kind}: leave it out")
     if kind == "adms":
         return _pushed_lines(source.path, source.content, source.device)
     return _table(source, kind)

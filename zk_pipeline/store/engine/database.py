@@ -36,6 +36,29 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class OpenStore:
+    """The store while `Database.keep_open` has it open for one thread. `is_wanted`: another process waits for it."""
+
+    _connection: Connection
+    _held: HeldLock
+    _engine: Engine
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction: committed at the end, rolled back on any exception."""
+        with transaction(self._connection, lambda: self._engine.commit(self._connection, self._held)):
+            yield self._connection
+
+    def is_wanted(self) -> bool:
+        """True if another process or thread waits for the store, or if the engine cannot say so. For any thread."""
+        return self._held.is_wanted()
+
+    @property
+    def open_seconds(self) -> float:
+        return time.monotonic() - self._held.since
+
+
+@dataclass(frozen=True)
 class Database:
     """A DuckDB file or a DuckLake, created and migrated at first use.
 
@@ -122,6 +145,17 @@ class Database:
             yield connection
 
     @contextmanager
+    def keep_open(self, purpose: str) -> Iterator[OpenStore]:
+        """Keep the store open for writing, for several transactions that follow each other closely: opening and closing
+        the file takes as long as a small transaction. The caller ends the block as soon as `is_wanted`.
+
+        Raises StoreBusy or StoreUnusable.
+        """
+        self.engine.prepare()
+        with self._open_current("exclusive", purpose, "") as (connection, held):
+            yield OpenStore(connection, held, self.engine)
+
+    @contextmanager
     def maintenance(self, purpose: str) -> Iterator[Connection]:
         """Open the only connection, outside a transaction, for statements that cannot run in one (CHECKPOINT)."""
         self.engine.prepare()
@@ -166,11 +200,13 @@ class Database:
         counted = "shared" if mode == "shared" else "exclusive"
         label = f"{purpose}: {about}" if about else purpose
         held: HeldLock | None = None
+        is_open_elsewhere = False
         began = time.monotonic()
         try:
             with self.engine.lock(mode, label, wait_seconds=self.wait_seconds) as held:
                 yield held
         except StoreBusy:
+            is_open_elsewhere = held is not None
             if held is None:
                 waited_ms = (time.monotonic() - began) * 1e3
                 self.lock_statistics.record(counted, purpose, about, waited_ms=waited_ms, held_ms=None)
@@ -179,7 +215,7 @@ class Database:
             if held is not None:
                 seconds = time.monotonic() - held.since
                 stops_others = counted == "exclusive" or self.engine.readers_block_writers
-                if seconds > self.slow_hold_seconds and stops_others:
+                if seconds > self.slow_hold_seconds and stops_others and not is_open_elsewhere:  # the error names who
                     _log.warning("store lock held for %.1f s (%s); other processes were blocked", seconds, label)
                 self.lock_statistics.record(
                     counted, purpose, about, waited_ms=held.waited_seconds * 1e3, held_ms=seconds * 1e3

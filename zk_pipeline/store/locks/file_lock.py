@@ -10,10 +10,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from zk_pipeline.runtime.file_lock import FairFileLock, LockFileError, LockMode, LockTimeout
+from zk_pipeline.runtime.file_lock import AcquiredLock, FairFileLock, LockFileError, LockMode, LockTimeout
 from zk_pipeline.runtime.processes import check_for_end
 from zk_pipeline.store.errors import NestedHold, StoreBusy, StoreUnusable
 from zk_pipeline.store.locks.lock_holders import LockHolders
@@ -26,12 +26,13 @@ _held_by_thread: dict[tuple[int, int, str], str] = {}
 @dataclass(frozen=True)
 class HeldLock:
     """A lock with its wait time and its start (monotonic seconds). `tell` replaces the operation that waiting processes
-    see in their error message.
+    see in their error message. `is_wanted`: True if another process or thread waits for it, or if that is unknown.
     """
 
     waited_seconds: float
     since: float
     tell: Callable[[str], None]
+    is_wanted: Callable[[], bool] = field(default=lambda: True, kw_only=True)
 
 
 @contextmanager
@@ -71,23 +72,23 @@ class StoreFileLock:
                 self._refuse_network_mount()
             started = time.monotonic()
             with (
-                self._acquired(mode, started + wait_seconds),
+                self._acquired(mode, started + wait_seconds) as lock,
                 self._holders.register(purpose, alone=mode == "exclusive") as tell,
             ):
                 now = time.monotonic()
-                yield HeldLock(waited_seconds=now - started, since=now, tell=tell)
+                yield HeldLock(waited_seconds=now - started, since=now, tell=tell, is_wanted=lock.is_wanted)
 
     @contextmanager
-    def _acquired(self, mode: LockMode, deadline: float) -> Iterator[None]:
+    def _acquired(self, mode: LockMode, deadline: float) -> Iterator[AcquiredLock]:
         lock = self._lock.hold(mode, remaining=lambda: deadline - time.monotonic(), check=check_for_end)
         with ExitStack() as stack:
             try:
-                stack.enter_context(lock)
+                acquired = stack.enter_context(lock)
             except LockTimeout:
                 raise StoreBusy(self._timeout_message()) from None
             except LockFileError as error:
                 raise StoreUnusable(str(error)) from error
-            yield
+            yield acquired
 
     def _refuse_network_mount(self) -> None:
         file_system = network_file_system(self._path)

@@ -27,7 +27,8 @@ from zk_pipeline.store.push.commands import (
 )
 from zk_pipeline.store.push.details import PushDetails, TerminalEvent, read_details, read_events
 from zk_pipeline.store.push.terminals import Contact, PushTerminal, adopt, read_terminals, record_contacts
-from zk_pipeline.store.push.uploads import PushUpload, StoredUpload, prepare, read_stamps, store_uploads
+from zk_pipeline.store.push.upload_writer import UploadWriter
+from zk_pipeline.store.push.uploads import PushUpload, StoredUpload, read_stamps
 from zk_pipeline.store.terminals.devices import DeviceRegistry
 from zk_pipeline.store.terminals.punch_versions import punch_versions
 
@@ -142,10 +143,15 @@ class PushStore:
         None for an upload that was not stored, because its terminal is no longer adopted or enabled, or its zone was
         changed. Raises errors of the store, after which nothing is stored.
         """
-        prepared = prepare(uploads)
-        names = ", ".join(dict.fromkeys(one.device for one in uploads))
-        with self.database.write("store uploads", names) as connection:
-            return store_uploads(connection, prepared, self.clock())
+        writer = self.writer()
+        try:
+            return writer.store(uploads)
+        finally:
+            writer.close()
+
+    def writer(self) -> UploadWriter:
+        """A writer of uploads for one thread that keeps the store open between them. It opens it at the first."""
+        return UploadWriter(self.database, self.clock)
 
     def queue(self, serial: str, command: PushCommand, *, by: str) -> int:
         """Queue a command for a terminal; returns its id, or that of the same command if it is still open."""

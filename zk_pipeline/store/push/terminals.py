@@ -83,6 +83,15 @@ def record_contacts(connection: Connection, contacts: Sequence[Contact]) -> None
     Of the pending terminals those seen within PENDING_FOR are kept, and at most MAX_PENDING, the ones seen last.
     """
     connection.register("contacts", pa.Table.from_pylist([asdict(one) for one in contacts], _CONTACTS()))
+    # The address of a device that only pushes follows its contacts, unless an operator has set another one.
+    connection.execute(
+        """
+        UPDATE devices SET ip_address = contacts.address
+        FROM contacts JOIN push_terminals AS terminal USING (serial_number)
+        WHERE devices.name = terminal.device AND NOT devices.polled AND contacts.address <> ''
+          AND devices.ip_address = terminal.address AND contacts.address <> terminal.address
+        """
+    )
     learned = ", ".join(f"{name} = coalesce(contacts.{name}, push_terminals.{name})" for name in _LEARNED)
     connection.execute(
         f"""

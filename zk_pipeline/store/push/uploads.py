@@ -164,6 +164,7 @@ def _store(
             record_format=one.upload.table_name,
         )
         for one in part
+        if one.upload.parsed.rejected
     ]
     inserted = insert_punches(connection, punches, now)
     insert_rejected(connection, rejected, now)

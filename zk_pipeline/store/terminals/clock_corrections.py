@@ -165,6 +165,9 @@ def correct(connection: Connection, device: str) -> None:
 
 def correct_fresh(connection: Connection) -> None:
     """Apply corrections to the new punches in the temporary table `fresh`."""
+    has_active = "SELECT EXISTS (FROM clock_corrections WHERE revoked_at IS NULL)"
+    if not connection.execute(has_active).fetchall()[0][0]:
+        return
     zones = connection.execute(
         """
         SELECT name, timezone FROM devices

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zk_pipeline.devices.push.requests import PushRequest, RequestError, parse_request
+from zk_pipeline.devices.push.requests import UNNAMED, PushRequest, RequestError, parse_request
 
 
 def request(method: str, target: str) -> PushRequest:
@@ -110,10 +110,17 @@ def test_a_stamp_stays_exactly_as_received(query: str, stamp: str | None) -> Non
 
 
 @pytest.mark.parametrize("stamp", ["1%0AServerVer=9", "1%0D", "%00", "9" * 65])
-def test_a_stamp_that_would_add_lines_to_the_next_option_block_is_refused(stamp: str) -> None:
-    with pytest.raises(RequestError, match="is no stamp") as refused:
-        request("POST", f"/iclock/cdata?SN=A1&table=ATTLOG&Stamp={stamp}")
-    assert refused.value.status == 400
+def test_a_stamp_that_would_add_lines_to_the_next_option_block_is_not_kept(stamp: str) -> None:
+    assert request("POST", f"/iclock/cdata?SN=A1&table=ATTLOG&Stamp={stamp}").stamp is None
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["", "&type=other", "&table=", "&table=a%20b", "&table=tabledata", "&table=tabledata&tablename=user%0AC:1:CHECK"],
+)
+def test_an_upload_without_a_valid_table_is_received(query: str) -> None:
+    parsed = request("POST", f"/iclock/cdata?SN=A1{query}")
+    assert (parsed.kind, parsed.table) == ("upload", UNNAMED)
 
 
 def test_percent_encoding_is_decoded_and_plus_is_not_a_blank() -> None:
@@ -148,11 +155,7 @@ def test_a_serial_number_with_other_characters_is_refused(serial: str) -> None:
         ("GET", "/iclock/cdata?SN=A1&table=ATTLOG", 405),
         ("POST", "/iclock/getrequest?SN=A1", 405),
         ("GET", "/iclock/devicecmd?SN=A1", 405),
-        ("POST", "/iclock/cdata?SN=A1", 400),
         ("GET", "/iclock/cdata?SN=A1&type=other", 400),
-        ("POST", "/iclock/cdata?SN=A1&table=a%20b", 400),
-        ("POST", "/iclock/cdata?SN=A1&table=tabledata", 400),
-        ("POST", "/iclock/cdata?SN=A1&table=tabledata&tablename=user%0AC:1:CHECK", 400),
         ("GET", "/iclock/cdata?options=all", 400),
     ],
 )

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from contextlib import closing
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.errors import RowsRefused, UsageError, ZkPipelineError
 from zk_pipeline.operations.bridge.database import read_bridge
-from zk_pipeline.operations.bridge.history import BridgeImport, apply_bridge, plan_bridge
+from zk_pipeline.operations.bridge.history import BridgeImport, BridgeOptions, apply_bridge, plan_bridge
 from zk_pipeline.operations.sync import sync
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
@@ -62,10 +63,10 @@ def filled(bridge: Bridge) -> Bridge:
     return bridge
 
 
-def imported(store: Store, bridge: Bridge, **options: str) -> BridgeImport:
+def imported(store: Store, bridge: Bridge, **options: Any) -> BridgeImport:
     """Import a bridge; the plan stores nothing and reports the same."""
     before = [rows(store, f"SELECT * FROM {table} ORDER BY ALL") for table in EVERYTHING]
-    plan = plan_bridge(store, bridge.dsn, **options)  # type: ignore[arg-type]
+    plan = plan_bridge(store, bridge.dsn, BridgeOptions(**options))
     assert [rows(store, f"SELECT * FROM {table} ORDER BY ALL") for table in EVERYTHING] == before
     done = apply_bridge(store, plan)
     assert done.devices == plan.summary.devices
@@ -218,11 +219,11 @@ def test_each_version_of_the_bridge_is_read(store: Store, tmp_path: Path, versio
         bridge.user("1001", "Ada")
     if version >= 5:
         with pytest.raises(UsageError, match="import it without --timezone"):
-            plan_bridge(store, bridge.dsn, timezone="Asia/Kolkata")
+            plan_bridge(store, bridge.dsn, BridgeOptions(timezone="Asia/Kolkata"))
         done = imported(store, bridge)
     else:
         with pytest.raises(UsageError, match=r"name the zone of its terminals with --timezone"):
-            plan_bridge(store, bridge.dsn)
+            plan_bridge(store, bridge.dsn, BridgeOptions())
         done = imported(store, bridge, timezone="Asia/Kolkata")
     assert ([one.new for one in done.devices], done.delivered) == ([1], 1)
     assert rows(store, "SELECT punched_at_local::VARCHAR FROM raw_punches") == [(f"{MONDAY} 11:00:00",)]
@@ -256,12 +257,17 @@ def test_punches_at_the_clock_changes_are_stored_and_counted_as_documented(store
     assert ingest(store, "Main Office", *polled).new == 1
 
 
-def test_a_device_name_that_is_not_valid_here_is_to_be_changed_in_the_bridge(store: Store, tmp_path: Path) -> None:
+def test_a_device_name_that_is_not_valid_here_needs_another_one(store: Store, tmp_path: Path) -> None:
     bridge = sqlite_bridge(tmp_path)
     bridge.device(1, "Gate 1/2", "192.0.2.10")
-    wanted = "'Gate 1/2' is not valid: .* slash or backslash: rename or correct the device in the bridge first"
+    wanted = "'Gate 1/2' is not valid: .* slash or backslash: name it here with --rename, or correct the bridge"
     with pytest.raises(UsageError, match=wanted):
-        plan_bridge(store, bridge.dsn)
+        plan_bridge(store, bridge.dsn, BridgeOptions())
+    with pytest.raises(UsageError, match="the bridge has no device 'Gate', but Gate 1/2"):
+        plan_bridge(store, bridge.dsn, BridgeOptions(names={"Gate": "Gate 1"}))
+    bridge.punch("1001", f"{MONDAY} 09:00")
+    assert [one.name for one in imported(store, bridge, names={"Gate 1/2": "Gate 1"}).devices] == ["Gate 1"]
+    assert rows(store, "SELECT device FROM raw_punches") == [("Gate 1",)]
 
 
 def test_a_device_in_another_zone_is_refused(store: Store, tmp_path: Path) -> None:
@@ -271,18 +277,21 @@ def test_a_device_in_another_zone_is_refused(store: Store, tmp_path: Path) -> No
     assert rows(store, "SELECT count(*) FROM raw_punches") == [(0,)]
 
 
-def test_bad_rows_are_named_and_nothing_is_imported(store: Store, tmp_path: Path) -> None:
+def test_bad_rows_are_named_and_nothing_or_the_others_are_imported(store: Store, tmp_path: Path) -> None:
     bridge = filled(sqlite_bridge(tmp_path))
     bridge.punch("", f"{MONDAY} 09:00")
     bridge.punch("1001", f"{MONDAY} 09:00", device=9)
     bridge.punch("1001", f"{MONDAY} 09:00", state=256)
     with pytest.raises(RowsRefused) as refused:
-        plan_bridge(store, bridge.dsn)
+        plan_bridge(store, bridge.dsn, BridgeOptions())
     assert refused.value.rows == [
         "id 8: its user_id is empty",
         "id 9: its device 9 does not exist",
         "id 10: status, punch_state or verify_type is not between 0 and 255",
     ]
+    done = imported(store, bridge, skip_unreadable=True, history_start=TUESDAY)
+    assert done.unreadable == refused.value.rows
+    assert [(one.punches, one.before_history) for one in done.devices] == [(6, 6), (1, 1)]
 
 
 def test_another_database_is_refused(tmp_path: Path, postgres: Postgres) -> None:

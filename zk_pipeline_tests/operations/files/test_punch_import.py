@@ -214,6 +214,8 @@ def test_lines_as_terminals_push_them_are_imported(gate: Store, tmp_path: Path) 
     lines = f"1001\t{MONDAY} 08:00:00\t0\t1\t0\t0\t0\nPIN=0007\tDateTime={MONDAY} 09:15:30\tStatus=0\tVerify=15\n"
     done = imported(gate, tmp_path, "pushed.txt", lines, format="adms")
     assert (done.new, done.format) == (2, "adms")
+    with pytest.raises(UsageError, match="--order names columns of a USB log, and this is read as adms: leave it out"):
+        imported(gate, tmp_path, "pushed.txt", lines, format="adms", order="usb")
     assert [row[0] for row in rows(gate, STORED)] == ["1001", "0007"]
     with pytest.raises(RowsRefused, match="line 2: "):
         imported(gate, tmp_path, "pushed.txt", f"{lines.splitlines()[0]}\n9\tsoon\t0\n", format="adms")
@@ -283,11 +285,16 @@ def test_an_excel_file_with_date_and_time_in_two_columns_is_imported(gate: Store
     book.active.append(["No.", "Date", "Time", "State"])  # type: ignore[union-attr]
     at = datetime(2026, 3, 2, 8, 0, 30)  # noqa: DTZ001 (wall clock)
     book.active.append([1001, at.date(), at.time(), "OverTime In"])  # type: ignore[union-attr]
+    midnight = datetime(2026, 3, 2)  # noqa: DTZ001 (a date cell of Excel)
+    book.active.append([1001, midnight, "09:00:30", "OverTime In"])  # type: ignore[union-attr]
+    book.active.append([1001, at.date(), "9:15", "OverTime In"])  # type: ignore[union-attr]
     stream = io.BytesIO()
     book.save(stream)
     columns = parse_columns("user_id=No., date=Date, time=Time, punch_state=State")
-    assert imported(gate, tmp_path, "log.xlsx", stream.getvalue(), columns=columns).new == 1
-    assert rows(gate, STORED) == [("1001", "2026-03-02 08:00:30", 4, 255, None)]
+    assert imported(gate, tmp_path, "log.xlsx", stream.getvalue(), columns=columns).new == 3
+    assert [at for _, at, *_ in rows(gate, STORED)] == [
+        f"2026-03-02 {at}" for at in ("08:00:30", "09:00:30", "09:15:00")
+    ]
 
 
 def parquet(**columns: list[Any]) -> bytes:

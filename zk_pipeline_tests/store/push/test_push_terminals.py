@@ -145,6 +145,19 @@ def test_a_pending_terminal_that_is_not_seen_for_a_week_is_forgotten_and_an_adop
     assert [one.serial_number for one in store.push.terminals()] == [SERIAL, "HERE1"]
 
 
+def test_the_address_of_a_device_that_only_pushes_follows_its_contacts(store: Store, clock: StoppedClock) -> None:
+    connect(store)
+    adopt(store)
+
+    def contact(address: str) -> str:
+        store.push.record_contacts([Contact(serial_number=SERIAL, address=address, seen_at=clock.now)])
+        return store.devices.get("Gate").ip_address
+
+    assert [contact("198.51.100.7"), contact("198.51.100.9")] == ["198.51.100.7", "198.51.100.9"]
+    store.devices.update("Gate", ip_address="192.0.2.10")
+    assert contact("198.51.100.8") == "192.0.2.10"  # set by an operator
+
+
 def test_a_contact_is_a_sign_of_life_of_a_device_without_polls_only(store: Store, clock: StoppedClock) -> None:
     connect(store)
     adopt(store)
