@@ -80,8 +80,8 @@ class BridgeImport:
 @dataclass(frozen=True, kw_only=True)
 class BridgeOptions:
     """`timezone`: zone of the terminals of a bridge without zones per device. `names`: name here by name in the bridge,
-    of devices. `skip_unreadable`: import the other rows. `history_start`: first work date that is processed. `networks`: those in
-    which new devices may be registered, None for all.
+    of devices. `skip_unreadable`: import the other rows. `history_start`: first work date that is processed.
+    `networks`: those in which new devices may be registered, None for all.
     """
 
     timezone: str | None = None
