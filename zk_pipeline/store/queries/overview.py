@@ -124,26 +124,24 @@ def read_stale_dates(
 
 
 _DEVICES = f"""
-WITH last_poll AS (
-    SELECT device, max(struct_pack(id, finished_at, status, error, warnings)) AS poll
+WITH newest AS (
+    SELECT max(id) AS last_id, max(id) FILTER (status = 'success') AS good_id
     FROM device_polls WHERE {IS_POLL} GROUP BY device
 ),
-last_good AS (
-    SELECT device, max(struct_pack(id, clock_drift_seconds, record_count_after)) AS poll
-    FROM device_polls WHERE status = 'success' AND {IS_POLL} GROUP BY device
-)
+last_poll AS (SELECT poll.* FROM device_polls AS poll JOIN newest ON newest.last_id = poll.id),
+last_good AS (SELECT poll.* FROM device_polls AS poll JOIN newest ON newest.good_id = poll.id)
 SELECT
     device.name,
     device.site,
     device.ip_address || ':' || device.port AS address,
     device.enabled,
     device.last_sync,
-    CASE WHEN device.polled THEN last_poll.poll.finished_at ELSE terminal.last_seen_at END,
-    CASE WHEN device.polled THEN last_poll.poll.status WHEN terminal.device IS NOT NULL THEN 'success' END,
-    CASE WHEN device.polled THEN last_poll.poll.error END,
-    CASE WHEN device.polled THEN last_poll.poll.warnings END,
-    CASE WHEN device.polled THEN last_good.poll.clock_drift_seconds ELSE device.clock_drift_seconds END,
-    CASE WHEN device.polled THEN last_good.poll.record_count_after ELSE terminal.record_count END AS records,
+    CASE WHEN device.polled THEN last_poll.finished_at ELSE terminal.last_seen_at END,
+    CASE WHEN device.polled THEN last_poll.status WHEN terminal.device IS NOT NULL THEN 'success' END,
+    CASE WHEN device.polled THEN last_poll.error END,
+    CASE WHEN device.polled THEN last_poll.warnings END,
+    CASE WHEN device.polled THEN last_good.clock_drift_seconds ELSE device.clock_drift_seconds END,
+    CASE WHEN device.polled THEN last_good.record_count_after ELSE terminal.record_count END AS records,
     records / nullif(device.record_capacity, 0),
     device.keypad_locked_at,
     device.polled
