@@ -216,7 +216,9 @@ LEFT JOIN held USING (site, user_id, work_date)
 LEFT JOIN shifts AS shift ON shift.name = held.shift
 LEFT JOIN holidays AS own_day ON own_day.holiday_date = empty.work_date AND own_day.site = empty.site
 LEFT JOIN holidays AS common ON common.holiday_date = empty.work_date AND common.site IS NULL
-LEFT JOIN (SELECT site, user_id, work_date FROM absences WHERE {{scope}} AND work_date BETWEEN $first AND $last) AS absent
+LEFT JOIN (
+    SELECT site, user_id, work_date FROM absences WHERE {{scope}} AND work_date BETWEEN $first AND $last
+) AS absent
     ON absent.site = empty.site AND absent.user_id = empty.user_id AND absent.work_date = empty.work_date
 ORDER BY empty.site, empty.work_date
 """  # noqa: S608 (constant SQL)

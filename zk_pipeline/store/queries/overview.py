@@ -71,16 +71,21 @@ class StoreStatus:
 class Overview:
     database: Database
 
-    def devices(self) -> list[DeviceStatus]:
-        """The registered devices by name, without the rest of the status."""
+    def devices(self, *, site: str | None = None, name: str | None = None) -> list[DeviceStatus]:
+        """The registered devices by name, of a site or of this name (None: all), without the rest of the status."""
         with self.database.read("status of devices") as connection:
-            rows = connection.execute(_DEVICES).fetchall()
-        return [DeviceStatus(*row) for row in rows]
+            return _read_devices(connection, site=site, name=name)
+
+    def stale(self, rules: WorkRules, *, first: date, last: date, now: datetime) -> list[StaleSites]:
+        """The stale work dates, without the rest of the status."""
+        with self.database.read("stale work dates") as connection:
+            found = read_stale_dates(connection, rules, first=first, last=last, now=now)
+        return [StaleSites(one.work_date, one.sites) for one in found]
 
     def status(self, rules: WorkRules, *, first: date, last: date, now: datetime) -> StoreStatus:
         """Read the status by the current `rules`; `first` and `last` bound the existing work-date partitions."""
         with self.database.read("status") as connection:
-            devices = connection.execute(_DEVICES).fetchall()
+            devices = _read_devices(connection)
             counts = connection.execute(
                 """
                 SELECT (SELECT count(*) FROM raw_punches), (SELECT count(*) FROM daily_attendance),
@@ -100,7 +105,7 @@ class Overview:
         assert counts is not None
         punches, days, quarantined, clock_suspects, oldest_due = counts
         return StoreStatus(
-            devices=[DeviceStatus(*row) for row in devices],
+            devices=devices,
             punches=punches,
             days=days,
             stale=[one.work_date for one in stale],
@@ -123,10 +128,18 @@ def read_stale_dates(
     return read(connection, first=first, last=last, now=now)
 
 
+def _read_devices(connection: Connection, site: str | None = None, name: str | None = None) -> list[DeviceStatus]:
+    return [DeviceStatus(*row) for row in connection.execute(_DEVICES, {"site": site, "name": name}).fetchall()]
+
+
 _DEVICES = f"""
-WITH newest AS (
+WITH asked AS (
+    SELECT * FROM devices
+    WHERE removed_at IS NULL AND ($site IS NULL OR site = $site) AND ($name IS NULL OR name = $name)
+),
+newest AS (
     SELECT max(id) AS last_id, max(id) FILTER (status = 'success') AS good_id
-    FROM device_polls WHERE {IS_POLL} GROUP BY device
+    FROM device_polls WHERE {IS_POLL} AND device IN (SELECT name FROM asked) GROUP BY device
 ),
 last_poll AS (SELECT poll.* FROM device_polls AS poll JOIN newest ON newest.last_id = poll.id),
 last_good AS (SELECT poll.* FROM device_polls AS poll JOIN newest ON newest.good_id = poll.id)
@@ -145,10 +158,9 @@ SELECT
     records / nullif(device.record_capacity, 0),
     device.keypad_locked_at,
     device.polled
-FROM devices AS device
+FROM asked AS device
 LEFT JOIN last_poll ON last_poll.device = device.name
 LEFT JOIN last_good ON last_good.device = device.name
 LEFT JOIN push_terminals AS terminal ON terminal.device = device.name
-WHERE device.removed_at IS NULL
 ORDER BY device.name
 """  # noqa: S608 (constant SQL)

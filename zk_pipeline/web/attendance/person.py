@@ -14,7 +14,6 @@ from starlette.responses import Response
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.operations.files.month_sheet import SheetDay, site_days
 from zk_pipeline.store.days.muster import PersonPresence
-from zk_pipeline.store.queries.delivery_lists import DeliveryFilter
 from zk_pipeline.store.queries.keyset_pagination import Key, PageRequest
 from zk_pipeline.store.queries.lists import Filter
 from zk_pipeline.store.queries.people import PersonSite
@@ -66,7 +65,7 @@ def person(request: Request, services: Given, identity: Reader) -> Response:
         [Key("date", "date", descending=True)],
         _NEWEST,
     )
-    open_deliveries = store.delivery_lists.page(DeliveryFilter(user_id=user_id), _NEWEST)
+    open_deliveries = store.delivery_lists.newest_open(user_id, limit=_SHOWN)
     requests = store.manual_punches.page(PunchRequestFilter(user_id=user_id, site=site), limit=_SHOWN)
     leaves = store.leaves.page(LeaveFilter(user_id=user_id, site=site), limit=_SHOWN)
     return render(
