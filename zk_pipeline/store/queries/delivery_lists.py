@@ -109,7 +109,8 @@ class DeliveryLists:
 
 
 def order_of(view: str) -> list[Key]:
-    return [Key("due_since", "instant", descending=view in ("delivered", "superseded"))]
+    is_settled = view in ("delivered", "superseded")
+    return [Key("due_since", "instant", descending=is_settled), Key("work_date", "date", descending=is_settled)]
 
 
 _COLUMNS = ", ".join(field.name for field in fields(DeliveryRow))

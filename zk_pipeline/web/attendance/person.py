@@ -59,7 +59,7 @@ def person(request: Request, services: Given, identity: Reader) -> Response:
     zone = own.timezone or services.settings.timezone
     today = services.clock().astimezone(ZoneInfo(zone)).date()
     year = asked.year or today.year
-    days = _days(services, asked, year, today)
+    days = _days(services, own, user_id, year, today)
     outliers = store.lists.days(
         Filter(user_id=user_id, site=site, is_outlier=True, is_reviewed=False),
         [Key("date", "date", descending=True)],
@@ -98,11 +98,13 @@ def person(request: Request, services: Given, identity: Reader) -> Response:
     )
 
 
-def _days(services: Services, asked: PersonQuery, year: int, today: date) -> list[SheetDay]:
-    """The dates of the year at the site, of the current year those until today."""
+def _days(services: Services, own: PersonSite, user_id: str, year: int, today: date) -> list[SheetDay]:
+    """The dates of the year at the site: from the month of the first attendance day, and until today."""
     first, last = date(year, 1, 1), min(date(year, 12, 31), max(today, date(year, 1, 1)))
-    found = services.store.person_months.read(asked.user_id, first, last)
-    return site_days(found, asked.site, first, last, today=today)
+    if own.first_date is not None and first < own.first_date <= last:
+        first = own.first_date.replace(day=1)
+    found = services.store.person_months.read(user_id, first, last)
+    return site_days(found, own.site, first, last, today=today)
 
 
 def _presence(services: Services, site: str, user_id: str) -> PersonPresence | None:
