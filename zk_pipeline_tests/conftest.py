@@ -139,8 +139,10 @@ def engine(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if metafunc.definition.get_closest_marker("both_engines") and metafunc.config.getoption("--engine") == "file":
-        metafunc.parametrize("engine", ENGINES, indirect=True)
+    both = metafunc.definition.get_closest_marker("both_engines")
+    if both and metafunc.config.getoption("--engine") == "file":
+        marks = [getattr(pytest.mark, name) for name in both.args]
+        metafunc.parametrize("engine", ["file", pytest.param("ducklake", marks=marks)], indirect=True)
 
 
 @pytest.fixture(autouse=True)
