@@ -10,7 +10,7 @@ import signal
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,8 @@ from zk_pipeline_tests.distribution import LongestFirst, sort_items
 from zk_pipeline_tests.engines import ENGINES, chosen, empty_store, end_lakes, lakes, lakes_dropped, on_engine
 from zk_pipeline_tests.fast import is_ignored, mark_fast
 from zk_pipeline_tests.gates import MONDAY, WEDNESDAY, gate, present, switch_on
+from zk_pipeline_tests.kept_open import keeps_open, stores_kept_open
+from zk_pipeline_tests.made_once import made_once
 from zk_pipeline_tests.memory_folder import use_memory_folder
 from zk_pipeline_tests.operations.history_oracle import HISTORY_COUNTS
 from zk_pipeline_tests.postgres import NoPostgres, Postgres
@@ -94,6 +96,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     words = "the engine that the stores of these tests are on"
     parser.addoption("--engine", choices=ENGINES, default="file", help=words)
+    words = "open and close stores for each operation in all tests, as the product does"
+    parser.addoption("--closed-stores", action="store_true", help=words)
 
 
 def use_one_duckdb_thread() -> None:
@@ -142,8 +146,10 @@ def engine(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if metafunc.definition.get_closest_marker("both_engines") and metafunc.config.getoption("--engine") == "file":
-        metafunc.parametrize("engine", ENGINES, indirect=True)
+    both = metafunc.definition.get_closest_marker("both_engines")
+    if both and metafunc.config.getoption("--engine") == "file":
+        marks = [getattr(pytest.mark, name) for name in both.args]
+        metafunc.parametrize("engine", ["file", pytest.param("ducklake", marks=marks)], indirect=True)
 
 
 @pytest.fixture(autouse=True)
@@ -165,8 +171,16 @@ def empty_stores() -> dict[str, Where]:
 @pytest.fixture(scope="session")
 def empty_store_file(tmp_path_factory: pytest.TempPathFactory, engine: str, empty_stores: dict[str, Where]) -> Where:
     if engine not in empty_stores:
-        empty_stores[engine] = empty_store(tmp_path_factory.mktemp("template") / "store.duckdb")
+        empty_stores[engine] = _empty_store(tmp_path_factory) if engine == "file" else _empty_lake(tmp_path_factory)
     return empty_stores[engine]
+
+
+def _empty_store(factory: pytest.TempPathFactory) -> Path:
+    return made_once(factory, "empty-store", lambda folder: empty_store(folder / "store.duckdb")) / "store.duckdb"
+
+
+def _empty_lake(factory: pytest.TempPathFactory) -> Where:
+    return empty_store(factory.mktemp("template") / "store.duckdb")
 
 
 @pytest.fixture(scope="session")
@@ -174,7 +188,7 @@ def empty_lake(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory, emp
     """The empty store of the shared engine, for tests that name it themselves."""
     if "ducklake" not in empty_stores:
         with on_engine("ducklake"):
-            empty_stores["ducklake"] = empty_store(tmp_path_factory.mktemp("template") / "store.duckdb")
+            empty_stores["ducklake"] = _empty_lake(tmp_path_factory)
     return empty_stores["ducklake"]
 
 
@@ -188,6 +202,12 @@ def store(empty_store_file: Where, tmp_path: Path, clock: StoppedClock) -> Store
     return copied(empty_store_file, tmp_path, clock)
 
 
+@pytest.fixture(autouse=True)
+def _stores_kept_open(request: pytest.FixtureRequest) -> Iterator[None]:
+    with stores_kept_open() if keeps_open(request.node) else nullcontext():
+        yield
+
+
 def pytest_unconfigure() -> None:
     end_lakes()
 
@@ -195,11 +215,14 @@ def pytest_unconfigure() -> None:
 @pytest.fixture(scope="session")
 def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with an empty store and an empty Dagster instance."""
-    import dagster as dg  # only for those who need it: two seconds
-
     load_migrations_once()
     reuse_sqlite_engines()
-    home = tmp_path_factory.mktemp("home")
+    return made_once(tmp_path_factory, "empty-home", _fill_home)
+
+
+def _fill_home(home: Path) -> None:
+    import dagster as dg  # only for those who need it: two seconds
+
     shutil.copyfile(Path(__file__).parents[1] / "dagster.yaml", home / "dagster.yaml")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAGSTER_HOME", str(home))
@@ -208,7 +231,6 @@ def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             assert instance.all_instigator_state() == []
     (home / "data").mkdir()
     assert store_at(home / "data" / "attendance.duckdb").devices.all() == []
-    return home
 
 
 def load_migrations_once() -> None:
@@ -277,10 +299,15 @@ def processed_home(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -
 
     1001 was present on Monday and Wednesday, 1002 on Monday. The terminals are switched off.
     """
+    return (
+        made_once(tmp_path_factory, "processed", lambda folder: _fill_processed(folder / "home", empty_home)) / "home"
+    )
+
+
+def _fill_processed(home: Path, empty_home: Path) -> None:
     from zk_pipeline.defs.partitions import DateRange  # imports Dagster
     from zk_pipeline.runs.launcher import open_launcher
 
-    home = tmp_path_factory.mktemp("processed") / "home"
     shutil.copytree(empty_home, home)
     with exported(home), Fleet() as fleet:
         terminals = gate("North", *present(MONDAY), *present(WEDNESDAY)), gate("South", *present(MONDAY, "1002"))
@@ -289,7 +316,6 @@ def processed_home(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -
             (polled,) = launcher.poll(names, names)
             made = launcher.process(DateRange(MONDAY, WEDNESDAY))
         assert (polled.failure, made.failure) == (None, None)
-    return home
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from pathlib import Path
 from zk_pipeline.config.ducklake_address import PREFIX, LakeAddress, parse_lake
 from zk_pipeline.store.engine.database import Database, Where
 from zk_pipeline.store.engine.ducklake import LakeEngine
+from zk_pipeline_tests.kept_open import close_store
 from zk_pipeline_tests.postgres import Postgres, postgres_server
 
 ENGINES = ("file", "ducklake")
@@ -113,6 +114,8 @@ def empty_store(path: Path) -> Where:
 def copy_store(template: Where, path: Path) -> Where:
     """The database that stands for `path`: a copy of `template`, which has no open connections."""
     if isinstance(template, Path):
+        for one in (template, path):
+            close_store(one)
         return Path(shutil.copyfile(template, path))
     copied = lakes().copy(template, path.with_name(f"{path.name}.lake"))
     lakes().by_path[path.absolute()] = copied

@@ -11,6 +11,7 @@ from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.simulator.terminal.records import TerminalUser, punches_frame
 from zk_pipeline.simulator.terminal.terminal import EmulatedTerminal
 from zk_pipeline.store.store import Store
+from zk_pipeline_tests.kept_open import stores_kept_open
 
 MONDAY, TUESDAY, WEDNESDAY = date(2024, 3, 4), date(2024, 3, 5), date(2024, 3, 6)
 NASTY = "a|b\\c`<b>"  # a user id that a terminal may well hold
@@ -33,8 +34,9 @@ def gate(name: str, *punches: Punch, **definition: Any) -> EmulatedTerminal:
 
 def switch_on(fleet: Fleet, store: Store, *terminals: EmulatedTerminal, **device: Any) -> list[str]:
     """Serve the terminals and register them as devices of one site; their names."""
-    for terminal in terminals:
-        port = fleet.add(terminal)
-        given = {"site": "Head office", "protocol": "tcp"} | device
-        store.devices.add(Device(name=terminal.name, ip_address=fleet.host, port=port, **given))
+    given = {"site": "Head office", "protocol": "tcp"} | device
+    with stores_kept_open():
+        for terminal in terminals:
+            port = fleet.add(terminal)
+            store.devices.add(Device(name=terminal.name, ip_address=fleet.host, port=port, **given))
     return [terminal.name for terminal in terminals]

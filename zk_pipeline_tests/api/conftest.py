@@ -15,22 +15,26 @@ from zk_pipeline.config.settings import VARIABLES, load_settings
 from zk_pipeline.http.services import Parts
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.api.api_fixtures import NothingToDo, Served, Stopwatch, serve
+from zk_pipeline_tests.made_once import made_once
 from zk_pipeline_tests.store.store_fixtures import MONDAY, device, ingest, on, process, store_at
 
 DAYS = 40
+FILE = "attendance.duckdb"
 
 
 @pytest.fixture(scope="session")
 def filled_file(empty_store_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A closed store with two users on forty days at the device North, whose id is 1."""
-    path = tmp_path_factory.mktemp("filled") / "attendance.duckdb"
+    return made_once(tmp_path_factory, "filled", lambda folder: _fill(folder / FILE, empty_store_file)) / FILE
+
+
+def _fill(path: Path, empty_store_file: Path) -> None:
     store = store_at(Path(shutil.copyfile(empty_store_file, path)))
     store.devices.add(device("North"))
     days = [MONDAY + timedelta(days=number) for number in range(DAYS)]
     punches = [(*on(day, "09:00", "18:00"), *on(day, "05:00", user_id="1002")) for day in days]
     ingest(store, "North", *(punch for made in punches for punch in made))
     process(store, *days)
-    return path
 
 
 @pytest.fixture(scope="session")

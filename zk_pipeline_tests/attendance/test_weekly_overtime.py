@@ -75,7 +75,7 @@ def test_rows_may_come_in_any_order_and_there_may_be_none() -> None:
     assert overtime() == []
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(
         st.tuples(

@@ -19,6 +19,7 @@ from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
 from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
+from zk_pipeline_tests.kept_open import stores_kept_open
 from zk_pipeline_tests.operations.bridge.bridge_fixtures import sqlite_bridge
 from zk_pipeline_tests.store.push.push_fixtures import contact
 from zk_pipeline_tests.store.store_fixtures import ingest
@@ -54,8 +55,9 @@ def main_office(fleet: Fleet, home_store: Store, tmp_path: Path, monkeypatch: py
     """Registered terminals of the examples' names, one that waits for adoption, a CRM, and files of devices, shifts and
     holidays.
     """
-    contact(home_store, "CJ0V212560123")
-    switch_on(fleet, home_store, gate("Main Office", *present(MONDAY)), gate("Back Gate"))
+    with stores_kept_open():
+        contact(home_store, "CJ0V212560123")
+        switch_on(fleet, home_store, gate("Main Office", *present(MONDAY)), gate("Back Gate"))
     (tmp_path / "shifts.yaml").write_text('shifts:\n  - {name: night, start: "22:00", end: "06:00"}\n')
     (tmp_path / "punches.csv").write_text(f"user_id,site,at,state,reason\n1001,Head office,{MONDAY} 08:30,in,power\n")
     (tmp_path / "assignments.csv").write_text("user_id,shift,from\n1001,night,2026-01-01\n")
@@ -91,8 +93,9 @@ def test_the_example_of_a_command_works(zk: CommandLine, home_store: Store, path
     if path[0] in {"punch", "leave"}:
         ingest(home_store, "Main Office", users=[("1001", 1, "Ada", 0, 0)])
     if path[0] == "shift" and path[1] != "add":
-        for name in ("early", "late", "night", "off", "office", "ramadan"):
-            home_store.shifts.add(Shift(name=name, start=time(22), end=time(6)))
+        with stores_kept_open():
+            for name in ("early", "late", "night", "off", "office", "ramadan"):
+                home_store.shifts.add(Shift(name=name, start=time(22), end=time(6)))
     if path == ("shift", "unassign"):
         for site in ("Head office", "Main Office"):
             home_store.devices.update("Main Office", site=site)

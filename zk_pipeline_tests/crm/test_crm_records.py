@@ -122,6 +122,7 @@ def test_a_merged_record_that_was_applied_without_an_answer_goes_first_and_the_n
     assert crm.ledger.anomalies == []
 
 
+@pytest.mark.closed_stores
 def test_a_kill_between_two_records_of_a_person_loses_neither(store: Store, crm: CrmReceiver, tmp_path: Path) -> None:
     at(store, "A", "08:00", "17:00")
     crm.fault_rule = whenever(lambda _: True, Fault(delay_after=2.0))

@@ -114,6 +114,7 @@ def check_promises(store: Store) -> None:
         assert states == ["superseded"] * (len(delivered) - 1) + ["pending"]
 
 
+@pytest.mark.closed_stores
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("examples", "people"), [(2, 15), pytest.param(60, 30, marks=pytest.mark.stress)])
 def test_any_order_any_split_and_any_kills_end_in_the_same_days(

@@ -21,7 +21,10 @@ def run(pipeline: RestoredPipeline) -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("seed", [pytest.param(11, id="nothing undone"), pytest.param(12, id="one decision undone")])
+@pytest.mark.parametrize(
+    "seed",
+    [pytest.param(11, id="nothing undone", marks=pytest.mark.matrix), pytest.param(12, id="one decision undone")],
+)
 def test_a_pipeline_restored_at_some_instant_ends_as_one_that_was_not(
     seed: int, tmp_path: Path, empty_store_file: Where
 ) -> None:

@@ -42,6 +42,7 @@ CODE = {
     "daily_attendance": (
         "zk_pipeline.attendance",
         "zk_pipeline.operations.process",
+        "zk_pipeline.operations.work_dates",
         "zk_pipeline.store.days",
         "zk_pipeline.store.terminals.namesakes",
         "zk_pipeline.store.work_dates",

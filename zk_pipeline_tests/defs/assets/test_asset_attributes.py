@@ -155,7 +155,7 @@ def test_other_code_is_another_version(package: str) -> None:
 # Imported by the code of an asset, without deciding its rows: the store's own machinery, and by asset the code of other
 # tables that the same transaction writes, and of retention.
 MACHINERY = (
-    *("config", "counted", "errors", "runtime", "time_text", "yaml_file"),
+    *("config", "counted", "data_libraries", "errors", "runtime", "time_text", "yaml_file"),
     *(
         "store.apply_result",
         "store.engine",
@@ -186,7 +186,7 @@ OTHER_ROWS = {
         "store.quality.integrity",
         "store.terminals.lost_punches",
     ),
-    "crm_sync": ("store.work_dates.staleness",),
+    "crm_sync": ("operations.crm_pause", "operations.work_dates", "store.work_dates.staleness"),
 }
 # Statements that change rows without a run: repairs by `doctor`, and copies of the store.
 BY_COMMAND = ("store.maintenance", "store.quality")

@@ -348,6 +348,7 @@ def test_records_per_site_are_compared_with_the_record_of_that_site(
     assert states == (["delivered", "delivered"] if record_per == "site" else ["pending"])
 
 
+@pytest.mark.file_engine
 def test_a_restore_keeps_what_the_bridge_delivered(store: Store, tmp_path: Path) -> None:
     backup = store.backups.make(tmp_path / "before.duckdb").file
     imported(store, filled(sqlite_bridge(tmp_path)))

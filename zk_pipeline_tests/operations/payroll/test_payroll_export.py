@@ -303,7 +303,7 @@ def test_texts_that_begin_like_a_formula_are_harmless_and_figures_stay_figures()
 minutes = st.integers(-3000, 12_000)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.tuples(*(minutes for _ in PayClass)), min_size=1, max_size=8),
     st.sampled_from(["minutes", "hours", "hh:mm"]),

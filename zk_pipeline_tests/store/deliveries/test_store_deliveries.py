@@ -363,6 +363,7 @@ def test_several_hundred_are_claimed_and_settled_at_once(store: Store) -> None:
     assert store.deliveries.due_dates(SyncScope(last=MONDAY + timedelta(days=1))) == {}
 
 
+@pytest.mark.closed_stores
 def test_only_one_process_sends_at_a_time_and_a_killed_one_makes_room(store: Store) -> None:
     with child(SENDER, argument(store.database.where)) as sender:
         assert sender.hear() == "sending"

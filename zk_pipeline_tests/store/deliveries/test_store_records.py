@@ -343,6 +343,7 @@ def test_what_was_merged_is_told_per_site_once_the_names_differ(store: Store) ->
     assert [(one.record_per, one.site) for one in deliver(store)] == [("site", "A"), ("site", "B")]
 
 
+@pytest.mark.file_engine
 def test_a_restore_keeps_what_was_told_of_a_person(store: Store, tmp_path: Path) -> None:
     if not isinstance(store.database.where, Path):
         pytest.skip("files are restored")

@@ -105,7 +105,7 @@ def missing(store: Store) -> int:
     return sum(one.missing for one in store.quality.freshness(**ALL).pushing)
 
 
-@pytest.mark.both_engines
+@pytest.mark.both_engines("matrix")
 def test_a_punch_that_was_lost_is_requested_by_its_date_and_stored(store: Store, clock: StoppedClock) -> None:
     log = [*times(YESTERDAY - timedelta(days=1), 3), *times(YESTERDAY, 4)]
     gate = terminal(store, clock, log)

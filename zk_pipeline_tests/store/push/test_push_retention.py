@@ -34,7 +34,7 @@ def pushed(store: Store, clock: StoppedClock) -> Store:
     return store
 
 
-@pytest.mark.both_engines
+@pytest.mark.both_engines("matrix")
 def test_counters_of_uploads_do_not_change_when_retention_deletes_their_rows(
     pushed: Store, clock: StoppedClock
 ) -> None:

@@ -108,7 +108,7 @@ def adopt_other_name(store: Store):  # type: ignore[no-untyped-def]
     return adopt(store, "NEW1", "Yard")
 
 
-@pytest.mark.both_engines
+@pytest.mark.both_engines("matrix")
 def test_open_commands_end_with_the_adoption(store: Store) -> None:
     connect(store)
     adopt(store)
@@ -174,7 +174,7 @@ def test_a_contact_is_a_sign_of_life_of_a_device_without_polls_only(store: Store
     assert store.devices.get("Both").last_sync == polled_at
 
 
-@pytest.mark.both_engines
+@pytest.mark.both_engines("matrix")
 def test_secret_networks_and_zone_form_are_kept_until_the_terminal_is_given_up(store: Store) -> None:
     connect(store)
     adopt(store)

@@ -97,7 +97,7 @@ def test_a_punch_twice_in_one_upload_is_one_row_and_counts_as_a_duplicate(pushin
     assert counts(done) == (2, 1, 0, 0)
 
 
-@pytest.mark.both_engines
+@pytest.mark.both_engines("matrix")
 def test_uploads_of_several_terminals_and_several_of_one_are_stored_together(pushing: Store) -> None:
     adopt(pushing, "S2", "Yard", "Asia/Kolkata")
     yard = upload(punch(), device="Yard", serial="S2", timezone="Asia/Kolkata")
@@ -144,7 +144,7 @@ def test_a_punch_that_is_polled_and_pushed_is_one_row_with_the_source_that_was_f
     assert [(one.name, one.polled, one.pushes) for one in store.devices.all()] == [("Gate", True, True)]
 
 
-@pytest.mark.both_engines
+@pytest.mark.both_engines("matrix")
 def test_stamps_are_kept_as_received_and_an_upload_that_answers_a_query_does_not_change_them(pushing: Store) -> None:
     for stamp in ("83", "9", "None", "0", None):  # neither the order nor the form of stamps has a meaning
         pushing.push.store([upload(stamp=stamp)])

@@ -12,6 +12,8 @@ import pytest
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.store.store import Store
+from zk_pipeline_tests.kept_open import stores_kept_open
+from zk_pipeline_tests.made_once import made_once
 from zk_pipeline_tests.web.attendance.attended import company
 from zk_pipeline_tests.web.web_fixtures import Web, serve_web
 
@@ -21,12 +23,15 @@ TOKEN = "token-that-must-not-be-shown"
 @pytest.fixture(scope="session")
 def attended_home(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with the store of `attended.company`, closed."""
-    home = tmp_path_factory.mktemp("attended") / "home"
+    return made_once(tmp_path_factory, "attended", lambda folder: _fill_attended(folder / "home", empty_home)) / "home"
+
+
+def _fill_attended(home: Path, empty_home: Path) -> None:
     shutil.copytree(empty_home, home)
     with CrmReceiver(token=TOKEN) as crm:
         settings = load_settings({"ZK_PIPELINE_HOME": str(home), "CRM_API_URL": crm.url, "CRM_API_TOKEN": TOKEN})
-        company(Store.at(settings.database_path), settings, crm)
-    return home
+        with stores_kept_open():
+            company(Store.at(settings.database_path), settings, crm)
 
 
 @pytest.fixture(scope="module")

@@ -63,7 +63,7 @@ def test_a_file_is_checked_and_then_imported_once(web: Web, admin: httpx.Client,
     assert "Nothing new: all of them were stored before." in text_of(again)
     assert 'name="checked"' not in again.text
     details = text_of(admin.get(page.removesuffix("/import")))
-    assert "imported imported from 1_attlog.dat" in details
+    assert "stored imported from 1_attlog.dat" in details
     assert "Last successful poll never" in details
 
 

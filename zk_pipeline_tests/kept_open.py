@@ -1,0 +1,114 @@
+"""Stores that stay open between the operations of a test: opening and closing one is half of the CPU time of most.
+
+Locks, transactions and commits are those of the product, and a read cannot write. For tests of what operations make of
+rows; not for those of the file itself (marked `file_engine`) or with other processes, which wait for the file (marked
+`closed_stores`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import RLock
+
+import pytest
+from duckdb import DuckDBPyConnection
+
+from zk_pipeline.store.engine import duckdb_file
+from zk_pipeline.store.engine.attached_file import attached_file
+from zk_pipeline_tests.distribution import file_of
+
+PLACES = (
+    "attendance/test_golden_days.py",
+    "crm/matrix/test_crm_matrix_answers.py",
+    "crm/matrix/test_crm_matrix_outages.py",
+    "crm/test_crm_records.py",
+    "operations",
+    "receiver/test_receiver_clocks.py",
+    "receiver/test_receiver_commands.py",
+    "receiver/test_receiver_faults.py",
+    "receiver/test_receiver_mistakes.py",
+    "receiver/test_receiver_security.py",
+    "receiver/test_reconciliation.py",
+    "store/days",
+    "store/deliveries",
+    "store/payroll",
+    "store/push",
+    "store/quality",
+    "store/queries",
+    "store/shifts",
+    "store/terminals",
+    "store/work_dates",
+)
+
+
+def keeps_open(item: pytest.Item) -> bool:
+    """Whether stores stay open in this test."""
+    if item.config.getoption("--closed-stores"):
+        return False
+    is_marked = any(item.get_closest_marker(mark) for mark in ("file_engine", "closed_stores"))
+    return not is_marked and file_of(item.nodeid).startswith(PLACES)
+
+
+@dataclass
+class KeptOpen:
+    """In the place of `attached_file`: the first use of a file attaches it, and further ones share that."""
+
+    _attached: dict[Path, tuple[int, ExitStack]] = field(default_factory=dict)  # with the number of the inode
+    _guard: RLock = field(default_factory=RLock)
+
+    @contextmanager
+    def open(self, path: Path, *, read_only: bool) -> Iterator[DuckDBPyConnection]:
+        self._attach(path)
+        try:
+            with attached_file(path, read_only=False) as connection:
+                if read_only:
+                    connection.execute("BEGIN TRANSACTION READ ONLY")
+                yield connection
+        except BaseException:
+            self.close(path)  # as the product does: not used again after an error
+            raise
+
+    def close(self, path: Path) -> None:
+        with self._guard:
+            _, attached = self._attached.pop(path, (0, ExitStack()))
+            attached.close()
+
+    def close_all(self) -> None:
+        for path in list(self._attached):
+            self.close(path)
+
+    def _attach(self, path: Path) -> None:
+        """Attach the file, also if another one has taken its place since."""
+        with self._guard:
+            if path in self._attached and (not path.exists() or path.stat().st_ino != self._attached[path][0]):
+                self.close(path)
+            if path not in self._attached:
+                attached = ExitStack()
+                attached.enter_context(attached_file(path, read_only=False))
+                self._attached[path] = path.stat().st_ino, attached
+
+
+_kept: list[KeptOpen] = []
+
+
+@contextmanager
+def stores_kept_open() -> Iterator[None]:
+    """Keep the stores of this process open that are used inside the context."""
+    kept = KeptOpen()
+    _kept.append(kept)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(duckdb_file, "attached_file", kept.open)
+        try:
+            yield
+        finally:
+            _kept.remove(kept)
+            kept.close_all()
+
+
+def close_store(path: Path) -> None:
+    """Close a store that is kept open, so that its file has all of it."""
+    for kept in _kept:
+        kept.close(path)
