@@ -23,6 +23,7 @@ from zk_pipeline.web.rendering import render
 
 router = APIRouter(include_in_schema=False)
 _SCHEMA_NAME = re.compile(r"#/components/schemas/([\w.-]+)")
+_BOOLEANS = {"true", "false"}  # among the texts of a flag
 
 
 class ReferenceQuery(BaseModel):
@@ -137,11 +138,13 @@ def kind_of(schema: Mapping[str, Any]) -> Markup:
         return Markup('<a href="#{}">{}</a>').format(name, name)
     for word in ("anyOf", "oneOf", "allOf"):
         if word in schema:
-            return Markup(" or ").join(dict.fromkeys(kind_of(one) for one in schema[word]))
+            kinds = (kind_of(one) for one in schema[word] if one.get("const") != "")  # "" is as null
+            return Markup(" or ").join(dict.fromkeys(kinds))
     if "const" in schema:
         return escape(repr(schema["const"]))
     if "enum" in schema:
-        return Markup(" or ").join(repr(one) for one in schema["enum"])
+        is_flag = set(schema["enum"]) >= _BOOLEANS
+        return escape("boolean") if is_flag else Markup(" or ").join(map(repr, schema["enum"]))
     if schema.get("type") == "array":
         return Markup("list of {}").format(kind_of(schema.get("items", {})))
     kind = str(schema.get("type", "any"))

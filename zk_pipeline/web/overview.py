@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from fastapi import APIRouter, Request
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from starlette.responses import Response
 
 from zk_pipeline.counted import counted
@@ -16,11 +16,13 @@ from zk_pipeline.http.services import Given
 from zk_pipeline.operations.alerting.current import CurrentProblem, current_problems
 from zk_pipeline.operations.crm_pause import paused_until
 from zk_pipeline.operations.work_dates import work_rules
+from zk_pipeline.store.quality.alerts import Problem
 from zk_pipeline.store.quality.home import HOUR, HOURS, HomeFacts, HourlyDeliveries, TerminalHours, UsualDay
 from zk_pipeline.time_text import in_zone, time_of_day
 from zk_pipeline.web.charts import Bar, Cell, MatrixRow, bar_chart, heat_matrix, legend, sparkline
 from zk_pipeline.web.list_pages import site_address
 from zk_pipeline.web.rendering import Reader, render
+from zk_pipeline.web.template_filters import with_code
 
 router = APIRouter(include_in_schema=False)
 MAX_PROBLEMS, MAX_TERMINALS, MAX_SITES = 10, 30, 10  # shown; further ones are counted, with a link
@@ -36,7 +38,6 @@ _STATES = {
     "superseded": ("", "superseded"),
 }
 _HOUR_NAMES = [f"{hour:02}" for hour in range(HOURS)]
-_CODE = re.compile(r"`([^`]+)`")
 _RUN_LINE = re.compile(r"Run (\S+)")
 
 
@@ -127,12 +128,18 @@ def _shown(one: CurrentProblem, addresses: Mapping[str, str]) -> ShownProblem:
     return ShownProblem(
         kind="bad" if one.problem.severity == "critical" else "warn",
         severity=one.problem.severity,
-        title=one.problem.title,
+        title=_sentence(one.problem),
         body=_marked_up(one.problem.body),
         address=places.get(kind, addresses.get(name)),
         owner=one.problem.owner,
         since=one.since,
     )
+
+
+def _sentence(problem: Problem) -> str:
+    """The title with a capital, unless it begins with the name of a device, job or sensor."""
+    title = problem.title
+    return title[:1].upper() + title[1:] if problem.kind == "crm" else title
 
 
 def _unread(found: Sequence[CurrentProblem], addresses: Mapping[str, str]) -> ShownProblem:
@@ -161,7 +168,7 @@ def _line(line: str) -> Markup:
         return Markup('<a href="{}">{}</a>').format(line, line)
     if run := _RUN_LINE.fullmatch(line):
         return Markup('<a href="/runs/{}">{}</a>').format(run[1], line)
-    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(line))))  # noqa: S704 (escaped)
+    return with_code(line)
 
 
 def _names_in(problems: Iterable[CurrentProblem]) -> set[str]:
@@ -235,6 +242,7 @@ def _matrix(facts: HomeFacts, zone: str, bad: set[str]) -> Markup:
         ("warn", "! some polls failed"),
         ("bad", "× all polls failed"),
         ("none", "· no contact"),
+        ("off", "not registered yet, or not over yet"),
     ]
     return table + legend(meanings)
 

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from zk_pipeline.attendance.shifts import Holiday
 from zk_pipeline.http.services import Given, Services
+from zk_pipeline.operations.work_dates import work_rules
 from zk_pipeline.store.queries.keyset_pagination import Key, PageRequest
 from zk_pipeline.store.queries.lists import Filter
 from zk_pipeline.store.queries.presence import SitePresence, presence
@@ -22,7 +23,7 @@ from zk_pipeline.store.queries.punches_per_hour import HourOfSite, punches_per_h
 from zk_pipeline.web.attendance.day import Name
 from zk_pipeline.web.charts import Bar, bar_chart, legend
 from zk_pipeline.web.devices.advice import advice_of
-from zk_pipeline.web.devices.status import DeviceLine, lines_of, status_of
+from zk_pipeline.web.devices.status import DeviceLine, lines_of
 from zk_pipeline.web.list_pages import address, parse_query
 from zk_pipeline.web.rendering import Reader, render
 
@@ -80,8 +81,7 @@ def sites(request: Request, services: Given, identity: Reader) -> Response:
 def site(request: Request, services: Given, identity: Reader) -> Response:
     name = parse_query(request, SiteQuery).site
     store, now = services.store, services.clock()
-    status = status_of(services)
-    lines = [line for line in lines_of(services, status.devices) if line.status.site == name]
+    lines = lines_of(services, store.overview.devices(site=name))
     if not lines and name not in store.enrolled_users.around([]).sites:
         raise HTTPException(404, f"no site {name!r}: no terminal and no attendance day has it")
     zones = _zones(lines) or [services.settings.timezone]
@@ -107,7 +107,7 @@ def site(request: Request, services: Given, identity: Reader) -> Response:
         report=store.daily_reports.read(today, site=name),
         hours=_hours_chart(punches_per_hour(store.database, name, today), today, now.astimezone(ZoneInfo(zones[0]))),
         hours_legend=legend(_HOUR_LEGEND),
-        stale=[one.work_date for one in status.stale_sites if one.sites is None or name in one.sites],
+        stale=_stale(services, name),
         to_review=to_review.count,
         holidays=_holidays(services, name, today),
         months=[
@@ -115,6 +115,17 @@ def site(request: Request, services: Given, identity: Reader) -> Response:
             for month in (today, today.replace(day=1) - timedelta(days=1))
         ],
     )
+
+
+def _stale(services: Services, site: str) -> list[date]:
+    """Work dates of the site with punches or rules that are newer than their rows."""
+    found = services.store.overview.stale(
+        work_rules(services.settings),
+        first=services.settings.history_start,
+        last=services.last_work_date(),
+        now=services.clock(),
+    )
+    return [one.work_date for one in found if one.sites is None or site in one.sites]
 
 
 def _zones(lines: list[DeviceLine]) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from jinja2 import Environment
+from markupsafe import Markup, escape
 
 from zk_pipeline import time_text
 from zk_pipeline.errors import FieldsRefused
@@ -18,6 +19,7 @@ from zk_pipeline.store.queries.explanations import PUNCH_STATES
 from zk_pipeline.web.list_pages import address, day_address, person_address, site_address
 
 _VERIFY_TYPES = {0: "password", 1: "finger", 2: "card", 15: "face"}
+_CODE = re.compile(r"`([^`]+)`")
 _RUN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # CSS class of a delivery state or attempt outcome; neutral states have none.
 _DELIVERY_KINDS = {"delivered": "ok", "retry": "warn", "failed": "bad"}
@@ -29,6 +31,7 @@ _DELIVERY_LABELS = {"failed": "dead letter", "pending": "waiting", None: "–"}
 def add_template_filters(environment: Environment) -> None:
     environment.filters.update(
         wall_clock=wall_clock,
+        with_code=with_code,
         wall_time=wall_time,
         moment=moment,
         punch_state=punch_state,
@@ -47,6 +50,11 @@ def add_template_filters(environment: Environment) -> None:
     environment.globals.update(
         address=address, day_address=day_address, person_address=person_address, site_address=site_address
     )
+
+
+def with_code(text: str) -> Markup:
+    """Text with the parts between backticks as code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 (escaped)
 
 
 def wall_clock(local: datetime | None) -> str:

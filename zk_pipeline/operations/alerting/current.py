@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.crm.errors import CrmMisconfigured
-from zk_pipeline.operations.alerting.problems import (
-    DEAD_LETTERS,
-    Links,
-    crm_problems,
-    daemon_problem,
-    device_problems,
-    lock_problems,
-    push_problems,
-)
-from zk_pipeline.operations.alerting.quality_results import max_silence
+from zk_pipeline.operations.alerting.problems import DEAD_LETTERS, crm_problems, daemon_problem
+from zk_pipeline.operations.alerting.terminal_problems import terminal_problems
 from zk_pipeline.operations.sync import check_crm
 from zk_pipeline.store.quality.alerts import KnownAlert, Problem
 from zk_pipeline.store.quality.quality import Freshness
@@ -25,13 +17,7 @@ from zk_pipeline.store.quality.quality import Freshness
 
 def store_problems(found: Freshness, settings: Settings, now: datetime) -> list[Problem]:
     """Problems of terminals and of the delivery to the CRM."""
-    silence = max_silence(settings.polling_interval_minutes)
-    return [
-        *device_problems(found, now, silence, Links(settings.ui_url)),
-        *push_problems(found, now, silence),
-        *lock_problems(found, now, timedelta(seconds=settings.poll_deadline)),
-        *crm_problems(found, _crm_settings_problem(settings)),
-    ]
+    return [*terminal_problems(found, settings, now), *crm_problems(found, _crm_settings_problem(settings))]
 
 
 def _crm_settings_problem(settings: Settings) -> str | None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from zk_pipeline.operations.alerting.problems import Links, device_problems, lock_problems, push_problems
+from zk_pipeline.config.settings import Settings
+from zk_pipeline.operations.alerting.problems import Links
 from zk_pipeline.operations.alerting.quality_checks import TERMINALS_READ_RECENTLY
 from zk_pipeline.operations.alerting.quality_results import CheckResult, evaluate_terminals
+from zk_pipeline.operations.alerting.terminal_problems import terminal_problems
 from zk_pipeline.store.quality.alerts import Problem
 from zk_pipeline.store.quality.quality import Freshness
 from zk_pipeline.store.queries.terminal_health import TerminalHealth
@@ -36,15 +38,11 @@ class Advice:
 
 
 def device_advice(
-    reach: Freshness, health: Sequence[TerminalHealth], now: datetime, *, silence: timedelta, longest_lock: timedelta
+    reach: Freshness, health: Sequence[TerminalHealth], settings: Settings, now: datetime
 ) -> dict[str, list[Advice]]:
-    """Problems of each device that has any: unread, silent, locked, missing punches, a wrong clock, a full log."""
-    found = [
-        *lock_problems(reach, now, longest_lock),
-        *device_problems(reach, now, silence, Links()),
-        *push_problems(reach, now, silence),
-    ]
-    advice = [_of_problem(one) for one in found]
+    """Problems of each device that has any: `terminal_problems`, a wrong clock, a full log."""
+    links = Links(settings.ui_url)
+    advice = [_of_problem(one, links) for one in terminal_problems(reach, settings, now)]
     advice += [one for result in evaluate_terminals(health) for one in _of_check(result)]
     by_device: dict[str, list[Advice]] = defaultdict(list)
     for one in advice:
@@ -52,8 +50,8 @@ def device_advice(
     return dict(by_device)
 
 
-def _of_problem(problem: Problem) -> Advice:
-    text = problem.body.split("\nRun ")[0]  # the link to the run is for messages
+def _of_problem(problem: Problem, links: Links) -> Advice:
+    text = problem.body.split(f"\n{links.run('')}")[0]  # the link to the run is for messages
     remedy = "" if _OWN_REMEDY in text or problem.kind != "device" else TERMINALS_READ_RECENTLY.remedy
     device = problem.key.partition(":")[2]
     title = problem.title if problem.title.startswith(device) else _sentence(problem.title)

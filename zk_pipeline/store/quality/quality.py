@@ -244,23 +244,21 @@ def _shares(connection: Connection, today: date) -> dict[date, Shares]:
 
 _REACH = f"""
 WITH newest AS (
-    SELECT
-        device,
-        max(struct_pack(id, finished_at, status, error_code, error, run_id)) AS poll,
-        max(struct_pack(id, reported, records_accounted_for, warnings)) FILTER (status = 'success') AS good
-    FROM device_polls WHERE started_at > $since AND {IS_POLL}
-    GROUP BY device
-)
+    SELECT max(id) AS last_id, max(id) FILTER (status = 'success') AS good_id
+    FROM device_polls WHERE started_at > $since AND {IS_POLL} GROUP BY device
+),
+poll AS (SELECT one.* FROM device_polls AS one JOIN newest ON newest.last_id = one.id WHERE one.status = 'failed'),
+good AS (SELECT one.* FROM device_polls AS one JOIN newest ON newest.good_id = one.id)
 SELECT
     device.name,
     greatest(coalesce(device.last_sync, device.created_at), device.updated_at),
-    CASE WHEN poll.status = 'failed' THEN poll.finished_at END,
-    CASE WHEN poll.status = 'failed' THEN poll.error_code END,
-    CASE WHEN poll.status = 'failed' THEN poll.error END,
-    CASE WHEN poll.status = 'failed' THEN poll.run_id END,
+    poll.finished_at,
+    poll.error_code,
+    poll.error,
+    poll.run_id,
     -- If the terminal's counter is not the number of its records, the poll has a warning.
     CASE WHEN good.warnings IS NULL THEN greatest(0, coalesce(good.reported - good.records_accounted_for, 0)) ELSE 0 END
-FROM devices AS device LEFT JOIN newest ON newest.device = device.name
+FROM devices AS device LEFT JOIN poll ON poll.device = device.name LEFT JOIN good ON good.device = device.name
 WHERE device.enabled AND device.polled AND device.removed_at IS NULL
 ORDER BY device.name
 """  # noqa: S608 (constant SQL)

@@ -77,6 +77,18 @@ class DeliveryLists:
         assert row is not None
         return Queue(dict(states), row[0], row[1])
 
+    def newest_open(self, user_id: str, *, limit: int) -> tuple[int, list[DeliveryRow]]:
+        """Number of open deliveries of a user, and the rows of the newest work dates."""
+        with self.database.read("list open deliveries of a user") as connection:
+            rows = connection.execute(
+                f"""
+                SELECT count(*) OVER (), {_COLUMNS} FROM ({_WITH_REASON})
+                WHERE user_id = $user_id AND {_IN_VIEW["open"]} ORDER BY work_date DESC, site, revision LIMIT $limit
+                """,  # noqa: S608 (constant SQL)
+                {"user_id": user_id, "limit": limit},
+            ).fetchall()
+        return (rows[0][0] if rows else 0), [DeliveryRow(*row[1:]) for row in rows]
+
     def page(self, wanted: DeliveryFilter, place: PageRequest) -> Rows[DeliveryRow]:
         """A page: open deliveries by due time, settled ones from the newest."""
         possible: dict[str, tuple[str, object]] = {
@@ -88,19 +100,22 @@ class DeliveryLists:
         listing = ListQuery(
             _DELIVERIES,
             order_of(wanted.view),
-            ["state IN (SELECT unnest($states))", *(condition for condition, _ in given.values())],
-            {"states": list(VIEWS[wanted.view])} | {word: value for word, (_, value) in given.items()},
+            [_IN_VIEW[wanted.view], *(condition for condition, _ in given.values())],
+            {word: value for word, (_, value) in given.items()},
         )
         with self.database.read("list deliveries") as connection:
-            page = read_page(
-                connection, listing, ", ".join(field.name for field in fields(DeliveryRow)), place, source=_WITH_REASON
-            )
+            page = read_page(connection, listing, _COLUMNS, place, source=_WITH_REASON)
         return Rows(page.count, [DeliveryRow(*row) for row in page.rows], page.until, page.last, page.has_more)
 
 
 def order_of(view: str) -> list[Key]:
-    return [Key("due_since", "instant", descending=view in ("delivered", "superseded"))]
+    is_settled = view in ("delivered", "superseded")
+    return [Key("due_since", "instant", descending=is_settled), Key("work_date", "date", descending=is_settled)]
 
+
+_COLUMNS = ", ".join(field.name for field in fields(DeliveryRow))
+# Constants: DuckDB then skips the row groups and reads no other columns of settled deliveries.
+_IN_VIEW = {view: f"state IN ({', '.join(map(repr, states))})" for view, states in VIEWS.items()}
 
 # Rows have no id; a hash of their key serves as one, since it does not depend on the row's position.
 _DELIVERIES = """

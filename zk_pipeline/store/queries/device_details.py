@@ -69,9 +69,8 @@ WITH punches AS (
     FROM raw_punches WHERE device = $name
 ),
 good AS (
-    SELECT max(struct_pack(id, record_count_after, clock_drift_seconds)) AS poll
-    FROM device_polls
-    WHERE device = $name AND status = 'success' AND {IS_POLL}
+    SELECT record_count_after, clock_drift_seconds FROM device_polls
+    WHERE id = (SELECT max(id) FROM device_polls WHERE device = $name AND status = 'success' AND {IS_POLL})
 )
 SELECT
     punches.held,
@@ -81,10 +80,11 @@ SELECT
     device.firmware_version,
     device.platform,
     device.record_capacity,
-    CASE WHEN device.polled THEN good.poll.record_count_after ELSE terminal.record_count END,
-    CASE WHEN device.polled THEN coalesce(good.poll.clock_drift_seconds, device.clock_drift_seconds)
+    CASE WHEN device.polled THEN good.record_count_after ELSE terminal.record_count END,
+    CASE WHEN device.polled THEN coalesce(good.clock_drift_seconds, device.clock_drift_seconds)
          ELSE device.clock_drift_seconds END
-FROM punches, good, devices AS device
+FROM punches, devices AS device
+LEFT JOIN good ON true
 LEFT JOIN push_terminals AS terminal ON terminal.device = device.name
 WHERE device.name = $name
 """  # noqa: S608 (constant SQL)

@@ -183,7 +183,13 @@ dates AS (
            CAST(unnest(generate_series($first::DATE, $last::DATE, INTERVAL 1 DAY)) AS DATE) AS work_date
     FROM pairs
 ),
-own AS (SELECT site, user_id, work_date, device FROM daily_attendance WHERE {{scope}} AND work_date <= $last),
+own AS (
+    SELECT site, user_id, work_date, device FROM daily_attendance
+    WHERE {{scope}} AND work_date BETWEEN $first AND $last
+    UNION ALL
+    SELECT site, user_id, max(work_date), arg_max(device, work_date) FROM daily_attendance
+    WHERE {{scope}} AND work_date < $first GROUP BY site, user_id
+),
 empty AS (
     SELECT dates.site, dates.user_id, dates.work_date, last.device
     FROM dates ANTI JOIN own USING (site, user_id, work_date)
@@ -210,7 +216,9 @@ LEFT JOIN held USING (site, user_id, work_date)
 LEFT JOIN shifts AS shift ON shift.name = held.shift
 LEFT JOIN holidays AS own_day ON own_day.holiday_date = empty.work_date AND own_day.site = empty.site
 LEFT JOIN holidays AS common ON common.holiday_date = empty.work_date AND common.site IS NULL
-LEFT JOIN (SELECT site, user_id, work_date FROM absences WHERE {{scope}}) AS absent
+LEFT JOIN (
+    SELECT site, user_id, work_date FROM absences WHERE {{scope}} AND work_date BETWEEN $first AND $last
+) AS absent
     ON absent.site = empty.site AND absent.user_id = empty.user_id AND absent.work_date = empty.work_date
 ORDER BY empty.site, empty.work_date
 """  # noqa: S608 (constant SQL)

@@ -71,16 +71,21 @@ class StoreStatus:
 class Overview:
     database: Database
 
-    def devices(self) -> list[DeviceStatus]:
-        """The registered devices by name, without the rest of the status."""
+    def devices(self, *, site: str | None = None, name: str | None = None) -> list[DeviceStatus]:
+        """The registered devices by name, of a site or of this name (None: all), without the rest of the status."""
         with self.database.read("status of devices") as connection:
-            rows = connection.execute(_DEVICES).fetchall()
-        return [DeviceStatus(*row) for row in rows]
+            return _read_devices(connection, site=site, name=name)
+
+    def stale(self, rules: WorkRules, *, first: date, last: date, now: datetime) -> list[StaleSites]:
+        """The stale work dates, without the rest of the status."""
+        with self.database.read("stale work dates") as connection:
+            found = read_stale_dates(connection, rules, first=first, last=last, now=now)
+        return [StaleSites(one.work_date, one.sites) for one in found]
 
     def status(self, rules: WorkRules, *, first: date, last: date, now: datetime) -> StoreStatus:
         """Read the status by the current `rules`; `first` and `last` bound the existing work-date partitions."""
         with self.database.read("status") as connection:
-            devices = connection.execute(_DEVICES).fetchall()
+            devices = _read_devices(connection)
             counts = connection.execute(
                 """
                 SELECT (SELECT count(*) FROM raw_punches), (SELECT count(*) FROM daily_attendance),
@@ -100,7 +105,7 @@ class Overview:
         assert counts is not None
         punches, days, quarantined, clock_suspects, oldest_due = counts
         return StoreStatus(
-            devices=[DeviceStatus(*row) for row in devices],
+            devices=devices,
             punches=punches,
             days=days,
             stale=[one.work_date for one in stale],
@@ -123,34 +128,39 @@ def read_stale_dates(
     return read(connection, first=first, last=last, now=now)
 
 
+def _read_devices(connection: Connection, site: str | None = None, name: str | None = None) -> list[DeviceStatus]:
+    return [DeviceStatus(*row) for row in connection.execute(_DEVICES, {"site": site, "name": name}).fetchall()]
+
+
 _DEVICES = f"""
-WITH last_poll AS (
-    SELECT device, max(struct_pack(id, finished_at, status, error, warnings)) AS poll
-    FROM device_polls WHERE {IS_POLL} GROUP BY device
+WITH asked AS (
+    SELECT * FROM devices
+    WHERE removed_at IS NULL AND ($site IS NULL OR site = $site) AND ($name IS NULL OR name = $name)
 ),
-last_good AS (
-    SELECT device, max(struct_pack(id, clock_drift_seconds, record_count_after)) AS poll
-    FROM device_polls WHERE status = 'success' AND {IS_POLL} GROUP BY device
-)
+newest AS (
+    SELECT max(id) AS last_id, max(id) FILTER (status = 'success') AS good_id
+    FROM device_polls WHERE {IS_POLL} AND device IN (SELECT name FROM asked) GROUP BY device
+),
+last_poll AS (SELECT poll.* FROM device_polls AS poll JOIN newest ON newest.last_id = poll.id),
+last_good AS (SELECT poll.* FROM device_polls AS poll JOIN newest ON newest.good_id = poll.id)
 SELECT
     device.name,
     device.site,
     device.ip_address || ':' || device.port AS address,
     device.enabled,
     device.last_sync,
-    CASE WHEN device.polled THEN last_poll.poll.finished_at ELSE terminal.last_seen_at END,
-    CASE WHEN device.polled THEN last_poll.poll.status WHEN terminal.device IS NOT NULL THEN 'success' END,
-    CASE WHEN device.polled THEN last_poll.poll.error END,
-    CASE WHEN device.polled THEN last_poll.poll.warnings END,
-    CASE WHEN device.polled THEN last_good.poll.clock_drift_seconds ELSE device.clock_drift_seconds END,
-    CASE WHEN device.polled THEN last_good.poll.record_count_after ELSE terminal.record_count END AS records,
+    CASE WHEN device.polled THEN last_poll.finished_at ELSE terminal.last_seen_at END,
+    CASE WHEN device.polled THEN last_poll.status WHEN terminal.device IS NOT NULL THEN 'success' END,
+    CASE WHEN device.polled THEN last_poll.error END,
+    CASE WHEN device.polled THEN last_poll.warnings END,
+    CASE WHEN device.polled THEN last_good.clock_drift_seconds ELSE device.clock_drift_seconds END,
+    CASE WHEN device.polled THEN last_good.record_count_after ELSE terminal.record_count END AS records,
     records / nullif(device.record_capacity, 0),
     device.keypad_locked_at,
     device.polled
-FROM devices AS device
+FROM asked AS device
 LEFT JOIN last_poll ON last_poll.device = device.name
 LEFT JOIN last_good ON last_good.device = device.name
 LEFT JOIN push_terminals AS terminal ON terminal.device = device.name
-WHERE device.removed_at IS NULL
 ORDER BY device.name
 """  # noqa: S608 (constant SQL)

@@ -43,30 +43,20 @@ def terminal_health(database: Database) -> list[TerminalHealth]:
     with database.read("health of terminals") as connection:
         rows = connection.execute(
             f"""
-            WITH newest AS (
-                SELECT
-                    device,
-                    max(struct_pack(
-                        id, finished_at, reported, record_count_after, records_accounted_for, clock_drift_seconds,
-                        warnings
-                    )) AS poll
-                FROM device_polls
-                WHERE status = 'success' AND {IS_POLL}
-                GROUP BY device
+            WITH ids AS (
+                SELECT max(id) AS last_id, max(id) FILTER (status = 'success') AS good_id
+                FROM device_polls WHERE {IS_POLL} GROUP BY device
             ),
-            of_all AS (
-                SELECT device, max(struct_pack(id, error)) AS poll
-                FROM device_polls WHERE {IS_POLL}
-                GROUP BY device
-            ),
+            newest AS (SELECT poll.* FROM device_polls AS poll JOIN ids ON ids.good_id = poll.id),
+            of_all AS (SELECT poll.* FROM device_polls AS poll JOIN ids ON ids.last_id = poll.id),
             polled AS (
                 SELECT
-                    device.name, newest.poll.finished_at, newest.poll.reported,
-                    CASE WHEN newest.poll.warnings IS NULL THEN newest.poll.records_accounted_for
-                         ELSE greatest(newest.poll.records_accounted_for, newest.poll.reported) END,
-                    newest.poll.clock_drift_seconds,
-                    newest.poll.record_count_after / nullif(device.record_capacity, 0),
-                    of_all.poll.error, false
+                    device.name, newest.finished_at, newest.reported,
+                    CASE WHEN newest.warnings IS NULL THEN newest.records_accounted_for
+                         ELSE greatest(newest.records_accounted_for, newest.reported) END,
+                    newest.clock_drift_seconds,
+                    newest.record_count_after / nullif(device.record_capacity, 0),
+                    of_all.error, false
                 FROM devices AS device
                 LEFT JOIN newest ON newest.device = device.name
                 LEFT JOIN of_all ON of_all.device = device.name

@@ -39,20 +39,24 @@ def _month(value: str | None) -> str | None:
     return value or None
 
 
-class MonthQuery(BaseModel):
-    """User, site and month; default: all sites, the current month."""
+class _SiteMonthQuery(BaseModel):
+    """Site and month; default: all sites, the current month."""
 
     model_config = ConfigDict(extra="forbid")
 
-    user_id: Text = None
     month: Annotated[str | None, AfterValidator(_month)] = None
     site: Text = None
 
 
-class SheetsQuery(MonthQuery):
+class MonthQuery(_SiteMonthQuery):
+    """User, site and month."""
+
+    user_id: Text = None
+
+
+class SheetsQuery(_SiteMonthQuery):
     """Site, month and page of the sheets of a site."""
 
-    user_id: None = None
     page: Annotated[int, Field(ge=1, le=10_000)] = 1
 
 
@@ -148,7 +152,7 @@ def _sheet(services: Services, asked: MonthQuery) -> MonthSheet:
     )
 
 
-def _first(services: Services, asked: MonthQuery) -> date:
+def _first(services: Services, asked: _SiteMonthQuery) -> date:
     return date.fromisoformat(f"{asked.month}-01") if asked.month else _today(services).replace(day=1)
 
 

@@ -14,7 +14,6 @@ from starlette.responses import Response
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.operations.files.month_sheet import SheetDay, site_days
 from zk_pipeline.store.days.muster import PersonPresence
-from zk_pipeline.store.queries.delivery_lists import DeliveryFilter
 from zk_pipeline.store.queries.keyset_pagination import Key, PageRequest
 from zk_pipeline.store.queries.lists import Filter
 from zk_pipeline.store.queries.people import PersonSite
@@ -60,13 +59,13 @@ def person(request: Request, services: Given, identity: Reader) -> Response:
     zone = own.timezone or services.settings.timezone
     today = services.clock().astimezone(ZoneInfo(zone)).date()
     year = asked.year or today.year
-    days = _days(services, asked, year, today)
+    days = _days(services, own, user_id, year, today)
     outliers = store.lists.days(
         Filter(user_id=user_id, site=site, is_outlier=True, is_reviewed=False),
         [Key("date", "date", descending=True)],
         _NEWEST,
     )
-    open_deliveries = store.delivery_lists.page(DeliveryFilter(user_id=user_id), _NEWEST)
+    open_deliveries = store.delivery_lists.newest_open(user_id, limit=_SHOWN)
     requests = store.manual_punches.page(PunchRequestFilter(user_id=user_id, site=site), limit=_SHOWN)
     leaves = store.leaves.page(LeaveFilter(user_id=user_id, site=site), limit=_SHOWN)
     return render(
@@ -99,11 +98,13 @@ def person(request: Request, services: Given, identity: Reader) -> Response:
     )
 
 
-def _days(services: Services, asked: PersonQuery, year: int, today: date) -> list[SheetDay]:
-    """The dates of the year at the site, of the current year those until today."""
+def _days(services: Services, own: PersonSite, user_id: str, year: int, today: date) -> list[SheetDay]:
+    """The dates of the year at the site: from the month of the first attendance day, and until today."""
     first, last = date(year, 1, 1), min(date(year, 12, 31), max(today, date(year, 1, 1)))
-    found = services.store.person_months.read(asked.user_id, first, last)
-    return site_days(found, asked.site, first, last, today=today)
+    if own.first_date is not None and first < own.first_date <= last:
+        first = own.first_date.replace(day=1)
+    found = services.store.person_months.read(user_id, first, last)
+    return site_days(found, own.site, first, last, today=today)
 
 
 def _presence(services: Services, site: str, user_id: str) -> PersonPresence | None:

@@ -24,6 +24,7 @@ LEGEND = (
     ("off", "day off, holiday or leave"),
     ("none", "no punches"),
 )
+_ON_TIME = Markup('<p class="muted">Never late.</p>')
 _OFF = (AttendanceStatus.DAY_OFF, AttendanceStatus.HOLIDAY)
 
 
@@ -65,6 +66,8 @@ def lateness_by_week(days: Sequence[SheetDay]) -> Markup:
         Bar(_label(monday), sum(one.late.total_seconds() for one in week if one.late) / 60)
         for monday, week in _weeks(days)
     ]
+    if not any(bar.value for bar in bars):
+        return _ON_TIME
     return bar_chart("Late minutes by week", bars, shown=lambda minutes: f"{minutes:.0f} min")
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass
-from datetime import timedelta
 
 from markupsafe import Markup
 
 from zk_pipeline.http.services import Services
 from zk_pipeline.operations.alerting.device_advice import Advice, device_advice
-from zk_pipeline.operations.alerting.quality_results import max_silence
 from zk_pipeline.store.queries.terminal_health import terminal_health
 
 _COMMAND = re.compile(r"`([^`]+)`")
@@ -35,9 +33,8 @@ def advice_of(services: Services) -> dict[str, list[ShownAdvice]]:
     found = device_advice(
         services.store.quality.reach(),
         terminal_health(services.store.database),
+        services.settings,
         services.clock(),
-        silence=max_silence(services.settings.polling_interval_minutes),
-        longest_lock=timedelta(seconds=services.settings.poll_deadline),
     )
     return {device: [_shown(one) for one in advice] for device, advice in found.items()}
 

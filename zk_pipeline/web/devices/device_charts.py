@@ -60,7 +60,7 @@ def device_charts(history: Sequence[DeviceDate], capacity: int | None) -> list[C
 def _axis(seconds: float) -> str:
     """A duration on the axis, in its largest unit."""
     if seconds < 120:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.3g} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
 
 

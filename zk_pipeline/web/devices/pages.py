@@ -130,7 +130,7 @@ def draw_device(request: Request, services: Services, identity: Identity, one: D
     story = device_details(services.store.database, one.name)
     history = device_history(services.store.database, one.name, one.timezone, services.clock().astimezone(zone).date())
     pushing = push.details(one.name, one.timezone)
-    lines = [line for line in lines_of(services, services.store.overview.devices()) if line.id == one.id]
+    lines = lines_of(services, services.store.overview.devices(name=one.name), [one])
     return render(
         request,
         "device.html",

@@ -9,8 +9,7 @@ from datetime import datetime, timedelta
 from zk_pipeline.devices.models import Device
 from zk_pipeline.http.services import Services
 from zk_pipeline.operations.alerting.quality_results import DEVICE_SILENT
-from zk_pipeline.operations.work_dates import work_rules
-from zk_pipeline.store.queries.overview import DeviceStatus, StoreStatus
+from zk_pipeline.store.queries.overview import DeviceStatus
 
 # The limits of the checks of `raw_punches`.
 MAX_DRIFT_SECONDS = 60.0
@@ -63,19 +62,12 @@ def label_of(status: DeviceStatus, connection: str, now: datetime, polled_every:
     return next((kind, label) for applies, kind, label in labels if applies)
 
 
-def status_of(services: Services) -> StoreStatus:
-    return services.store.overview.status(
-        work_rules(services.settings),
-        first=services.settings.history_start,
-        last=services.last_work_date(),
-        now=services.clock(),
-    )
-
-
-def lines_of(services: Services, devices: Sequence[DeviceStatus]) -> list[DeviceLine]:
-    """All registered terminals with their status, by name."""
+def lines_of(
+    services: Services, devices: Sequence[DeviceStatus], registered: Sequence[Device] | None = None
+) -> list[DeviceLine]:
+    """Terminals with their status, by name. `registered`: their entries; None: read all."""
     now, every = services.clock(), timedelta(minutes=services.settings.polling_interval_minutes)
-    known = {device.name: device for device in services.store.devices.all()}
+    known = {device.name: device for device in (services.store.devices.all() if registered is None else registered)}
     return [
         DeviceLine(
             known[one.name].id or 0, one, known[one.name], *label_of(one, known[one.name].connection, now, every)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from zk_pipeline.config.settings import load_settings
 from zk_pipeline.operations.alerting.device_advice import Advice, device_advice
 from zk_pipeline.store.quality.quality import DeviceReach, Freshness, PushReach, Undelivered
 from zk_pipeline.store.queries.terminal_health import TerminalHealth
@@ -12,8 +13,7 @@ NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 
 
 def advice(reach: Freshness, *health: TerminalHealth) -> dict[str, list[Advice]]:
-    limits = {"silence": timedelta(minutes=45), "longest_lock": timedelta(minutes=5)}
-    return device_advice(reach, health, NOW, **limits)
+    return device_advice(reach, health, load_settings({}), NOW)
 
 
 def reach(*devices: DeviceReach, pushing: tuple[PushReach, ...] = (), **locked: datetime) -> Freshness:
@@ -29,6 +29,13 @@ def test_a_failing_terminal_has_its_error_and_the_remedy_of_the_check() -> None:
     assert (one.severity, one.title) == ("warning", "North is not read")
     assert one.text.startswith("[unreachable] no answer within 5 s (last successful poll")
     assert "`zk-pipeline test-device NAME`" in one.remedy
+
+
+def test_the_link_to_the_run_of_a_message_is_not_repeated() -> None:
+    failing = DeviceReach("North", NOW, NOW, "unreachable", "no answer", "a-run", 0)
+    settings = load_settings({"DAGSTER_UI_URL": "https://ui.example"})
+    (one,) = device_advice(reach(failing), [], settings, NOW)["North"]
+    assert "a-run" not in one.text
 
 
 def test_a_text_that_names_its_command_has_no_second_remedy() -> None:

@@ -24,7 +24,7 @@ def test_undelivered_records_are_listed_with_the_response_of_the_crm(reader: htt
     page = drawn(reader.get("/deliveries"))
     assert sorted(row[1].split()[-1] for row in page.cells[1:]) == ["1003", 'a/b"<script>alert(1)</script>']
     assert {row[6] for row in page.cells[1:]} == {f"422: {CRM_MESSAGE}"}
-    assert "dead letter 2" in " ".join(page.text.split())
+    assert "2 dead letter" in " ".join(page.text.split())
     assert "Retry" not in page.text  # the token has the scope read
     (old,) = drawn(reader.get("/deliveries?state=superseded&user_id=1003")).cells[1:]
     assert old[3] == "superseded revision 1"

@@ -46,6 +46,8 @@ def test_the_page_of_a_person_explains_each_date_and_links_its_page(reader: http
     answer = reader.get(ZOE)
     page, text = drawn(answer), " ".join(drawn(answer).text.split())
     assert "User id 1001 at Head office" in text
+    assert "March 2026" in text
+    assert "February 2026" not in text  # the calendar begins with the first attendance day
     assert "The same id is known at" in text
     assert NASTY_SITE in page.links
     for day, meaning in (
@@ -109,4 +111,5 @@ def test_a_site_has_the_month_of_all_its_people_and_their_sheets(reader: httpx.C
     wrong = reader.get("/month?site=Head+offices&month=2026-03")
     assert (wrong.status_code, "Head office" in wrong.text) == (400, True)
     assert reader.get("/month/sheets").status_code == 400
+    assert "user_id: there is no such parameter" in reader.get("/month/sheets?site=Head+office&user_id=1001").text
     assert web.store.devices.all()
