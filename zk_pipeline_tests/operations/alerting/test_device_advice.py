@@ -33,7 +33,7 @@ def test_a_failing_terminal_has_its_error_and_the_remedy_of_the_check() -> None:
 
 def test_the_link_to_the_run_of_a_message_is_not_repeated() -> None:
     failing = DeviceReach("North", NOW, NOW, "unreachable", "no answer", "a-run", 0)
-    settings = load_settings({"DAGSTER_UI_URL": "https://ui.example"})
+    settings = load_settings({"ZK_PIPELINE_UI_URL": "https://ui.example"})
     (one,) = device_advice(reach(failing), [], settings, NOW)["North"]
     assert "a-run" not in one.text
 
