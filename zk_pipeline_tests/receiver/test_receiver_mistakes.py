@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.push.uploads import PushUpload, StoredUpload
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.receiver.receiver_fixtures import (
+    QUICK,
     SERIAL,
     Served,
     adopt,
@@ -20,6 +22,7 @@ from zk_pipeline_tests.receiver.receiver_fixtures import (
     receiver_of,
     serve,
 )
+from zk_pipeline_tests.store.maintenance.test_store_backups import foreign_writer
 from zk_pipeline_tests.store.store_fixtures import StoppedClock, busy
 from zk_pipeline_tests.waiting import until
 
@@ -36,6 +39,24 @@ def test_acknowledged_before_it_is_stored(adopted: Store) -> None:
         assert served.get("cdata", options="all").text.splitlines()[1] == "Stamp=0"
         assert served.post("cdata", line("1", NINE), table="ATTLOG", Stamp="7").text == "OK: 1"
     assert punches(adopted) == [("1", NINE, "Gate")]
+
+
+@pytest.mark.file_engine
+def test_a_store_that_another_program_has_open_is_not_ready_and_acknowledges_nothing(
+    adopted: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    impatient = Database(adopted.database.where, foreign_wait_seconds=0.05, slow_hold_seconds=0.0)
+    with serve(receiver_of(Store(impatient, adopted.clock)), replace(QUICK, certainty=0.02)) as served:
+        until(lambda: served.get("../health/ready").text == "ready")
+        with foreign_writer(adopted.database.path):
+            until(lambda: served.get("../health/ready").status_code == 503)
+            assert served.get("../health/ready").text == "not ready: StoreBusy"
+            caplog.clear()
+            assert served.post("cdata", line("1", NINE), table="ATTLOG").status_code == 503
+            assert "which is not zk_pipeline" in caplog.text
+            assert "store lock held" not in caplog.text  # it was held to wait for the other program
+        until(lambda: served.get("../health/ready").text == "ready")
+        assert served.post("cdata", line("1", NINE), table="ATTLOG").text == "OK: 1"
 
 
 def test_contacts_forgotten_while_the_store_is_busy(adopted: Store, caplog: pytest.LogCaptureFixture) -> None:

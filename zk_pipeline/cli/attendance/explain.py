@@ -43,8 +43,8 @@ class Instant(click.ParamType[datetime]):
 @wide_option
 @as_json
 def explain(*, user_id: str, day: date, site: str | None, as_of: datetime | None, as_json: bool) -> None:
-    """Punches, rules, revisions and deliveries of one attendance day. Each revision is listed with the hours that it
-    was evaluated by, its run and its delivery.
+    """Punches, rules, revisions and deliveries of one attendance day, and records that do not count. Each revision is
+    listed with the hours that it was evaluated by, its run and its delivery.
 
     \b
     Example:  zk-pipeline explain --user-id 1001 --date 2026-11-02
@@ -52,7 +52,7 @@ def explain(*, user_id: str, day: date, site: str | None, as_of: datetime | None
     everywhere = open_context().store.explanations.explain(user_id, day, as_of=as_of)
     explanation = everywhere.at(site)
     punches, revisions = explanation.punches, explanation.revisions
-    if not (punches or revisions or explanation.leaves or explanation.withdrawn):
+    if explanation.is_empty:
         raise UsageError(_no_data(everywhere, site))
     if as_json:
         print_json(explanation)
@@ -80,6 +80,8 @@ def explain(*, user_id: str, day: date, site: str | None, as_of: datetime | None
     )
     for withdrawn in explanation.withdrawn:
         click.echo(f"\nwithdrawn: {withdrawn.withdrawal}")
+    for left_out in explanation.left_out:
+        click.echo(f"\nnot counted: {left_out.sentence}")
     click.echo()
     print_table(
         [_revision(one) for one in revisions],
