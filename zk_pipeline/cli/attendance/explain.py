@@ -59,7 +59,9 @@ def explain(*, user_id: str, day: date, site: str | None, as_of: datetime | None
         return
     for name in explanation.sites:
         at_site = [one for one in revisions if one.site == name]
-        summary = _summary(at_site[-1]) if at_site else {"site": name, "attendance day": "not processed yet"}
+        has_punches = any(one.site == name for one in punches)
+        without = "not processed yet" if has_punches else "no punches that count"
+        summary = _summary(at_site[-1]) if at_site else {"site": name, "attendance day": without}
         print_pairs(summary | _leave(explanation.leaves_at(name)))
         click.echo()
     if not explanation.sites:
