@@ -22,11 +22,22 @@ from zk_pipeline_tests.receiver.receiver_fixtures import (
     receiver_of,
     serve,
 )
-from zk_pipeline_tests.store.maintenance.test_store_backups import foreign_writer
 from zk_pipeline_tests.store.store_fixtures import StoppedClock, busy
-from zk_pipeline_tests.waiting import until
+from zk_pipeline_tests.waiting import child, until
 
 NINE = "2026-06-01 09:00:00"
+# Opens the file between two transactions of the receiver, and keeps it open.
+FOREIGN = """
+import duckdb, sys, time
+while True:
+    try:
+        connection = duckdb.connect(sys.argv[1])
+        break
+    except duckdb.IOException:
+        time.sleep(0.01)
+print("open", flush=True)
+sys.stdin.read()
+"""
 
 
 def test_acknowledged_before_it_is_stored(adopted: Store) -> None:
@@ -46,9 +57,10 @@ def test_a_store_that_another_program_has_open_is_not_ready_and_acknowledges_not
     adopted: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     impatient = Database(adopted.database.where, foreign_wait_seconds=0.05, slow_hold_seconds=0.0)
-    with serve(receiver_of(Store(impatient, adopted.clock)), replace(QUICK, certainty=0.02)) as served:
+    with serve(receiver_of(Store(impatient, adopted.clock)), replace(QUICK, certainty=0.2)) as served:
         until(lambda: served.get("../health/ready").text == "ready")
-        with foreign_writer(adopted.database.path):
+        with child(FOREIGN, adopted.database.path) as program:
+            assert program.hear() == "open"
             until(lambda: served.get("../health/ready").status_code == 503)
             assert served.get("../health/ready").text == "not ready: StoreBusy"
             caplog.clear()
@@ -123,7 +135,7 @@ def test_a_missing_or_ambiguous_time_zone_moves_the_clock(zone: str, value: str,
 
 
 def test_an_answer_500_to_one_poison_record_without_end(served: Served, adopted: Store) -> None:
-    store_uploads = served.receiver.store.store
+    store_uploads = served.receiver.commits.store
 
     def failing(uploads: Sequence[PushUpload]) -> list[StoredUpload | None]:
         if any(punch.user_id == "666" for one in uploads for punch in one.parsed.punches):
