@@ -201,7 +201,7 @@ def test_every_punch_of_200_terminals_is_stored_once(
             counts["uploads before a kill"] += (home / "receiver.log").read_text().count('"new"')
         with receiving(home, *command) as (_, _, log):
             with busy(home_store, "longer than the receiver waits"):
-                time.sleep(10)
+                until(lambda: '"status": 503' in log.read_text(), seconds=REACHED_SECONDS, every=0.1)
             until(partial(has_at_most, fleet, 0), seconds=REACHED_SECONDS, every=0.5)
             counts["uploads after the last kill"] = log.read_text().count('"new"')
             counts["refused while busy"] = log.read_text().count('"status": 503')
