@@ -43,8 +43,8 @@ class Instant(click.ParamType[datetime]):
 @wide_option
 @as_json
 def explain(*, user_id: str, day: date, site: str | None, as_of: datetime | None, as_json: bool) -> None:
-    """Punches, rules, revisions and deliveries of one attendance day, and records that do not count. Each revision is
-    listed with the hours that it was evaluated by, its run and its delivery.
+    """Punches, rules, revisions and deliveries of one attendance day. Each revision is listed with the hours that it
+    was evaluated by, its run and its delivery. Records of the date that do not count are listed with the reason.
 
     \b
     Example:  zk-pipeline explain --user-id 1001 --date 2026-11-02
