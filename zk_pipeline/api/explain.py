@@ -17,7 +17,7 @@ from zk_pipeline.http.auth import Reader
 from zk_pipeline.http.fields import Date, Instant, as_instant
 from zk_pipeline.http.pagination import Text
 from zk_pipeline.http.services import Given
-from zk_pipeline.store.queries.explanations import ExplainedPunch, Revision
+from zk_pipeline.store.queries.explanations import ExplainedPunch, LeftOut, Revision
 
 router = APIRouter(prefix="/api", tags=["records"], responses=FAILURES)
 
@@ -53,6 +53,19 @@ ExplainedAnswer = catalog_model(
 )
 
 
+LeftOutAnswer = catalog_model(
+    "LeftOutRecord",
+    LeftOut,
+    "quarantined_records",
+    {
+        "site": "Site of its device",
+        "recorded_local": "Recorded time of a punch by a clock that was wrong; null for a line in quarantine",
+        "raw_text": "The line in quarantine; null for a punch",
+        "stored_at": "When it was stored (instant, UTC)",
+    },
+)
+
+
 class ExplainParameters(BaseModel):
     """The attendance day, and the instant of the view."""
 
@@ -75,6 +88,10 @@ class Explained(BaseModel):
     withdrawn: list[ManualPunchAnswer] = Field(  # type: ignore[valid-type]
         description="Manual punches of this date that were withdrawn, and count no more"
     )
+    left_out: list[LeftOutAnswer] = Field(  # type: ignore[valid-type]
+        description="Records of the user and this date on the wall clock that count on no day: punches by a clock that "
+        "was wrong, and pushed or imported lines in quarantine. At most 50"
+    )
     leaves: list[LeaveAnswer] = Field(description="Leaves of the user on this date")  # type: ignore[valid-type]
 
 
@@ -84,7 +101,7 @@ def explain(services: Given, _: Reader, query: Annotated[ExplainParameters, Quer
     day = date.fromisoformat(query.date)
     every_site = services.store.explanations.explain(query.user_id, day, as_of=as_instant(query.as_of))
     explained = every_site.at(query.site)
-    if not (explained.punches or explained.revisions or explained.leaves or explained.withdrawn):
+    if explained.is_empty:
         raise HTTPException(404, "There are no punches, revisions and leaves of this user on that date.")
     return {
         "user_id": explained.user_id,
@@ -93,5 +110,6 @@ def explain(services: Given, _: Reader, query: Annotated[ExplainParameters, Quer
         "punches": explained.punches,
         "revisions": explained.revisions,
         "withdrawn": explained.withdrawn,
+        "left_out": explained.left_out,
         "leaves": explained.leaves,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,11 +19,16 @@ from zk_pipeline.http.strict_input import StrictRoute
 from zk_pipeline.operations.date_range import check_date_range
 from zk_pipeline.operations.pushing_terminals import (
     ADMIN_KINDS,
+    AUTO,
+    NONE,
     ListedCommand,
     PendingTerminal,
+    PushLimits,
     RequestedKind,
     adopt_terminal,
+    change_limits,
     commands_of,
+    limits_of,
     pending_terminals,
     request_command,
 )
@@ -46,6 +51,12 @@ CommandAnswer = catalog_model(
 )
 EventAnswer = catalog_model(
     "Event", TerminalEvent, "device_events", {"description": "Meaning of the code, as far as it is known"}
+)
+LimitsAnswer = catalog_model(
+    "PushLimits",
+    PushLimits,
+    "push_terminals",
+    {"has_secret": "Whether connections without its secret in the address are refused"},
 )
 _ADOPTED: dict[int | str, dict[str, Any]] = {
     409: {"model": Problem, "description": "The terminal is adopted already, or the device is another terminal"}
@@ -79,6 +90,28 @@ class CommandBody(BaseModel):
     end_date: Date | None = Field(None, description="Last date of `punches`, included")
 
 
+class LimitsBody(BaseModel):
+    """Limits to change; missing fields keep their values."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    secret: Literal["new", "none"] | None = Field(
+        None, description="`new`: require a new secret in the terminal's server address; `none`: require none"
+    )
+    networks: str | None = Field(
+        None, description="Networks that its connections must come from, such as 192.0.2.0/24; null: any"
+    )
+    timezone_form: Literal["hours", "minutes", "offset"] | None = Field(
+        None, description="Form of the UTC offset in answers to it; null: that of its protocol family"
+    )
+
+
+class ChangedLimits(LimitsAnswer):  # type: ignore[valid-type, misc]
+    """The limits after a change."""
+
+    secret: str | None = Field(description="Secret to type into the terminal, only in this response; null without one")
+
+
 class EventParameters(BaseModel):
     """Dates of events on the terminal's wall clock."""
 
@@ -110,6 +143,29 @@ def adopt(services: Given, identity: Admin, serial: Serial, body: AdoptionBody) 
         by=identity.name,
     )
     return {**vars(adopted.device), "secret": adopted.secret}
+
+
+@router.get("/devices/{device_id}/push/", response_model=LimitsAnswer)
+def limits(services: Given, _: Reader, device_id: DeviceId) -> PushLimits:
+    """Limits of the connections of a terminal that pushes, and the form of its UTC offset."""
+    return limits_of(services.store, services.store.devices.by_id(device_id).name)
+
+
+@router.patch("/devices/{device_id}/push/", response_model=ChangedLimits)
+def limit(services: Given, _: Admin, device_id: DeviceId, body: LimitsBody) -> dict[str, Any]:
+    """Change the secret, the networks or the form of the UTC offset of a terminal that pushes. The form applies from
+    its next connection on, the others at once.
+    """
+    device = services.store.devices.by_id(device_id).name
+    given = body.model_fields_set
+    secret = change_limits(
+        services.store,
+        device,
+        secret=body.secret,
+        networks=(body.networks or NONE) if "networks" in given else None,
+        timezone_form=(body.timezone_form or AUTO) if "timezone_form" in given else None,
+    )
+    return {**vars(limits_of(services.store, device)), "secret": secret}
 
 
 @router.get("/devices/{device_id}/commands/", response_model=list[CommandAnswer])  # type: ignore[valid-type]

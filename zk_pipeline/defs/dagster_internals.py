@@ -32,7 +32,8 @@ from dagster._core.definitions.source_asset import (
     SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION as SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION,
 )
 
-# `crm_sync` plans partitions beyond those of its run's tags: a run covers one range, and due work dates may have gaps.
+# `crm_sync` and `daily_attendance` plan partitions outside the range of their run's tags: due work dates may have gaps,
+# and punches of other dates arrive during a long run.
 from dagster._core.events import AssetMaterializationPlannedData as AssetMaterializationPlannedData
 
 # The run id of events without a run (check evaluations by sensors, freshness changes), which `check_retention` deletes.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -20,18 +20,19 @@ from zk_pipeline.store.store import Store
 from zk_pipeline.store.work_dates.configured_hours import dated_rules
 from zk_pipeline.store.work_dates.staleness import StaleDate
 
-# About 1 GB of memory and a lock time of two seconds, whatever the number of dates and users. Just under two row groups
-# of DuckDB (122,880): a few more rows begin a third, which is rewritten with the next batch (a sixth of the work); half
-# as many rows cost a third more.
-_MAX_ROWS, _FIRST_BATCH, _MAX_BATCH = 240_000, 14, 366
+# Rows of one transaction, whatever the number of dates and users: about two seconds for which uploads of terminals and
+# other users wait for the store. Just under a row group of DuckDB (122,880): a few more rows begin a second one, which
+# is rewritten with the next batch, and half as many rows cost up to half more.
+_MAX_ROWS, _FIRST_BATCH, _MAX_BATCH = 120_000, 7, 366
 _GROUP = 31  # dates between two looks for newer punches: their events in Dagster take longer than their rows
+MAX_NEWER = 14  # dates with newer punches that are processed at once
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Processed:
-    """`written` and `failed` (date → reason) together are the requested dates without `overtaken`, and dates with
-    punches that arrived in the meantime; one that was requested too is in `written` for each time.
+    """`written` and `failed` (date → reason) together are the requested dates without `overtaken`; `written` also has
+    dates with punches that arrived in the meantime, and a requested one once for each time it was processed.
 
     `overtaken`: dates that another run processed from newer punches during this one; their rows are up to date.
     """
@@ -59,7 +60,7 @@ def process_dates(
     run_id: str | None,
     per_site: bool = False,
     on_committed: Callable[[Sequence[DateWritten]], None] = lambda _: None,
-    newer: Callable[[], Sequence[date]] = tuple,
+    newer: Callable[[Collection[date]], Sequence[date]] = lambda _: (),
 ) -> Processed:
     """Compute the rows of `dates` from all their punches; idempotent. Of a date that punches of some sites made stale,
     only the rows of these sites, see `sequence.STALE_SITES`. `per_site`: deliver one CRM record per site, not
@@ -67,8 +68,9 @@ def process_dates(
 
     Dates are evaluated and written in batches; `on_committed` receives the dates of each batch after its commit, in
     groups. If a batch fails, its dates are processed one by one, so that one bad date does not affect others.
-    `newer`: dates with punches that arrived during the run, also others than `dates`. Between the groups the last of
-    them are processed, so that new punches do not wait for the end of a long range. Raises StoreBusy or StoreUnusable;
+    `newer`: a few dates with punches that arrived during the run, also others than `dates`, and none of the given ones,
+    which have failed. They are processed between the groups, so that new punches do not wait for the end of a long
+    range; one that fails then is left stale for a run of its own, or for its turn. Raises StoreBusy or StoreUnusable;
     any other failure is recorded for its date.
     """
     final = store.days.purged_dates(dates)
@@ -77,6 +79,7 @@ def process_dates(
     written: list[DateWritten] = []
     make = partial(_process_batch, store, rules=rules, run_id=run_id, per_site=per_site)
     left, size = wanted, _FIRST_BATCH
+    not_now: dict[date, str] = {}
     while left:
         part, left = left[:size], left[size:]
         committed = _process_part(make, part, failed)
@@ -84,19 +87,20 @@ def process_dates(
         for begin in range(0, len(committed), _GROUP):
             on_committed(committed[begin : begin + _GROUP])
             is_last = not left and begin + _GROUP >= len(committed)
-            urgent = [] if is_last else [day for day in newer() if day not in failed][-_FIRST_BATCH:]
-            if urgent and (also := _process_part(make, urgent, failed)):
+            urgent = () if is_last else newer({*failed, *not_now})
+            if urgent and (also := _process_part(make, urgent, not_now)):
                 on_committed(also)
                 written += also
-        size = _next_batch_size(committed)
+                left = [day for day in left if day not in {item.work_date for item in also}]
+        size = _next_batch_size(size, committed)
     done = {item.work_date for item in written}
     return Processed(written, failed, [day for day in wanted if day not in done and day not in failed])
 
 
-def _next_batch_size(written: Sequence[DateWritten]) -> int:
-    """Size of the next batch, by the rows per date of this one, to limit memory and lock time."""
+def _next_batch_size(size: int, written: Sequence[DateWritten]) -> int:
+    """Size of the next batch, by the rows per date of this one of `size` dates; holidays have few rows."""
     rows = sum(item.rows for item in written) / max(1, len(written))
-    return max(1, min(_MAX_BATCH, int(_MAX_ROWS / max(1.0, rows))))
+    return max(1, min(_MAX_BATCH, 4 * size, int(_MAX_ROWS / max(1.0, rows))))
 
 
 def _process_part(

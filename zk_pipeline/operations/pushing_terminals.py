@@ -16,7 +16,7 @@ from zk_pipeline.devices.push.families import Family
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.date_range import check_date_range
 from zk_pipeline.store.push.commands import QueuedCommand
-from zk_pipeline.store.push.terminals import secret_digest
+from zk_pipeline.store.push.terminals import PushTerminal, not_pushing, secret_digest
 from zk_pipeline.store.store import Store
 
 RequestedKind = Literal["info", "hello", "upload", "users", "punches", "reboot", "set-clock"]
@@ -58,6 +58,18 @@ class PendingTerminal:
     push_version: str | None
     first_seen_at: datetime
     last_seen_at: datetime
+
+
+@dataclass(frozen=True)
+class PushLimits:
+    """How a terminal that pushes must connect: with a path secret, and from `networks` (None: any). `timezone_form`:
+    None for that of its family.
+    """
+
+    serial_number: str
+    has_secret: bool
+    networks: str | None
+    timezone_form: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +130,12 @@ def new_secret() -> str:
     return "".join(secrets.choice(_SECRET_CHARACTERS) for _ in range(_SECRET_LENGTH))
 
 
+def limits_of(store: Store, device: str) -> PushLimits:
+    """The limits of a device that pushes. Raises UsageError for another one."""
+    one = _terminal_of(store, device)
+    return PushLimits(one.serial_number, one.secret_hash is not None, one.networks, one.timezone_form)
+
+
 def change_limits(
     store: Store,
     device: str,
@@ -149,12 +167,7 @@ def request_command(
 
     `first`, `last`: dates on its wall clock, for `punches` only. Raises UsageError.
     """
-    terminal = next((one for one in store.push.terminals() if one.device == device.name), None)
-    if terminal is None:
-        raise UsageError(
-            f"device {device.name!r} does not push and takes no queued commands: "
-            "`zk-pipeline device pending` lists terminals to adopt"
-        )
+    terminal = _terminal_of(store, device.name)
     if not device.enabled:
         enable = f"zk-pipeline device enable {shlex.quote(device.name)}"
         raise UsageError(f"device {device.name!r} is disabled and gets no commands: `{enable}`")
@@ -167,6 +180,13 @@ def request_command(
 def commands_of(store: Store, device: Device) -> list[ListedCommand]:
     """The newest commands of a device, newest first; none if it does not push."""
     return [listed_command(one) for one in store.push.commands_of_device(device.name)]
+
+
+def _terminal_of(store: Store, device: str) -> PushTerminal:
+    terminal = next((one for one in store.push.terminals() if one.device == device), None)
+    if terminal is None:
+        raise not_pushing(device)
+    return terminal
 
 
 def _command(kind: RequestedKind, family: Family, first: date | None, last: date | None) -> PushCommand:

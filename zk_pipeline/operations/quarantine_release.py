@@ -11,7 +11,7 @@ import pandas as pd
 from zk_pipeline.devices.models import Device, punches_frame
 from zk_pipeline.devices.protocol.decode import decode_log
 from zk_pipeline.devices.protocol.record_layouts import LOG_LAYOUTS, Layout
-from zk_pipeline.devices.push.uploads import DEFAULT_PUNCH_EVENTS, parse_quarantined
+from zk_pipeline.devices.push.uploads import parse_quarantined
 from zk_pipeline.operations.poll import storage_error
 from zk_pipeline.store.errors import is_store_failure
 from zk_pipeline.store.store import Store
@@ -45,9 +45,7 @@ def release_quarantine(
         if not records:
             continue
         try:
-            done.append(
-                _release(store, device, records, DEFAULT_PUNCH_EVENTS if punch_events is None else punch_events)
-            )
+            done.append(_release(store, device, records, punch_events))
         except Exception as error:
             if is_store_failure(error):
                 raise
@@ -57,7 +55,7 @@ def release_quarantine(
 
 
 def _release(
-    store: Store, device: Device, records: Sequence[QuarantinedRecord], punch_events: Collection[int]
+    store: Store, device: Device, records: Sequence[QuarantinedRecord], punch_events: Collection[int] | None
 ) -> ReleaseResult:
     layout, released, new = store.quarantine.layout_of(device.name), 0, 0
     for source in dict.fromkeys(one.source for one in records):
@@ -68,7 +66,7 @@ def _release(
 
 
 def _decode(
-    records: Sequence[QuarantinedRecord], layout_name: str | None, encoding: str, punch_events: Collection[int]
+    records: Sequence[QuarantinedRecord], layout_name: str | None, encoding: str, punch_events: Collection[int] | None
 ) -> pd.DataFrame:
     """The records that can be punches, as Reading.punches with the bytes of each."""
     frames = []
@@ -83,7 +81,7 @@ def _decode(
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
-def _lines(record_format: str, raw: bytes, encoding: str, punch_events: Collection[int]) -> pd.DataFrame:
+def _lines(record_format: str, raw: bytes, encoding: str, punch_events: Collection[int] | None) -> pd.DataFrame:
     """Punches of a pushed line, as Reading.punches; none of a line that is still unreadable."""
     found = parse_quarantined(record_format, raw, encoding=encoding, punch_events=punch_events)
     return punches_frame(

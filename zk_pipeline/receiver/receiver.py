@@ -21,7 +21,7 @@ from zk_pipeline.devices.push.hello import (
 )
 from zk_pipeline.devices.push.records import ParsedUpload, UnreadableBody
 from zk_pipeline.devices.push.requests import PushRequest
-from zk_pipeline.devices.push.uploads import DEFAULT_PUNCH_EVENTS, parse_counts, parse_options, parse_upload
+from zk_pipeline.devices.push.uploads import parse_counts, parse_options, parse_upload
 from zk_pipeline.receiver.commands import CommandLog, confirmations, is_sent_once
 from zk_pipeline.receiver.group_commit import GroupCommit, NotStored, Received
 from zk_pipeline.receiver.host_clock import HostClock
@@ -65,7 +65,7 @@ class Receiver:
 
     store: PushStore
     host_clock: HostClock
-    punch_events: Collection[int] = DEFAULT_PUNCH_EVENTS
+    punch_events: Collection[int] | None = None
     on_tick: Callable[[], None] = lambda: None
     registry: Registry = field(default_factory=Registry)
     command_log: CommandLog = field(default_factory=CommandLog)

@@ -8,7 +8,6 @@ from collections import Counter
 from typing import Any, ClassVar
 
 from zk_pipeline.config.settings import Settings
-from zk_pipeline.devices.push.uploads import DEFAULT_PUNCH_EVENTS
 from zk_pipeline.receiver.app import ReceiverApp
 from zk_pipeline.receiver.background import Intervals
 from zk_pipeline.receiver.host_clock import HostClock
@@ -92,11 +91,10 @@ def receiver_store(settings: Settings) -> Store:
 
 def create_receiver(settings: Settings, store: Store, *, trusts_clock: bool = False) -> Receiver:
     """The receiver on a store, with the settings."""
-    events = settings.receiver_punch_events
     return Receiver(
         store.push,
         HostClock(store.clock, is_trusted=trusts_clock),
-        punch_events=DEFAULT_PUNCH_EVENTS if events is None else events,
+        punch_events=settings.receiver_punch_events,
         on_tick=Reconciliation(store.push).tick,
     )
 

@@ -96,6 +96,29 @@ def test_only_admins_adopt_and_only_admins_restart_a_terminal_or_set_its_clock(o
     assert kinds == ["reboot", "users", "upload", "hello", "info"]
 
 
+def test_limits_of_a_terminal_are_changed_by_admins_and_its_secret_is_shown_once(own: Served, pushing: Store) -> None:
+    path = f"/api/devices/{number(pushing, 'Yard')}/push/"
+    free = {"serial_number": "SN1", "has_secret": False, "networks": None, "timezone_form": None}
+    with own.client("operate") as operator, own.client() as admin:
+        assert operator.get(path).json() == free
+        assert operator.patch(path, json={"secret": "new"}).status_code == 403
+        body = {"secret": "new", "networks": "192.0.2.0/24, 2001:db8::/32", "timezone_form": "minutes"}
+        made = admin.patch(path, json=body).json()
+        secret = made.pop("secret")
+        limited = {**free, "has_secret": True, "networks": "192.0.2.0/24,2001:db8::/32", "timezone_form": "minutes"}
+        assert made == limited == operator.get(path).json()
+        assert pushing.push.terminals()[0].secret_hash == secret_digest(secret)
+
+        assert admin.patch(path, json={"networks": None}).json() == {**limited, "networks": None, "secret": None}
+        assert admin.patch(path, json={}).json() == {**limited, "networks": None, "secret": None}
+        for wrong in ({"networks": "192.0.2.1/24"}, {"secret": "mine"}, {"timezone_form": "auto"}, {"site": "HQ"}):
+            assert admin.patch(path, json=wrong).status_code == 400, wrong
+        assert admin.patch(path, json={"secret": "none", "timezone_form": None}).json() == {**free, "secret": None}
+        other = f"/api/devices/{number(pushing, 'North')}/push/"
+        for refused in (operator.get(other), admin.patch(other, json={"secret": "new"})):
+            assert (refused.status_code, "'North' does not push" in refused.json()["detail"]) == (400, True)
+
+
 def test_a_span_of_punches_is_requested_once(client: httpx.Client, pushing: Store) -> None:
     path = f"/api/devices/{number(pushing, 'Yard')}/commands/"
     body = {"kind": "punches", "start_date": "2026-11-01", "end_date": "2026-11-30"}

@@ -13,6 +13,7 @@ import pytest
 
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
+from zk_pipeline_tests.store.push.push_fixtures import adopt, push
 from zk_pipeline_tests.store.store_fixtures import MONDAY, TUESDAY, device, ingest, on, process
 
 SPAN = ("--start-date", str(MONDAY), "--end-date", str(TUESDAY))
@@ -126,6 +127,16 @@ def test_an_explanation_has_wall_clocks_without_a_zone_and_instants_with_one(zk:
     assert punch.count(" UTC") == 1, "only stored_at is an instant"
     (revision,) = (line for line in result.out.splitlines() if line.startswith("Plant  1 "))
     assert "2026-03-02 09:00:00  2026-03-02 17:30:00  510" in revision
+
+
+def test_a_day_of_only_records_that_do_not_count_is_explained(zk: CommandLine, home_store: Store) -> None:
+    adopt(home_store, "Gate", "SN1")
+    push(home_store, serial="SN1", rejected=[b"1001\t2026-03-02 25:00:00"])
+    out = zk("explain", "--user-id", "1001", "--date", "2026-03-02").out
+    assert "attendance day  no punches that count\n" in out
+    assert r"not counted: line in quarantine of Gate: '1001\t2026-03-02 25:00:00' (impossible date)" in out
+    (left_out,) = zk("explain", "--user-id", "1001", "--date", "2026-03-02", "--json").json["left_out"]
+    assert (left_out["device"], left_out["recorded_local"], left_out["reason"]) == ("Gate", None, "impossible date")
 
 
 @pytest.mark.usefixtures("worked")

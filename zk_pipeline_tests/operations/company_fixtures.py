@@ -25,6 +25,7 @@ from zk_pipeline.store.work_dates.configured_hours import rejudge
 from zk_pipeline_tests.attendance.any_company import Worked
 from zk_pipeline_tests.attendance.plain_company import PlainCompany, PlainDay, PlainGate, PlainPunch
 from zk_pipeline_tests.attendance.rules_fixtures import BOUNDS, dated_rules_of, shift_from
+from zk_pipeline_tests.store.push.push_fixtures import store_uploads
 from zk_pipeline_tests.store.store_fixtures import device, ingest, reading, rows
 
 LAST = date(2200, 1, 1)
@@ -145,7 +146,7 @@ def push(store: Store, punches: Sequence[PlainPunch]) -> None:
         for gate, held in by_gate.items()
     ]
     if uploads:
-        assert all(store.push.store(uploads))
+        assert all(store_uploads(store, uploads))
 
 
 def stale(store: Store, settings: Settings) -> list[date]:

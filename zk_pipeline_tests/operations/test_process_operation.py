@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 
@@ -92,17 +92,38 @@ def test_punches_that_arrive_during_a_long_run_do_not_wait_for_its_end(
     def note(part: Sequence[DateWritten]) -> None:
         committed.append([item.work_date for item in part])
 
-    def newer() -> list[date]:
+    def newer(without: Collection[date]) -> list[date]:
         if len(committed) == 1:
-            ingest(store, "Gate", *on(FRIDAY, "08:00"))
-        return [day for day in stale(store) if day == FRIDAY]
+            ingest(store, "Gate", *on(WEDNESDAY, "19:00"), *on(FRIDAY, "08:00"))
+        return [day for day in stale(store) if day in (WEDNESDAY, FRIDAY) and day not in without]
 
-    monkeypatch.setattr(operation, "_GROUP", 1)
-    ingest(store, "Gate", *on(TUESDAY, "08:00"))
+    monkeypatch.setattr(operation, "_FIRST_BATCH", 1)
+    monkeypatch.setattr(operation, "_MAX_ROWS", 1)
     done = process_dates(store, [MONDAY, TUESDAY, WEDNESDAY], WorkRules(), run_id=None, on_committed=note, newer=newer)
-    assert committed == [[MONDAY], [FRIDAY], [TUESDAY], [WEDNESDAY]]
-    assert {item.work_date for item in done.written} == {MONDAY, TUESDAY, WEDNESDAY, FRIDAY}
-    assert stale(store) == []
+    assert committed == [[MONDAY], [WEDNESDAY, FRIDAY], [TUESDAY]]
+    assert [item.work_date for item in done.written] == [MONDAY, WEDNESDAY, FRIDAY, TUESDAY]
+    assert (done.failed, done.overtaken, stale(store)) == ({}, [], [])
+
+
+def test_newer_punches_that_cannot_be_processed_fail_neither_the_run_nor_other_dates(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[set[date]] = []
+
+    def newer(without: Collection[date]) -> list[date]:
+        if not asked:
+            ingest(store, "Gate", *on(THURSDAY, "08:00"))
+            ingest(store, "Broken", *on(FRIDAY, "08:00"))
+            execute(store, "UPDATE devices SET timezone = 'Mars/Olympus' WHERE name = 'Broken'")
+        asked.append(set(without))
+        return [day for day in (THURSDAY, FRIDAY) if day not in without and day in stale(store)]
+
+    store.devices.add(device("Broken"))
+    monkeypatch.setattr(operation, "_GROUP", 1)
+    done = process_dates(store, [MONDAY, TUESDAY, WEDNESDAY], WorkRules(), run_id=None, newer=newer)
+    assert [item.work_date for item in done.written] == [MONDAY, TUESDAY, WEDNESDAY, THURSDAY]
+    assert (done.failed, stale(store)) == ({}, [FRIDAY])  # a run of its own says why
+    assert asked == [set(), {FRIDAY}]  # not tried between any two groups
 
 
 def test_dates_that_another_run_made_from_newer_punches_are_told_apart(

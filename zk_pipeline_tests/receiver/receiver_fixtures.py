@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 
-from zk_pipeline.devices.push.uploads import DEFAULT_PUNCH_EVENTS
 from zk_pipeline.receiver.background import Intervals
 from zk_pipeline.receiver.host_clock import HostClock
 from zk_pipeline.receiver.receiver import Receiver
@@ -89,7 +88,7 @@ def serve(receiver: Receiver, intervals: Intervals = QUICK) -> Iterator[Served]:
 def receiver_of(store: Store, **more: Any) -> Receiver:
     """A receiver that trusts the clock of the store."""
     clock = HostClock(store.clock, is_trusted=True, elapsed=lambda: 0.0, is_synchronized=lambda: True)
-    return Receiver(store.push, more.pop("host_clock", clock), punch_events=DEFAULT_PUNCH_EVENTS, **more)
+    return Receiver(store.push, more.pop("host_clock", clock), **more)
 
 
 def adopt(store: Store, serial: str = SERIAL, name: str = "Gate", *, zone: str = "UTC", **more: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.push.uploads import PushUpload, StoredUpload
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.receiver.receiver_fixtures import (
+    QUICK,
     SERIAL,
     Served,
     adopt,
@@ -21,9 +23,21 @@ from zk_pipeline_tests.receiver.receiver_fixtures import (
     serve,
 )
 from zk_pipeline_tests.store.store_fixtures import StoppedClock, busy
-from zk_pipeline_tests.waiting import until
+from zk_pipeline_tests.waiting import child, until
 
 NINE = "2026-06-01 09:00:00"
+# Opens the file between two transactions of the receiver, and keeps it open.
+FOREIGN = """
+import duckdb, sys, time
+while True:
+    try:
+        connection = duckdb.connect(sys.argv[1])
+        break
+    except duckdb.IOException:
+        time.sleep(0.01)
+print("open", flush=True)
+sys.stdin.read()
+"""
 
 
 def test_acknowledged_before_it_is_stored(adopted: Store) -> None:
@@ -36,6 +50,25 @@ def test_acknowledged_before_it_is_stored(adopted: Store) -> None:
         assert served.get("cdata", options="all").text.splitlines()[1] == "Stamp=0"
         assert served.post("cdata", line("1", NINE), table="ATTLOG", Stamp="7").text == "OK: 1"
     assert punches(adopted) == [("1", NINE, "Gate")]
+
+
+@pytest.mark.file_engine
+def test_a_store_that_another_program_has_open_is_not_ready_and_acknowledges_nothing(
+    adopted: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    impatient = Database(adopted.database.where, foreign_wait_seconds=0.05, slow_hold_seconds=0.0)
+    with serve(receiver_of(Store(impatient, adopted.clock)), replace(QUICK, certainty=0.2)) as served:
+        until(lambda: served.get("../health/ready").text == "ready")
+        with child(FOREIGN, adopted.database.path) as program:
+            assert program.hear() == "open"
+            until(lambda: served.get("../health/ready").status_code == 503)
+            assert served.get("../health/ready").text == "not ready: StoreBusy"
+            caplog.clear()
+            assert served.post("cdata", line("1", NINE), table="ATTLOG").status_code == 503
+            assert "which is not zk_pipeline" in caplog.text
+            assert "store lock held" not in caplog.text  # it was held to wait for the other program
+        until(lambda: served.get("../health/ready").text == "ready")
+        assert served.post("cdata", line("1", NINE), table="ATTLOG").text == "OK: 1"
 
 
 def test_contacts_forgotten_while_the_store_is_busy(adopted: Store, caplog: pytest.LogCaptureFixture) -> None:
@@ -102,7 +135,7 @@ def test_a_missing_or_ambiguous_time_zone_moves_the_clock(zone: str, value: str,
 
 
 def test_an_answer_500_to_one_poison_record_without_end(served: Served, adopted: Store) -> None:
-    store_uploads = served.receiver.store.store
+    store_uploads = served.receiver.commits.store
 
     def failing(uploads: Sequence[PushUpload]) -> list[StoredUpload | None]:
         if any(punch.user_id == "666" for one in uploads for punch in one.parsed.punches):

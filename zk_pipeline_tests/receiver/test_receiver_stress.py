@@ -4,14 +4,14 @@ middle of uploads.
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -29,39 +29,65 @@ from zk_pipeline.store.store import Store
 from zk_pipeline_tests.ports import free_port
 from zk_pipeline_tests.receiver.test_receiver_process import receiving
 from zk_pipeline_tests.store.store_fixtures import busy
+from zk_pipeline_tests.waiting import until
 
 TERMINALS, PUNCHES_EACH, KILLS = 200, 300, 50
 PUNCHES_PER_KILL = 4  # of each terminal
-REACHED_SECONDS = 120
+PUNCHES = TERMINALS * (PUNCHES_EACH + KILLS * PUNCHES_PER_KILL)
+REACHED_SECONDS = 600
 # Where a receiver dies by SIGKILL: the function, before or after it, and at most which of its calls.
 INSTANTS = {
-    "reading a body": ("zk_pipeline.receiver.app._Exchange.body", "before", 150),
+    "reading a body": ("zk_pipeline.receiver.app._Exchange.body", "before", 50),
     "before a transaction": ("zk_pipeline.receiver.receiver.UploadWriter.store", "before", 2),
     "before a commit": ("zk_pipeline.store.push.upload_writer.store_uploads", "after", 2),
     "after a commit, before its answers": ("zk_pipeline.receiver.receiver.UploadWriter.store", "after", 2),
-    "in the middle of the answers": ("zk_pipeline.receiver.app.ReceiverApp._send", "before", 150),
+    "in the middle of the answers": ("zk_pipeline.receiver.app.ReceiverApp._send", "before", 50),
 }
+# Starts one receiver after the other as a fork of itself, because importing takes longer than the life of most. Each
+# dies at its instant, counted from SIGUSR1 on.
 DYING = """
-import os, pkgutil, signal, sys
+import importlib, os, pkgutil, signal, sys
 from zk_pipeline.cli.main import run
-port, target, when, left = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
-owner, _, name = target.rpartition(".")
-owner = pkgutil.resolve_name(owner)
-function = getattr(owner, name)
+importlib.import_module("zk_pipeline.cli.server.receive")
+importlib.import_module("zk_pipeline.server.receiver_server")
+importlib.import_module("zk_pipeline.store.push.uploads")
+port, log, left, is_armed = sys.argv[1], sys.argv[2], 0, False
+def arm(*_):
+    global is_armed
+    is_armed = True
+signal.signal(signal.SIGUSR1, arm)
 def counted():
     global left
-    left -= 1
-    if left == 0:
+    left -= is_armed
+    if is_armed and left <= 0:
         os.kill(os.getpid(), signal.SIGKILL)
-def dying(*arguments):
-    if when == "before":
-        counted()
-    result = function(*arguments)
-    if when == "after":
-        counted()
-    return result
-setattr(owner, name, dying)
-run(["receive", "--port", port])
+def receive(target, when):
+    owner, _, name = target.rpartition(".")
+    owner = pkgutil.resolve_name(owner)
+    function = getattr(owner, name)
+    def dying(*arguments):
+        if when == "before":
+            counted()
+        result = function(*arguments)
+        if when == "after":
+            counted()
+        return result
+    setattr(owner, name, dying)
+    stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(stream, 1)
+    os.dup2(stream, 2)
+    run(["receive", "--port", port])
+for line in iter(sys.stdin.readline, ""):
+    target, when, calls = line.split()
+    left = int(calls)
+    child = os.fork()
+    if child == 0:
+        try:
+            receive(target, when)
+        finally:
+            os._exit(1)
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 FIRST = datetime.fromisoformat("2026-03-02 08:00:00")
 
@@ -95,18 +121,36 @@ def adopt_all(store: Store, terminals: list[PushingTerminal]) -> None:
         store.push.adopt(one.serial_number, one.name, timezone="UTC", default_timezone="UTC", site=None, by="test")
 
 
-@contextmanager
-def dying(home: Path, port: int, instant: str, dice: random.Random) -> Iterator[subprocess.Popen[bytes]]:
-    """A receiver that kills itself at an instant."""
-    function, when, calls = INSTANTS[instant]
-    arguments = (DYING, str(port), function, when, str(dice.randint(1, calls)))
-    with (home / "receiver.log").open("wb") as stream:
-        process = subprocess.Popen([sys.executable, "-c", *arguments], stdout=stream, stderr=stream)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait(30)
+class DyingReceivers:
+    """Receivers of the home, one after the other, each of which kills itself at an instant."""
+
+    def __init__(self, home: Path, port: int) -> None:
+        command = (sys.executable, "-c", DYING, str(port), str(home / "receiver.log"))
+        self._parent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._pid = 0
+
+    def start(self, instant: str, dice: random.Random) -> None:
+        function, when, calls = INSTANTS[instant]
+        assert self._parent.stdin is not None
+        self._parent.stdin.write(f"{function} {when} {dice.randint(1, calls)}\n")
+        self._parent.stdin.flush()
+        self._pid = int(self._answer())
+
+    def let_die(self) -> int:
+        """Let the receiver reach its instant; its exit code."""
+        os.kill(self._pid, signal.SIGUSR1)
+        code = int(self._answer())
+        self._pid = 0
+        return code
+
+    def close(self) -> None:
+        if self._pid:
+            os.kill(self._pid, signal.SIGKILL)
+        self._parent.communicate(timeout=30)
+
+    def _answer(self) -> str:
+        assert self._parent.stdout is not None
+        return self._parent.stdout.readline()
 
 
 def record_more(terminals: list[PushingTerminal], kill: int) -> set[tuple[str, str, str]]:
@@ -118,6 +162,11 @@ def record_more(terminals: list[PushingTerminal], kill: int) -> set[tuple[str, s
             terminal.record(Punch("0001", at, 1, 0))
             rows.add(("0001", str(at), terminal.name))
     return rows
+
+
+def has_at_most(fleet: PushFleet, count: int) -> bool:
+    """True if at most so many punches are not acknowledged."""
+    return fleet.pending_count <= count
 
 
 @pytest.mark.stress
@@ -132,25 +181,28 @@ def test_every_punch_of_200_terminals_is_stored_once(
             for terminal in terminals for one in terminal.log.entries}  # fmt: skip
     adopt_all(home_store, terminals)
     began = time.monotonic()
-    with PushFleet(terminals, delay_seconds=5, error_delay_seconds=0.5, start_within_seconds=20) as fleet:
+    with (
+        closing(DyingReceivers(home, port)) as receivers,
+        PushFleet(terminals, delay_seconds=5, error_delay_seconds=0.5, start_within_seconds=20) as fleet,
+    ):
         for kill in range(KILLS):
             held |= fleet.call(partial(record_more, terminals, kill))
             instant = list(INSTANTS)[kill % len(INSTANTS)]
-            with dying(home, port, instant, dice) as process:
-                if dice.random() < 0.2:
-                    with busy(home_store, "a long run"):
-                        time.sleep(dice.uniform(1, 3))  # how long it runs, not a synchronization
-                    counts["busy store"] += 1
-                assert process.wait(REACHED_SECONDS) == -signal.SIGKILL
-                counts[f"kills {instant}"] += 1
-                counts["uploads before a kill"] += (home / "receiver.log").read_text().count('"new"')
+            receivers.start(instant, dice)
+            if dice.random() < 0.2:
+                with busy(home_store, "a long run"):
+                    time.sleep(dice.uniform(1, 3))  # how long it runs, not a synchronization
+                counts["busy store"] += 1
+            # The kills are spread evenly over the punches.
+            left = len(held) - PUNCHES * (kill + 1) // (KILLS + 1)
+            until(partial(has_at_most, fleet, left), seconds=REACHED_SECONDS, every=0.1)
+            assert receivers.let_die() == -signal.SIGKILL
+            counts[f"kills {instant}"] += 1
+            counts["uploads before a kill"] += (home / "receiver.log").read_text().count('"new"')
         with receiving(home, *command) as (_, _, log):
             with busy(home_store, "longer than the receiver waits"):
-                time.sleep(10)
-            deadline = time.monotonic() + 1500
-            while pending := fleet.pending_count:
-                assert time.monotonic() < deadline, f"{pending} punches are not acknowledged"
-                time.sleep(0.5)
+                until(lambda: '"status": 503' in log.read_text(), seconds=REACHED_SECONDS, every=0.1)
+            until(partial(has_at_most, fleet, 0), seconds=REACHED_SECONDS, every=0.5)
             counts["uploads after the last kill"] = log.read_text().count('"new"')
             counts["refused while busy"] = log.read_text().count('"status": 503')
     with home_store.database.read("test") as connection:
@@ -169,4 +221,4 @@ def test_every_punch_of_200_terminals_is_stored_once(
     assert (set(stored) - held, held - set(stored)) == (set(), set())
     assert set(stored.values()) == {1}
     assert quarantined == (0,)
-    assert len(held) == TERMINALS * (PUNCHES_EACH + KILLS * PUNCHES_PER_KILL)
+    assert len(held) == PUNCHES

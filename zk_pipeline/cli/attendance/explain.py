@@ -44,7 +44,7 @@ class Instant(click.ParamType[datetime]):
 @as_json
 def explain(*, user_id: str, day: date, site: str | None, as_of: datetime | None, as_json: bool) -> None:
     """Punches, rules, revisions and deliveries of one attendance day. Each revision is listed with the hours that it
-    was evaluated by, its run and its delivery.
+    was evaluated by, its run and its delivery. Records of the date that do not count are listed with the reason.
 
     \b
     Example:  zk-pipeline explain --user-id 1001 --date 2026-11-02
@@ -52,14 +52,16 @@ def explain(*, user_id: str, day: date, site: str | None, as_of: datetime | None
     everywhere = open_context().store.explanations.explain(user_id, day, as_of=as_of)
     explanation = everywhere.at(site)
     punches, revisions = explanation.punches, explanation.revisions
-    if not (punches or revisions or explanation.leaves or explanation.withdrawn):
+    if explanation.is_empty:
         raise UsageError(_no_data(everywhere, site))
     if as_json:
         print_json(explanation)
         return
     for name in explanation.sites:
         at_site = [one for one in revisions if one.site == name]
-        summary = _summary(at_site[-1]) if at_site else {"site": name, "attendance day": "not processed yet"}
+        has_punches = any(one.site == name for one in punches)
+        without = "not processed yet" if has_punches else "no punches that count"
+        summary = _summary(at_site[-1]) if at_site else {"site": name, "attendance day": without}
         print_pairs(summary | _leave(explanation.leaves_at(name)))
         click.echo()
     if not explanation.sites:
@@ -80,6 +82,8 @@ def explain(*, user_id: str, day: date, site: str | None, as_of: datetime | None
     )
     for withdrawn in explanation.withdrawn:
         click.echo(f"\nwithdrawn: {withdrawn.withdrawal}")
+    for left_out in explanation.left_out:
+        click.echo(f"\nnot counted: {left_out.sentence}")
     click.echo()
     print_table(
         [_revision(one) for one in revisions],

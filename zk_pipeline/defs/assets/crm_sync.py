@@ -17,9 +17,8 @@ from zk_pipeline.crm.payload import crm_record
 from zk_pipeline.defs.assets.admin_links import AdminLinks
 from zk_pipeline.defs.assets.asset_attributes import asset_attributes
 from zk_pipeline.defs.assets.data_versions import UpstreamEvent, version_tags
-from zk_pipeline.defs.assets.step_output import NOTHING, failures_before, is_backfill, step_output
+from zk_pipeline.defs.assets.step_output import NOTHING, failures_before, is_backfill, plan_partitions, step_output
 from zk_pipeline.defs.checks.quality_checks import backlog_results, run_evaluations
-from zk_pipeline.defs.dagster_internals import AssetMaterializationPlannedData
 from zk_pipeline.defs.failures import MISCONFIGURED_CRM, observe_failures, partial_failure
 from zk_pipeline.defs.metadata import table
 from zk_pipeline.defs.names import Names
@@ -144,16 +143,9 @@ def _date_range(config: SyncConfig, dates: Sequence[date], settings: Settings) -
 def _plan_partitions(
     context: dg.AssetExecutionContext, store: Store, scope: SyncScope, planned: Sequence[date]
 ) -> list[date]:
-    """Plan the partitions of all other work dates with due deliveries, with the event that Dagster logs for the run's
-    range. Returns all work dates of the run.
-    """
+    """Plan the partitions of all other work dates with due deliveries. Returns all work dates of the run."""
     others = sorted(store.deliveries.due_dates(scope).keys() - set(planned))
-    for day in others:
-        data = AssetMaterializationPlannedData(context.asset_key, partition=day.isoformat())
-        event = dg.DagsterEvent.build_asset_materialization_planned_event(
-            context.job_name, context.op_execution_context.op.name, data
-        )
-        context.instance.report_dagster_event(event, context.run.run_id)
+    plan_partitions(context, others)
     return [*planned, *others]
 
 

@@ -2,7 +2,7 @@
 
 # No postponed annotations: Dagster inspects them.
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import date, datetime
 
 import dagster as dg
@@ -14,15 +14,15 @@ from zk_pipeline.defs.assets.asset_attributes import asset_attributes
 from zk_pipeline.defs.assets.data_versions import UpstreamEvent, version_tags
 from zk_pipeline.defs.assets.day_metadata import date_metadata
 from zk_pipeline.defs.assets.snapshot import publish_snapshot
-from zk_pipeline.defs.assets.step_output import NOTHING, is_followed_by, step_output
+from zk_pipeline.defs.assets.step_output import NOTHING, is_followed_by, plan_partitions, step_output
 from zk_pipeline.defs.assets.work_dates import report_partitions
 from zk_pipeline.defs.checks.quality_checks import coverage_results, run_evaluations
 from zk_pipeline.defs.failures import observe_failures, partial_failure
 from zk_pipeline.defs.instance.backfill_order import wait_in_backfill
 from zk_pipeline.defs.names import Names
-from zk_pipeline.defs.partitions import STALE_SITES_TAGS, as_dates, work_date_partitions
+from zk_pipeline.defs.partitions import STALE_SITES_TAGS, as_dates, contiguous, work_date_partitions
 from zk_pipeline.defs.resources import StoreResource, with_resource_keys
-from zk_pipeline.operations.process import process_dates, stale_dates
+from zk_pipeline.operations.process import MAX_NEWER, process_dates, stale_dates
 from zk_pipeline.operations.work_dates import last_work_date, work_rules
 from zk_pipeline.store.days.days import DateWritten
 from zk_pipeline.store.days.punch_summaries import summarize
@@ -67,15 +67,25 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         def stale() -> list[StaleDate]:
             return stale_dates(opened, settings, last=last_work_date(settings, utc_now()))
 
+        planned = set(dates)
         newest = max((one.latest_punch_seq for one in stale()), default=0)
 
-        def newer() -> list[date]:
-            return [one.work_date for one in stale() if one.latest_punch_seq > newest]
+        def newer(without: Collection[date]) -> list[date]:
+            found = [one.work_date for one in stale() if one.latest_punch_seq > newest]
+            taken = [day for day in found if day not in without][-MAX_NEWER:]
+            plan_partitions(context, [day for day in taken if day not in planned])
+            planned.update(taken)
+            return taken
 
         def tags(revised_at: datetime | None) -> dict[str, str]:
             return version_tags(context, revised_at.isoformat() if revised_at else "no rows", upstream)
 
         def log_materializations(batch: Sequence[DateWritten]) -> None:
+            for part in contiguous(item.work_date for item in batch):
+                log_range([item for item in batch if part.first <= item.work_date <= part.last])
+            report_partitions(context.instance, names, [written.work_date for written in batch if written.is_first])
+
+        def log_range(batch: Sequence[DateWritten]) -> None:
             first, last = batch[0].work_date, batch[-1].work_date
             figures = opened.days.statistics(first, last, workday_starts_at=rules.workday_starts_at)
             for written in batch:
@@ -85,7 +95,6 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                     context.asset_key, partition=day.isoformat(), metadata=metadata, tags=tags(written.revised_at)
                 )
                 context.log_event(event)
-            report_partitions(context.instance, names, [written.work_date for written in batch if written.is_first])
 
         per_site = settings.crm_record_per == "site"
         result = process_dates(

@@ -8,12 +8,17 @@ run fails without their materializations.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import date
 from typing import Any
 
 import dagster as dg
 
-from zk_pipeline.defs.dagster_internals import BACKFILL_ID_TAG, SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
+from zk_pipeline.defs.dagster_internals import (
+    BACKFILL_ID_TAG,
+    SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION,
+    AssetMaterializationPlannedData,
+)
 
 NOTHING: Any = dg.Nothing  # the type of these outputs: no IO manager stores them. Type checkers see a class here.
 _FAILED = "failed_partitions"
@@ -50,3 +55,15 @@ def is_followed_by(context: dg.AssetExecutionContext, asset: dg.AssetKey) -> boo
 def is_backfill(context: dg.AssetExecutionContext) -> bool:
     """True for a run of a backfill, which ends as failed if a partition is missing: then its run must fail as well."""
     return BACKFILL_ID_TAG in context.run.tags
+
+
+def plan_partitions(context: dg.AssetExecutionContext, dates: Iterable[date]) -> None:
+    """Plan partitions of the step's asset outside the run's range, with the event that Dagster logs for the range: they
+    are in progress until they are materialized, and failed if the run fails before.
+    """
+    for day in dates:
+        data = AssetMaterializationPlannedData(context.asset_key, partition=day.isoformat())
+        event = dg.DagsterEvent.build_asset_materialization_planned_event(
+            context.job_name, context.op_execution_context.op.name, data
+        )
+        context.instance.report_dagster_event(event, context.run.run_id)

@@ -69,13 +69,13 @@ class _Found(NamedTuple):
 
 
 def parse_upload(
-    table: str, body: bytes, *, encoding: str, punch_events: Collection[int], parameters: Mapping[str, str]
+    table: str, body: bytes, *, encoding: str, punch_events: Collection[int] | None, parameters: Mapping[str, str]
 ) -> ParsedUpload:
     """Read a body of `table` (PushRequest.table). A line that cannot be read never rejects the others.
 
     `encoding`: of the device; UTF-8 and GB18030 are tried next. `punch_events`: codes of access events that are
-    punches. `parameters`: of the request. Each line of an unknown table is rejected, so that it goes to quarantine.
-    Raises EncryptedBody, or UnreadableBody for an archive that is damaged or too large.
+    punches; None: DEFAULT_PUNCH_EVENTS. `parameters`: of the request. Each line of an unknown table is rejected, so
+    that it goes to quarantine. Raises EncryptedBody, or UnreadableBody for an archive that is damaged or too large.
     """
     if table == "OPERLOG" and (parameters.get("contenttype", "").lower() == "tgz" or is_archive(body)):
         body = unpack(body)
@@ -97,9 +97,11 @@ def parse_upload(
 
 
 def parse_quarantined(
-    record_format: str, raw: bytes, *, encoding: str, punch_events: Collection[int]
+    record_format: str, raw: bytes, *, encoding: str, punch_events: Collection[int] | None
 ) -> list[PushedPunch]:
-    """Punches of a quarantined line; empty if it is still unreadable. `record_format`: its canonical table name."""
+    """Punches of a quarantined line; empty if it is still unreadable. `record_format`: its canonical table name.
+    `punch_events`: as of `parse_upload`.
+    """
     found = _Found([], [], [], [])
     if read := _reader(record_format, punch_events):
         _read_lines(_lines(raw), read, encodings(encoding), found)
@@ -122,12 +124,12 @@ def parse_counts(body: bytes) -> dict[str, int]:
     return {table: rows for table, rows in counts.items() if rows >= 0}
 
 
-def _reader(table: str, punch_events: Collection[int]) -> LineReader | None:
+def _reader(table: str, punch_events: Collection[int] | None) -> LineReader | None:
     """The function that reads lines of a table; None for an unknown table."""
     if table in _DROPPED_TABLES:
         return _drop
     if table in ("RTLOG", "TABLEDATA:transaction"):
-        return partial(read_access_line, punch_events=punch_events)
+        return partial(read_access_line, punch_events=DEFAULT_PUNCH_EVENTS if punch_events is None else punch_events)
     return _READERS.get(table)
 
 

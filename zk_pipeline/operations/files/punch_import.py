@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from zk_pipeline.data_libraries import np, pa, pc, pd
 from zk_pipeline.devices.models import Device, punches_frame
-from zk_pipeline.devices.push.uploads import DEFAULT_PUNCH_EVENTS, EncryptedBody, parse_upload
+from zk_pipeline.devices.push.uploads import EncryptedBody, parse_upload
 from zk_pipeline.devices.usb_log import (
     COLUMNS,
     FilePunch,
@@ -220,9 +220,7 @@ def _usb_log(source: _Source) -> _Content:
 
 def _pushed_lines(path: PurePath, content: bytes, device: Device) -> _Content:
     try:
-        parsed = parse_upload(
-            _PUSHED, content, encoding=device.encoding, punch_events=DEFAULT_PUNCH_EVENTS, parameters={}
-        )
+        parsed = parse_upload(_PUSHED, content, encoding=device.encoding, punch_events=None, parameters={})
     except EncryptedBody:
         raise UsageError(f"{path}: it is no text with pushed lines") from None
     numbers = _line_numbers(content)

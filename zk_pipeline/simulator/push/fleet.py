@@ -69,24 +69,13 @@ class PushFleet:
         """The terminal itself; changes must go through `call`."""
         return self._operated[name].terminal
 
-    def punch(
-        self,
-        name: str,
-        user_id: str,
-        punched_at_local: datetime | None = None,
-        *,
-        verify_type: int = 1,
-        punch_state: int = 0,
-        work_code: int = 0,
-    ) -> Punch:
+    def punch(self, name: str, user_id: str, punched_at_local: datetime | None = None, **values: int) -> Punch:
         """Like `PushingTerminal.punch`; the upload begins at once."""
         operated = self._operated[name]
 
         def record() -> Punch:
             operated.woken.set()
-            return operated.terminal.punch(
-                user_id, punched_at_local, verify_type=verify_type, punch_state=punch_state, work_code=work_code
-            )
+            return operated.terminal.punch(user_id, punched_at_local, **values)
 
         return self.call(record)
 

@@ -94,18 +94,12 @@ class TerminalState:
         """True while punches are pending that the receiver wants."""
         return self.log.pending_count > 0 and self.transfers("AttLog")
 
-    def punch(
-        self,
-        user_id: str,
-        punched_at_local: datetime | None = None,
-        *,
-        verify_type: int = 1,
-        punch_state: int = 0,
-        work_code: int = 0,
-    ) -> Punch:
-        """Record a punch, by default at the time that the terminal shows. A full log drops its oldest record."""
+    def punch(self, user_id: str, punched_at_local: datetime | None = None, **values: int) -> Punch:
+        """Record a punch, by default at the time that the terminal shows; `values`: `verify_type`, `punch_state` and
+        `work_code` of `Punch`. A full log drops its oldest record.
+        """
         at_local = (punched_at_local or self.clock.now_local()).replace(microsecond=0)
-        punch = Punch(user_id, at_local, verify_type, punch_state, work_code)
+        punch = Punch(user_id, at_local, **values)
         self.record(punch)
         return punch
 

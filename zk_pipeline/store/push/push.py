@@ -8,7 +8,6 @@ from datetime import date, datetime, timedelta
 
 from zk_pipeline.devices.models import Device
 from zk_pipeline.devices.push.commands import PushCommand
-from zk_pipeline.errors import UsageError
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.push.batches import PushContact, UploadSummary, newest_upload, read_contacts, summarize_uploads
 from zk_pipeline.store.push.check_plan import PushCheck
@@ -26,9 +25,9 @@ from zk_pipeline.store.push.commands import (
     record_sent,
 )
 from zk_pipeline.store.push.details import PushDetails, TerminalEvent, read_details, read_events
-from zk_pipeline.store.push.terminals import Contact, PushTerminal, adopt, read_terminals, record_contacts
+from zk_pipeline.store.push.terminals import Contact, PushTerminal, adopt, not_pushing, read_terminals, record_contacts
 from zk_pipeline.store.push.upload_writer import UploadWriter
-from zk_pipeline.store.push.uploads import PushUpload, StoredUpload, read_stamps
+from zk_pipeline.store.push.uploads import read_stamps
 from zk_pipeline.store.terminals.devices import DeviceRegistry
 from zk_pipeline.store.terminals.punch_versions import punch_versions
 
@@ -123,9 +122,7 @@ class PushStore:
         assignments = ", ".join(f"{name} = ${name}" for name in changes)
         with self.database.write("change a terminal that pushes", device) as connection:
             if all(one.device != device for one in read_terminals(connection)):
-                raise UsageError(
-                    f"device {device!r} does not push: `zk-pipeline device pending` lists terminals to adopt"
-                )
+                raise not_pushing(device)
             connection.execute(
                 f"UPDATE push_terminals SET {assignments} WHERE device = $device",  # noqa: S608 (constant names)
                 {**changes, "device": device},
@@ -136,18 +133,6 @@ class PushStore:
         if contacts:
             with self.database.write("record contacts of terminals") as connection:
                 record_contacts(connection, contacts)
-
-    def store(self, uploads: Sequence[PushUpload]) -> list[StoredUpload | None]:
-        """Store uploads in one transaction; returns the counts of each, in order. Idempotent.
-
-        None for an upload that was not stored, because its terminal is no longer adopted or enabled, or its zone was
-        changed. Raises errors of the store, after which nothing is stored.
-        """
-        writer = self.writer()
-        try:
-            return writer.store(uploads)
-        finally:
-            writer.close()
 
     def writer(self) -> UploadWriter:
         """A writer of uploads for one thread that keeps the store open between them. It opens it at the first."""

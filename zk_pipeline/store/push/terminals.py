@@ -13,6 +13,7 @@ from zk_pipeline.data_libraries import pa
 from zk_pipeline.devices.models import Device
 from zk_pipeline.devices.push.families import Family
 from zk_pipeline.devices.push.hello import TimeZoneForm
+from zk_pipeline.errors import UsageError
 from zk_pipeline.store.engine.database import Connection
 from zk_pipeline.store.errors import TerminalAdopted, UnknownTerminal
 from zk_pipeline.store.terminals.devices import insert_device, registered_or_none, release_push, update_device
@@ -186,6 +187,11 @@ def adopt(
         """,
         [name, now, by, secret_hash, serial],
     )
+
+
+def not_pushing(device: str) -> UsageError:
+    """Error of a request that only a device that pushes can have."""
+    return UsageError(f"device {device!r} does not push: `zk-pipeline device pending` lists terminals to adopt")
 
 
 def secret_digest(secret: str) -> str:

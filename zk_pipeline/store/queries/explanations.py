@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 
@@ -11,7 +12,9 @@ from zk_pipeline.store.work_dates.assignment import assign_work_dates, stored_de
 from zk_pipeline.store.work_dates.manual_punches import ManualPunch, read_withdrawn, work_dates_of
 from zk_pipeline.store.work_dates.punch_directions import DEVICE_DIRECTION, DIRECTION, IS_TRUSTED, SOURCE
 from zk_pipeline.store.work_dates.roster import ASSIGNMENT_LEVEL
+from zk_pipeline.time_text import wall_clock
 
+MAX_LEFT_OUT = 50
 SOURCES = {"poll": "polled", "live": "live capture", "push": "pushed", "file": "file"}
 PUNCH_STATES = {0: "in", 1: "out", 2: "break out", 3: "break in", 4: "overtime in", 5: "overtime out"}
 
@@ -86,11 +89,32 @@ class Revision:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A record of the user and date that counts on no day: a punch by a clock known to be wrong, or a pushed or
+    imported line in quarantine, whose text names both.
+    """
+
+    site: str
+    device: str
+    recorded_local: datetime | None  # None for a line in quarantine
+    raw_text: str | None
+    reason: str
+    stored_at: datetime
+
+    @property
+    def sentence(self) -> str:
+        """The record and why it does not count, in one line."""
+        if self.recorded_local is None:
+            return f"line in quarantine of {self.device}: {self.raw_text!r} ({self.reason})"
+        return f"punch at {wall_clock(self.recorded_local)}, {self.device} ({self.reason})"
+
+
+@dataclass(frozen=True)
 class Explanation:
     """`revisions` in order; the last of each site is valid at `as_of`, or (None) now.
 
     `punches` are assigned by the current shifts; with `as_of`, only those stored by then. `leaves` were active then,
-    and manual punches `withdrawn` by then.
+    and manual punches `withdrawn` by then. `left_out`: records of the date on the wall clock.
     """
 
     user_id: str
@@ -100,12 +124,18 @@ class Explanation:
     revisions: list[Revision]
     leaves: list[Leave]
     withdrawn: list[ManualPunch]
+    left_out: list[LeftOut]
 
     @property
     def sites(self) -> list[str]:
-        """Sites with punches, withdrawn ones or revisions, sorted."""
-        shown: list[ExplainedPunch | Revision | ManualPunch] = [*self.punches, *self.revisions, *self.withdrawn]
+        """Sites with punches, also withdrawn or left out ones, or revisions, sorted."""
+        shown: list[ExplainedPunch | Revision | ManualPunch | LeftOut]
+        shown = [*self.punches, *self.revisions, *self.withdrawn, *self.left_out]
         return sorted({one.site for one in shown})
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.punches or self.revisions or self.leaves or self.withdrawn or self.left_out)
 
     def at(self, site: str | None) -> Explanation:
         """The part of one site; None: all."""
@@ -117,6 +147,7 @@ class Explanation:
             revisions=[one for one in self.revisions if one.site == site],
             leaves=self.leaves_at(site),
             withdrawn=[one for one in self.withdrawn if one.site == site],
+            left_out=[one for one in self.left_out if one.site == site],
         )
 
     def leaves_at(self, site: str) -> list[Leave]:
@@ -135,7 +166,10 @@ class Explanations:
             rows = connection.execute(_REVISIONS, values).fetchall()
             leaves = read_leaves(connection, _LEAVES, values)
             withdrawn = _withdrawn(connection, values)
-        return Explanation(user_id, work_date, as_of, punches, [Revision(*row) for row in rows], leaves, withdrawn)
+            left_out = _left_out(connection, values)
+        return Explanation(
+            user_id, work_date, as_of, punches, [Revision(*row) for row in rows], leaves, withdrawn, left_out
+        )
 
 
 def _punches(connection: Connection, user_id: str, day: date, as_of: datetime | None) -> list[ExplainedPunch]:
@@ -198,6 +232,35 @@ def _withdrawn(connection: Connection, values: dict[str, object]) -> list[Manual
     return [one for one in found if dates[one.id] == values["date"]]
 
 
+def _left_out(connection: Connection, values: dict[str, object]) -> list[LeftOut]:
+    """Punches by wrong clocks and quarantined lines of the user and date, punches first."""
+    found = [LeftOut(*row) for row in connection.execute(_SUSPECTS, values).fetchall()]
+    dated = {name: values[name] for name in ("date", "as_of")}
+    for site, device, raw, reason, stored_at in connection.execute(_QUARANTINED, dated).fetchall():
+        text = raw.decode(errors="backslashreplace")
+        if values["user"] in _BETWEEN_VALUES.split(text):
+            found.append(LeftOut(site, device, None, text, reason, stored_at))
+    return found[:MAX_LEFT_OUT]
+
+
+_BETWEEN_VALUES = re.compile(r"[\t\r\n =,;]+")
+_SUSPECTS = """
+SELECT coalesce(device.site, punch.device), punch.device, punch.punched_at_local, NULL,
+       'the clock of the terminal was wrong', punch.created_at
+FROM raw_punches AS punch LEFT JOIN devices AS device ON device.name = punch.device
+WHERE punch.user_id = $user AND punch.punched_at_local >= $date AND punch.punched_at_local < $date + INTERVAL 1 DAY
+  AND punch.is_clock_suspect AND punch.voided_at IS NULL
+  AND punch.seq NOT IN (SELECT seq FROM corrected_punches) AND ($as_of IS NULL OR punch.created_at <= $as_of)
+ORDER BY punch.punched_at_local, punch.device
+"""
+_QUARANTINED = """
+SELECT coalesce(device.site, line.device), line.device, line.raw, line.reason, line.created_at
+FROM quarantined_records AS line LEFT JOIN devices AS device ON device.name = line.device
+WHERE line.record_format IS NOT NULL AND contains(line.raw::VARCHAR, strftime($date::DATE, '%Y-%m-%d'))
+  AND CASE WHEN $as_of IS NULL THEN line.released_at IS NULL
+      ELSE line.created_at <= $as_of AND (line.released_at IS NULL OR line.released_at > $as_of) END
+ORDER BY line.created_at, line.device, line.raw
+"""
 _WITHDRAWN_LATER = """
     SELECT device, user_id, punched_at, punched_at_local, punch_state, seq, NULL::BIGINT AS first_poll_id
     FROM manual_punches WHERE decision = 'withdrawn' AND withdrawn_at > $as_of

@@ -58,9 +58,7 @@ def day(request: Request, services: Given, identity: Reader) -> Response:
         state="waiting", user_id=asked.user_id, site=asked.site, first=asked.day, last=asked.day
     )
     _, requests = services.store.manual_punches.page(waiting, limit=_MOST_REQUESTS)
-    if not (
-        punches or revisions or context.earlier or context.later or requests or explained.leaves or explained.withdrawn
-    ):
+    if explained.is_empty and not (context.earlier or context.later or requests):
         raise HTTPException(404, f"no punches or days of {asked.user_id!r} at {asked.site!r} on {asked.day}")
     current = revisions[-1] if revisions else None
     reviews = services.store.reviews.of_day(asked.site, asked.user_id, asked.day)
@@ -86,6 +84,7 @@ def day(request: Request, services: Given, identity: Reader) -> Response:
         requests=requests,
         leaves=explained.leaves,
         withdrawn=explained.withdrawn,
+        left_out=explained.left_out,
         reviews=reviews,
         is_reviewed=any(one.is_reviewed for one in reviews[-1:] if current and one.revision == current.revision),
         day_id=context.day_id,

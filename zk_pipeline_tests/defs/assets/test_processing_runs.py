@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Any
 
 import dagster as dg
 import pytest
 
+from zk_pipeline.attendance.evaluate import EvaluatedDays, evaluate_days
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.defs.instance.instance_health import failed_checks
 from zk_pipeline.defs.partitions import DateRange
+from zk_pipeline.operations import process as operation
 from zk_pipeline.runs import actions
 from zk_pipeline.runs.launcher import Launcher
+from zk_pipeline.store.deliveries.due_deliveries import SyncScope
+from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.defs.run_fixtures import metadata_of, run_status, statuses, table_of
+from zk_pipeline_tests.defs.run_fixtures import metadata_of, observe_dates, run_status, statuses, table_of
 from zk_pipeline_tests.gates import MONDAY, NASTY, TUESDAY, WEDNESDAY, present
 from zk_pipeline_tests.store.store_fixtures import device, execute, ingest, on, rows
 
@@ -22,6 +28,15 @@ THURSDAY = WEDNESDAY + timedelta(days=1)
 DATES = [MONDAY, TUESDAY, WEDNESDAY, THURSDAY]
 RANGE = DateRange(MONDAY, THURSDAY)
 COVERED = dg.AssetCheckKey(dg.AssetKey("daily_attendance"), "every_work_date_has_a_partition")
+
+
+@dataclass
+class LateDate:
+    """Work date of late punches, the error of its evaluation, and how often a run evaluated days."""
+
+    day: date
+    error: Exception | None = None
+    evaluated: int = 0
 
 
 @pytest.fixture
@@ -122,6 +137,55 @@ def test_late_punches_process_their_site_and_a_request_for_the_date_all_sites(
     (requested,) = actions.process(changed, home_store, dates=(TUESDAY, TUESDAY))
     assert "processed_sites" not in requested.partitions[str(TUESDAY)]
     assert [(count - 1, 2, requested.run_id) for count, *_ in before] == rows(home_store, SOUTH)
+
+
+@pytest.fixture
+def late_punch(home_store: Store, monkeypatch: pytest.MonkeyPatch) -> LateDate:
+    """A date before the range, of which a punch arrives while a run evaluates its first date."""
+    late = LateDate(MONDAY - timedelta(days=20))
+
+    def evaluate(*arguments: Any) -> EvaluatedDays:
+        if not late.evaluated:
+            ingest(home_store, "South", *on(late.day, "08:00", user_id="1002"))
+        late.evaluated += 1
+        if late.error is not None and late.day in set(arguments[0]["work_date"].dt.date):
+            raise late.error
+        return evaluate_days(*arguments)
+
+    monkeypatch.setattr(operation, "evaluate_days", evaluate)
+    monkeypatch.setattr(operation, "_GROUP", 2)
+    return late
+
+
+@pytest.mark.usefixtures("punched")
+def test_a_date_of_punches_that_arrive_during_a_long_run_is_materialized_by_it(
+    launcher: Launcher, home_store: Store, late_punch: LateDate
+) -> None:
+    result = launcher.process(RANGE)
+    day = late_punch.day
+    assert (result.failure, home_store.days.stale(first=day, last=THURSDAY)) == (None, [])
+    assert list(result.partitions) == [str(MONDAY), str(TUESDAY), str(day), str(WEDNESDAY), str(THURSDAY)]
+    assert statuses(launcher, "daily_attendance", [day]) == {str(day): "materialized"}
+    assert statuses(launcher, "work_dates", [day]) == {str(day): "materialized"}
+    assert observe_dates(launcher)[0] == []  # the UI does not show it as stale
+    assert home_store.deliveries.due_dates(SyncScope(first=day, last=day)) == {day: 1}  # sent by the next sync
+
+
+@pytest.mark.usefixtures("punched")
+@pytest.mark.parametrize(("error", "status"), [(ValueError("bad row"), "missing"), (StoreBusy("killed"), "failed")])
+def test_a_date_of_late_punches_fails_its_own_run_and_is_red_if_the_run_ends_early(
+    launcher: Launcher, home_store: Store, late_punch: LateDate, error: Exception, status: str
+) -> None:
+    late_punch.error = error
+    result = launcher.process(RANGE)
+    day = late_punch.day
+    assert (result.failure is None) is (status == "missing")
+    assert statuses(launcher, "daily_attendance", [day]) == {str(day): status}
+    assert [one.work_date for one in home_store.days.stale(first=day, last=MONDAY)] == [day]
+
+    own = launcher.process(DateRange(day, day))
+    assert str(error) in str(own.failure)
+    assert statuses(launcher, "daily_attendance", [day]) == {str(day): "failed"}
 
 
 @pytest.mark.usefixtures("punched")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import datetime
 from typing import Any
 
@@ -25,6 +26,12 @@ def contact(store: Store, serial: str = SERIAL, **learned: Any) -> None:
     store.push.record_contacts([Contact(serial_number=serial, address="192.0.2.10", seen_at=store.clock(), **learned)])
 
 
+def store_uploads(store: Store, uploads: Sequence[PushUpload]) -> list[StoredUpload | None]:
+    """Store uploads in one transaction; returns the counts of each."""
+    with closing(store.push.writer()) as writer:
+        return writer.store(uploads)
+
+
 def push(
     store: Store,
     *punches: tuple[str, str],
@@ -40,7 +47,8 @@ def push(
     parsed = [PushedPunch(user, datetime.fromisoformat(at), 0, 1, None, None) for user, at in punches]
     lines = len(punches) + len(rejected) + len(events)
     bad = [RejectedLine(raw, "impossible date") for raw in rejected]
-    (stored,) = store.push.store(
+    (stored,) = store_uploads(
+        store,
         [
             PushUpload(
                 serial_number=serial,
@@ -52,7 +60,7 @@ def push(
                 received_at=store.clock(),
                 drift_seconds=drift_seconds,
             )
-        ]
+        ],
     )
     assert stored is not None
     return stored

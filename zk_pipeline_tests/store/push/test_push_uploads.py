@@ -11,6 +11,7 @@ from zk_pipeline.devices.push.uploads import DeviceEvent, ParsedUpload, PushedPu
 from zk_pipeline.store.push.terminals import Contact
 from zk_pipeline.store.push.uploads import PushUpload, StoredUpload
 from zk_pipeline.store.store import Store
+from zk_pipeline_tests.store.push.push_fixtures import store_uploads
 from zk_pipeline_tests.store.store_fixtures import SERIAL, StoppedClock, device, execute, ingest, rows, stale
 
 EIGHT = datetime(2026, 3, 2, 8, 0)  # noqa: DTZ001 (a wall-clock reading)
@@ -68,7 +69,7 @@ def counts(stored: StoredUpload | None) -> tuple[int, int, int, int]:
 @pytest.mark.both_engines
 def test_an_upload_that_is_repeated_is_stored_once(pushing: Store) -> None:
     bad = RejectedLine(b"0042\t2026-13-40 08:00:00\t0", "impossible date")
-    done = [pushing.push.store([upload(punch(work_code=7), punch("7"), rejected=[bad])])[0] for _ in range(3)]
+    done = [store_uploads(pushing, [upload(punch(work_code=7), punch("7"), rejected=[bad])])[0] for _ in range(3)]
     assert [counts(one) for one in done] == [(2, 0, 1, 0), (0, 2, 1, 0), (0, 2, 1, 0)]
     assert rows(
         pushing,
@@ -93,7 +94,7 @@ def test_an_upload_that_is_repeated_is_stored_once(pushing: Store) -> None:
 
 
 def test_a_punch_twice_in_one_upload_is_one_row_and_counts_as_a_duplicate(pushing: Store) -> None:
-    (done,) = pushing.push.store([upload(punch(), punch(), punch("7"))])
+    (done,) = store_uploads(pushing, [upload(punch(), punch(), punch("7"))])
     assert counts(done) == (2, 1, 0, 0)
 
 
@@ -101,7 +102,9 @@ def test_a_punch_twice_in_one_upload_is_one_row_and_counts_as_a_duplicate(pushin
 def test_uploads_of_several_terminals_and_several_of_one_are_stored_together(pushing: Store) -> None:
     adopt(pushing, "S2", "Yard", "Asia/Kolkata")
     yard = upload(punch(), device="Yard", serial="S2", timezone="Asia/Kolkata")
-    done = pushing.push.store([upload(punch()), upload(punch(), punch("7")), yard, upload(stamp=None, table="OPERLOG")])
+    done = store_uploads(
+        pushing, [upload(punch()), upload(punch(), punch("7")), yard, upload(stamp=None, table="OPERLOG")]
+    )
     assert [counts(one) for one in done] == [(1, 0, 0, 0), (1, 1, 0, 0), (1, 0, 0, 0), (0, 0, 0, 0)]
     assert rows(pushing, "SELECT device, user_id, punched_at FROM raw_punches ORDER BY ALL") == [
         ("Gate", "0042", EIGHT.replace(tzinfo=UTC)),
@@ -120,7 +123,7 @@ def test_an_upload_whose_terminal_is_not_accepted_is_not_stored_and_does_not_aff
     execute(pushing, "UPDATE push_terminals SET device = NULL WHERE device = 'Pending'")
     names = ("Moved", "Off", "Removed", "Pending")
     refused = [upload(punch(), device=name, serial=f"S{number}") for number, name in enumerate(names)]
-    done = pushing.push.store([*refused, upload(punch()), upload(punch(), serial="unknown")])
+    done = store_uploads(pushing, [*refused, upload(punch()), upload(punch(), serial="unknown")])
     assert [one is None for one in done] == [True, True, True, True, False, True]
     assert rows(pushing, "SELECT DISTINCT device FROM raw_punches") == [("Gate",)]
     assert rows(pushing, "SELECT DISTINCT serial FROM push_batches") == [(SERIAL,)]
@@ -134,7 +137,7 @@ def test_a_punch_that_is_polled_and_pushed_is_one_row_with_the_source_that_was_f
     assert serial is not None
     adopt(store, serial, "Gate", timezone=None)
     later = EIGHT + timedelta(hours=9)
-    (done,) = store.push.store([upload(punch(), punch(at=later), serial=serial)])
+    (done,) = store_uploads(store, [upload(punch(), punch(at=later), serial=serial)])
     assert counts(done) == (1, 1, 0, 0)
     assert ingest(store, "Gate", PUNCH, ("0042", "2026-03-02 17:00")).new == 0
     assert rows(store, "SELECT punched_at_local, source FROM raw_punches ORDER BY 1") == [
@@ -147,8 +150,8 @@ def test_a_punch_that_is_polled_and_pushed_is_one_row_with_the_source_that_was_f
 @pytest.mark.both_engines("matrix")
 def test_stamps_are_kept_as_received_and_an_upload_that_answers_a_query_does_not_change_them(pushing: Store) -> None:
     for stamp in ("83", "9", "None", "0", None):  # neither the order nor the form of stamps has a meaning
-        pushing.push.store([upload(stamp=stamp)])
-    pushing.push.store([upload(stamp="2011-04-05T17:40:20", table="OPERLOG")])
+        store_uploads(pushing, [upload(stamp=stamp)])
+    store_uploads(pushing, [upload(stamp="2011-04-05T17:40:20", table="OPERLOG")])
     assert pushing.push.state().stamps == {SERIAL: {"ATTLOG": "None", "OPERLOG": "2011-04-05T17:40:20"}}
 
 
@@ -159,7 +162,7 @@ def test_a_stamp_is_saved_with_its_upload_or_not_at_all(pushing: Store, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr("zk_pipeline.store.push.uploads._record_batches", broken)
         with pytest.raises(RuntimeError):
-            pushing.push.store([upload(punch())])
+            store_uploads(pushing, [upload(punch())])
     assert pushing.push.state().stamps == {}
     assert rows(pushing, "SELECT count(*) FROM raw_punches") == [(0,)]
 
@@ -169,7 +172,7 @@ def test_punches_of_one_date_share_a_poll_and_those_of_the_next_have_another(
 ) -> None:
     for minutes in (0, 5, 24 * 60):
         clock.go(minutes=minutes)
-        pushing.push.store([upload(punch(at=EIGHT + timedelta(minutes=minutes)))])
+        store_uploads(pushing, [upload(punch(at=EIGHT + timedelta(minutes=minutes)))])
     assert rows(pushing, "SELECT device, status, mode FROM device_polls") == [("Gate", "success", "push")] * 2
     assert rows(pushing, "SELECT count(DISTINCT first_poll_id), count(*) FROM raw_punches") == [(2, 3)]
 
@@ -177,29 +180,29 @@ def test_punches_of_one_date_share_a_poll_and_those_of_the_next_have_another(
 class TestClock:
     def test_a_punch_of_the_future_is_suspect_once_the_clock_was_right(self, pushing: Store) -> None:
         ahead = punch(at=EIGHT + timedelta(minutes=20))
-        pushing.push.store([upload(ahead)])
+        store_uploads(pushing, [upload(ahead)])
         assert self.suspect(pushing) == []  # an unconfirmed zone is no wrong clock
-        pushing.push.store([upload(punch(), drift_seconds=-5.0)])
-        pushing.push.store([upload(ahead._replace(user_id="7"), punch("8"))])
+        store_uploads(pushing, [upload(punch(), drift_seconds=-5.0)])
+        store_uploads(pushing, [upload(ahead._replace(user_id="7"), punch("8"))])
         assert self.suspect(pushing) == ["7"]
 
     def test_a_late_upload_is_not_suspect(self, pushing: Store) -> None:
-        pushing.push.store([upload(punch(), drift_seconds=0.0)])
-        pushing.push.store([upload(punch("7"), received_at=datetime(2026, 3, 9, tzinfo=UTC))])
+        store_uploads(pushing, [upload(punch(), drift_seconds=0.0)])
+        store_uploads(pushing, [upload(punch("7"), received_at=datetime(2026, 3, 9, tzinfo=UTC))])
         assert self.suspect(pushing) == []
 
     def test_a_measured_drift_is_that_of_the_device_and_makes_its_punches_suspect(self, pushing: Store) -> None:
-        pushing.push.store([upload(punch(), drift_seconds=-5.0)])
-        pushing.push.store([upload(punch("7"), drift_seconds=-3600.0)])
+        store_uploads(pushing, [upload(punch(), drift_seconds=-5.0)])
+        store_uploads(pushing, [upload(punch("7"), drift_seconds=-3600.0)])
         assert rows(pushing, "SELECT clock_drift_seconds, clock_wrong_by FROM devices") == [(-3600.0, -3600.0)]
         assert self.suspect(pushing) == ["7"]
-        pushing.push.store([upload(punch("8"), drift_seconds=2.0)])
+        store_uploads(pushing, [upload(punch("8"), drift_seconds=2.0)])
         assert rows(pushing, "SELECT clock_drift_seconds, clock_wrong_by FROM devices") == [(2.0, None)]
         assert self.suspect(pushing) == ["7"]
 
     def test_punches_that_only_a_wrong_zone_made_suspect_count_in_the_right_one(self, pushing: Store) -> None:
-        pushing.push.store([upload(punch(), drift_seconds=0.0)])
-        pushing.push.store([upload(punch("7", EIGHT + timedelta(hours=2)))])
+        store_uploads(pushing, [upload(punch(), drift_seconds=0.0)])
+        store_uploads(pushing, [upload(punch("7", EIGHT + timedelta(hours=2)))])
         assert self.suspect(pushing) == ["7"]
         pushing.devices.update("Gate", timezone="Etc/GMT-2")  # two hours ahead of UTC
         assert self.suspect(pushing) == []
@@ -211,8 +214,8 @@ class TestClock:
 
 @pytest.mark.both_engines
 def test_users_are_added_or_changed_and_others_stay(pushing: Store) -> None:
-    pushing.push.store([upload(users=[PushedUser("7", "Ann", 0, 0, None), PushedUser("8", "Bob", 14, 99, 3)])])
-    pushing.push.store([upload(users=[PushedUser("7", "Anna", 0, 0, None)], dropped=2)])
+    store_uploads(pushing, [upload(users=[PushedUser("7", "Ann", 0, 0, None), PushedUser("8", "Bob", 14, 99, 3)])])
+    store_uploads(pushing, [upload(users=[PushedUser("7", "Anna", 0, 0, None)], dropped=2)])
     assert rows(pushing, "SELECT user_id, uid, name, privilege, card FROM device_users ORDER BY 1") == [
         ("7", 0, "Anna", 0, 0),
         ("8", 3, "Bob", 14, 99),
@@ -226,7 +229,7 @@ def test_the_users_of_a_later_poll_replace_the_pushed_ones(store: Store) -> None
     serial = store.devices.get("Gate").serial_number
     assert serial is not None
     adopt(store, serial, "Gate", timezone=None)
-    store.push.store([upload(serial=serial, users=[PushedUser("1", "Cem B", 0, 0, None)])])
+    store_uploads(store, [upload(serial=serial, users=[PushedUser("1", "Cem B", 0, 0, None)])])
     assert rows(store, "SELECT user_id, uid, name FROM device_users") == [("1", 1, "Cem B")]
     ingest(store, "Gate", users=[("1", 1, "Cem", 0, 0), ("2", 2, "Dan", 0, 0)])
     assert rows(store, "SELECT user_id, uid, name FROM device_users ORDER BY 1") == [("1", 1, "Cem"), ("2", 2, "Dan")]
@@ -236,7 +239,7 @@ def test_the_users_of_a_later_poll_replace_the_pushed_ones(store: Store) -> None
 def test_an_event_is_stored_once_and_is_no_punch(pushing: Store) -> None:
     set_clock = DeviceEvent(21, "1", EIGHT, "0\t0\t0\t0", True)
     for _ in range(2):
-        pushing.push.store([upload(events=[set_clock, set_clock._replace(code=4)], table="OPERLOG")])
+        store_uploads(pushing, [upload(events=[set_clock, set_clock._replace(code=4)], table="OPERLOG")])
     assert rows(
         pushing, "SELECT device, code, is_operation, user_id, occurred_at_local FROM device_events ORDER BY 2"
     ) == [
@@ -247,9 +250,9 @@ def test_an_event_is_stored_once_and_is_no_punch(pushing: Store) -> None:
 
 
 def test_punches_of_purged_dates_are_not_stored_again(pushing: Store) -> None:
-    pushing.push.store([upload(punch())])
+    store_uploads(pushing, [upload(punch())])
     execute(pushing, "UPDATE work_dates SET raw_purged_at = now()")
     execute(pushing, "DELETE FROM raw_punches")
-    (done,) = pushing.push.store([upload(punch(), punch(at=EIGHT + timedelta(days=1)))])
+    (done,) = store_uploads(pushing, [upload(punch(), punch(at=EIGHT + timedelta(days=1)))])
     assert counts(done) == (1, 1, 0, 0)
     assert stale(pushing)[-1] == date(2026, 3, 3)

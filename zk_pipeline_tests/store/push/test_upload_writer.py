@@ -26,7 +26,14 @@ def upload(minute: int, device: str = "Gate") -> PushUpload:
     )  # fmt: skip
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing but another user of the store makes a writer close it."""
+    monkeypatch.setattr(upload_writer, "MAX_OPEN_SECONDS", float("inf"))
+
+
 @pytest.mark.file_engine
+@pytest.mark.usefixtures("patient")
 def test_who_waits_for_the_store_gets_it_between_two_uploads(store: Store) -> None:
     adopt(store)
     writer = store.push.writer()
@@ -48,6 +55,7 @@ def test_who_waits_for_the_store_gets_it_between_two_uploads(store: Store) -> No
 
 
 @pytest.mark.file_engine
+@pytest.mark.usefixtures("patient")
 def test_an_upload_gives_way_to_who_already_waits(store: Store) -> None:
     adopt(store)
     writer = store.push.writer()

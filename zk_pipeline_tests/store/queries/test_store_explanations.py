@@ -48,6 +48,28 @@ def test_what_was_said_then_is_told_apart_from_what_is_said_now(store: Store, cl
     assert store.explanations.explain("1001", TUESDAY).revisions == []
 
 
+def test_records_of_the_date_that_count_on_no_day_are_named(store: Store) -> None:
+    store.devices.add(device(site="HQ"))
+    adopt(store, "Dock", "SN2")
+    ingest(store, "Gate", *on(MONDAY, "08:00", "09:00"), *on(TUESDAY, "08:00"))
+    ingest(store, "Gate", *on(MONDAY, "08:00", user_id="1002"))
+    execute(
+        store, "UPDATE raw_punches SET is_clock_suspect = true WHERE user_id = '1002' OR hour(punched_at_local) = 9"
+    )
+    line, others = b"1001\t2026-03-02 25:00:00\t0", [b"11001\t2026-03-02 25:00:00", b"1001\t2026-03-03 25:00:00"]
+    push(store, name="Dock", serial="SN2", rejected=[line, b"pin=1001\xff\ttime=2026-03-02 25:00:00", *others])
+    explained = store.explanations.explain("1001", MONDAY)
+    assert [one.sentence for one in explained.left_out] == [
+        "punch at 2026-03-02 09:00:00, Gate (the clock of the terminal was wrong)",
+        r"line in quarantine of Dock: '1001\t2026-03-02 25:00:00\t0' (impossible date)",
+    ]
+    assert [len(explained.at(site).left_out) for site in explained.sites] == [1, 1]
+    assert store.explanations.explain("1001", MONDAY, as_of=LONG_AFTER - timedelta(days=1)).is_empty
+    execute(store, "UPDATE quarantined_records SET released_at = created_at + INTERVAL 1 DAY")
+    assert len(store.explanations.explain("1001", MONDAY).left_out) == 1
+    assert len(store.explanations.explain("1001", MONDAY, as_of=LONG_AFTER).left_out) == 2
+
+
 def record(layout: Layout, local: str, **fields: Any) -> bytes:
     one = np.zeros(1, layout.dtype)
     one["time"] = encode_time(pd.Timestamp(local).to_pydatetime())

@@ -93,6 +93,20 @@ def test_stale_and_blocked_dates_are_marked(reader: httpx.Client, web: Web) -> N
         execute(web.store, "DELETE FROM blocked_dates")
 
 
+def test_records_that_do_not_count_are_named(reader: httpx.Client, web: Web) -> None:
+    site = web.store.devices.get("North").site
+    line = f"1002\t{ABSENT} 25:00:00".encode()
+    columns = "device, raw, reason, first_poll_id, created_at, record_format"
+    values = "'North', ?, 'impossible date', 1, now(), 'ATTLOG'"
+    execute(web.store, f"INSERT INTO quarantined_records ({columns}) VALUES ({values})", [line])
+    try:
+        page = day(reader, "1002", ABSENT, site)
+    finally:
+        execute(web.store, "DELETE FROM quarantined_records WHERE raw = ?", [line])
+    assert rf"not counted line in quarantine of North: '1002\t{ABSENT} 25:00:00' (impossible date)" in page.text
+    assert "/quarantine?device=North" in page.links.values()
+
+
 def test_a_day_that_moved_to_another_site_is_shown_as_retracted(reader: httpx.Client, web: Web) -> None:
     web.store.devices.add(Device(name="Moved", ip_address="192.0.2.14", site="Old yard"))
     ingest(web.store, "Moved", *on(MARCH, "09:00", "18:00", user_id="77"))
