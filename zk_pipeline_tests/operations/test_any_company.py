@@ -106,6 +106,7 @@ def test_every_day_of_any_company_is_that_of_the_plainest_loop(
     @settings(
         deadline=None,
         max_examples=examples,
+        derandomize=examples == 1,  # one company at random may have no terminal that alternates
         suppress_health_check=list(HealthCheck),
         phases=[Phase.reuse, Phase.generate],
     )
