@@ -18,7 +18,10 @@ from zk_pipeline_tests.store.push.push_fixtures import adopt, contact, event, pu
 
 
 def test_a_pending_terminal_is_listed_until_it_is_adopted(zk: CommandLine, home_store: Store) -> None:
-    assert zk("device", "pending").out == "no terminal waits for adoption\n"
+    assert zk("device", "pending").out == (
+        "no terminal waits for adoption; "
+        "set the address of `zk-pipeline receive` as the server in the menu of the terminal\n"
+    )
     contact(home_store, "SN1", family="C", push_version="3.1.2")
     (waiting,) = zk("device", "pending", "--json").json
     assert (waiting["serial_number"], waiting["address"], waiting["family"]) == ("SN1", "192.0.2.10", "C")
@@ -197,7 +200,9 @@ def test_a_device_shows_how_its_terminal_pushes(zk: CommandLine, home_store: Sto
 
 def test_a_command_is_queued_once_and_its_result_is_listed(zk: CommandLine, home_store: Store) -> None:
     adopt(home_store, "Gate", "SN1")
-    assert zk("device", "commands", "Gate").out == "no command was requested for Gate\n"
+    assert zk("device", "commands", "Gate").out == (
+        "no command was requested for Gate; request one with `zk-pipeline device command`\n"
+    )
     span = ("--start-date", "2026-11-01", "--end-date", "2026-11-30")
     queued = zk("device", "command", "Gate", "punches", *span, "--json").json
     assert (queued["kind"], queued["state"]) == ("punches", "queued")
