@@ -183,8 +183,9 @@ def _users(connection: Connection, now: datetime, site: str) -> list[str]:
 def _read_newest(
     connection: Connection, now: datetime, debounce_seconds: int, users: list[str] | None
 ) -> list[NewestPunch]:
-    """The newest punch of each user at each site, of work dates that are not over and some earlier ones; of these users,
-    or of all (None).
+    """The newest punch of each user at each site, of work dates that are not over and some earlier ones.
+
+    `users`: only these, or all (None).
     """
     since, until = now - _LONGEST_WORK_DATE, now + _CLOCK_ERROR
     begin, end = (since - timedelta(days=1)).date(), (until + timedelta(days=3)).date()
@@ -238,7 +239,7 @@ WITH placed AS (
 {newest}
 SELECT newest.*, {begins}::INTEGER AS next_begins FROM newest{tomorrow}
 """
-# The direction of a punch: its state where that is trusted and is one of the six known; else the debounced punches of the
+# The direction of a punch: its state where that is trusted and one of the six known; else the debounced punches of the
 # site and work date alternate, the first one in.
 NEWEST = f"""
 debounced AS (
@@ -252,7 +253,8 @@ numbered AS (
     FROM debounced
 ),
 newest AS (
-    SELECT site, user_id, {STATED_OR_ALTERNATING} AS direction, device, punched_at, punched_at_local, work_date, timezone
+    SELECT site, user_id, {STATED_OR_ALTERNATING} AS direction, device, punched_at, punched_at_local, work_date,
+           timezone
     FROM numbered
     QUALIFY row_number() OVER (
         PARTITION BY site, user_id ORDER BY punched_at DESC, device DESC, punched_at_local DESC

@@ -242,12 +242,15 @@ class ReadCopy:
 
     def _repeat_slow_reads(self, new: _Copy) -> None:
         """Execute the slow reads of the present copy on the new one, so that no request waits for them."""
-        reader.set(Reader(may_use_copy=True, copy=new))  # of this thread
-        for key, read in [] if self._current is None else list(self._current.slow.items()):
-            result: Future[Any] = Future()
-            self._execute(new, key, read, result)
-            if result.exception() is None:  # otherwise the next request for it gets the error
-                new.results[key], new.repeated[key] = result, read
+        token = reader.set(Reader(may_use_copy=True, copy=new))
+        try:
+            for key, read in [] if self._current is None else list(self._current.slow.items()):
+                result: Future[Any] = Future()
+                self._execute(new, key, read, result)
+                if result.exception() is None:  # otherwise the next request for it gets the error
+                    new.results[key], new.repeated[key] = result, read
+        finally:
+            reader.reset(token)
         new.slow = {}
 
     def note_change(self, client: str) -> None:
