@@ -35,7 +35,7 @@ class Rule:
                 [place, work_date, device, timezone, timezone, local, local, state, device in TRUSTED],
             )
         rows = self.connection.execute(f"WITH {NEWEST} FROM newest", {"debounce": 60}).fetchall()
-        newest = [NewestPunch(*row, next_begins) for row in rows]
+        newest = [NewestPunch(*(*row, next_begins)) for row in rows]
         return sorted((one.site, one.direction) for one in presence(newest, now, apart=apart))
 
 
