@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 
 
@@ -14,8 +15,11 @@ class UsageError(ZkPipelineError):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
-    """Message about an unknown name, with the known ones."""
-    return f"no {kind} {name!r}; there are: {', '.join(known) or 'none'}"
+    """Message about an unknown name, with similar ones, else all."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(names) or 'none'}"
+    return f"no {kind} {name!r}; {hint}"
 
 
 class RowsRefused(UsageError):

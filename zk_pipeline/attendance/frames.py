@@ -84,25 +84,6 @@ EVALUATED_DAYS = DAYS.add_columns(
     }
 )
 
-# Valid punches for the presence now.
-PRESENCE_PUNCHES = pa.DataFrameSchema(
-    {
-        "site": pa.Column(object),
-        "user_id": pa.Column(object),
-        "work_date": pa.Column(_LOCAL),
-        "device": pa.Column(object),
-        "timezone": pa.Column(object),
-        "punched_at": pa.Column(_UTC),
-        "punched_at_local": pa.Column(_LOCAL),
-        "punch_state": pa.Column("uint8"),
-        "is_trusted": pa.Column(bool),
-        # Minutes after midnight at which the next work date begins.
-        "next_begins": pa.Column("int32", pa.Check.in_range(0, 1439)),
-    },
-    strict=True,
-    name="presence_punches",
-)
-
 # Minutes of days without daily overtime, for weekly overtime; on one date in the order in which they were worked.
 REGULAR_MINUTES = pa.DataFrameSchema(
     {

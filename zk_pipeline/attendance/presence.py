@@ -1,50 +1,41 @@
-"""Presence: who is in at an instant, and where, by each user's newest punch. Vectorized; no I/O."""
+"""Presence: who is in at an instant, and where, by each user's newest punch. No I/O."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from datetime import datetime
-
-from zk_pipeline.attendance.rules import CLOSING_STATES, OPENING_STATES
-from zk_pipeline.attendance.zones import to_instants
-from zk_pipeline.data_libraries import np, pd
-
-_DAY = ["site", "user_id", "work_date"]
+from collections.abc import Collection, Iterable
+from datetime import UTC, date, datetime, time, timedelta
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
 
-def presence(
-    punches: pd.DataFrame, now: datetime, *, debounce_seconds: int, apart: Collection[str] = ()
-) -> pd.DataFrame:
-    """The newest punch of each user whose work date is not over at `now`, with its `direction`, `in` or `out`.
-
-    `punches` (schema `frames.PRESENCE_PUNCHES`) must have all punches of the work dates that are not over. The
-    direction is the punch state where the device's states are trusted; else, and for any other state, the debounced
-    punches of the site and work date alternate, the first one in. A user is at one site only, that of the newest
-    punch; ids in `apart` belong to different employees at each site.
+class NewestPunch(NamedTuple):
+    """The newest punch of a user at a site. `direction`: `in` or `out`; `next_begins`: minutes after midnight, on the
+    wall clock of `timezone`, at which the work date after `work_date` begins.
     """
-    from zk_pipeline.attendance.frames import PRESENCE_PUNCHES, validated  # noqa: PLC0415 (pandera, slow to import)
 
-    rows = validated(punches, PRESENCE_PUNCHES).sort_values(
-        ["punched_at", "device", "punched_at_local"], ignore_index=True
-    )
-    pause = rows.groupby(_DAY, sort=False)["punched_at"].diff()
-    is_counted = ~(pause < pd.Timedelta(seconds=debounce_seconds))
-    number = is_counted.groupby([rows[name] for name in _DAY], sort=False).cumsum()
-    is_in = (number % 2 == 1).to_numpy()
-    state, is_trusted = rows["punch_state"].to_numpy(), rows["is_trusted"].to_numpy()
-    opens, closes = np.isin(state, OPENING_STATES), np.isin(state, CLOSING_STATES)
-    is_in = np.where(is_trusted & (opens | closes), opens, is_in)
-    rows["direction"] = np.where(is_in, "in", "out")
-    person = pd.DataFrame(
-        {"user_id": rows["user_id"], "site": rows["site"].where(rows["user_id"].isin(list(apart)), "")}
-    )
-    newest = rows[~person.duplicated(keep="last")]
-    return newest[_over(newest) > pd.Timestamp(now)].reset_index(drop=True)
+    site: str
+    user_id: str
+    direction: str
+    device: str
+    punched_at: datetime
+    punched_at_local: datetime
+    work_date: date
+    timezone: str
+    next_begins: int
+
+    @property
+    def over_at(self) -> datetime:
+        """End of the work date (UTC). A skipped or ambiguous time has the offset before the clock change (PEP 495)."""
+        local = datetime.combine(self.work_date, time()) + timedelta(days=1, minutes=self.next_begins)
+        return local.replace(tzinfo=ZoneInfo(self.timezone)).astimezone(UTC)
 
 
-def _over(rows: pd.DataFrame) -> pd.Series[pd.Timestamp]:
-    """End of the work date of each row."""
-    local = rows["work_date"] + pd.Timedelta(days=1) + pd.to_timedelta(rows["next_begins"], unit="min")
-    local = local.astype("datetime64[us]")
-    parts = [to_instants(local[rows["timezone"] == zone], str(zone)) for zone in rows["timezone"].unique()]
-    return pd.concat(parts).reindex(rows.index) if parts else local.dt.tz_localize("UTC")
+def presence(punches: Iterable[NewestPunch], now: datetime, *, apart: Collection[str] = ()) -> list[NewestPunch]:
+    """The newest punch of each user, if its work date is not over at `now`.
+
+    A user is at one site only, that of the newest punch; ids in `apart` belong to different employees at each site.
+    """
+    newest: dict[tuple[str, str], NewestPunch] = {}
+    for one in sorted(punches, key=lambda punch: (punch.punched_at, punch.device, punch.punched_at_local)):
+        newest[one.user_id, one.site if one.user_id in apart else ""] = one
+    return [one for one in newest.values() if one.over_at > now]

@@ -151,9 +151,11 @@ def working(what: str) -> Iterator[None]:
         return
     from rich.console import Console  # noqa: PLC0415 (only on a terminal, in commands that take longer)
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+    from rich.table import Column  # noqa: PLC0415
 
-    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    text = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, ratio=1))
+    columns = SpinnerColumn(), TimeElapsedColumn(), text
+    with Progress(*columns, console=Console(stderr=True), transient=True, expand=True) as progress:
         progress.add_task(what, total=None)
         yield
 

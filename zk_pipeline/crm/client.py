@@ -18,8 +18,8 @@ import urllib3
 from zk_pipeline.crm.address_evidence import AddressEvidence
 from zk_pipeline.crm.batch_responses import classify_batch_response, classify_single_response
 from zk_pipeline.crm.endpoint import CrmEndpoint, TokenSource, read_token
-from zk_pipeline.crm.errors import CrmMisconfigured, CrmSettingWrong
-from zk_pipeline.crm.lookup import LookupResult, classify_lookup
+from zk_pipeline.crm.errors import CrmMisconfigured
+from zk_pipeline.crm.lookup import LookupResult, check_lookup, classify_lookup
 from zk_pipeline.crm.mapping import IDENTITY_MAPPING, FieldMapping
 from zk_pipeline.crm.models import Delivery
 from zk_pipeline.crm.payload import batch_key, crm_record, encode_batch, encode_one, record_body, sent_record
@@ -32,12 +32,6 @@ from zk_pipeline.crm.responses import (
     may_have_been_applied,
 )
 from zk_pipeline.crm.transport import Transport, classify_exception
-
-
-def check_lookup(endpoint: CrmEndpoint, mapping: FieldMapping) -> None:
-    """Raise CrmSettingWrong if CRM_LOOKUP could never recognize a record."""
-    if endpoint.lookup is not None and "revision" in mapping.drop:
-        raise CrmSettingWrong("CRM_LOOKUP needs the field revision, which crm_mapping.yaml drops: keep it there")
 
 
 class CrmClient:

@@ -11,9 +11,17 @@ from enum import Enum
 
 from zk_pipeline.crm.batch_responses import LIST_FIELDS
 from zk_pipeline.crm.documents import MISSING, failure_sign, parse_json, whole_number
+from zk_pipeline.crm.endpoint import CrmEndpoint
+from zk_pipeline.crm.errors import CrmSettingWrong
 from zk_pipeline.crm.mapping import FieldMapping
 from zk_pipeline.crm.responses import DeliveryResult, HttpResponse, ResponseClass, classify_response, is_empty
 from zk_pipeline.crm.sanitize import extract_message, is_html, sanitize_line
+
+
+def check_lookup(endpoint: CrmEndpoint, mapping: FieldMapping) -> None:
+    """Raise CrmSettingWrong if CRM_LOOKUP could never recognize a record."""
+    if endpoint.lookup is not None and "revision" in mapping.drop:
+        raise CrmSettingWrong("CRM_LOOKUP needs the field revision, which crm_mapping.yaml drops: keep it there")
 
 
 class LookupResult(Enum):

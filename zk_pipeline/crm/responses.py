@@ -14,8 +14,6 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-from requests.structures import CaseInsensitiveDict
-
 from zk_pipeline.crm.documents import failure_sign, parse_json, value_at
 from zk_pipeline.crm.sanitize import extract_message, is_html, sanitize_line
 
@@ -55,7 +53,7 @@ class HttpResponse:
 
     @property
     def content_type(self) -> str:
-        return CaseInsensitiveDict(self.headers).get("Content-Type", "")
+        return by_lower_name(self.headers).get("content-type", "")
 
 
 TOKEN_OR_ADDRESS = {*range(200, 300), 403}  # an UNCLEAR response with one of these is about the settings or one record
@@ -123,14 +121,14 @@ def classify_response(
     (`Idempotent-Replay` or `Idempotent-Replayed: true`) means that the revision was applied before. `now` is aware and
     the base of a `Retry-After` date in a response without `Date`.
     """
-    headers = CaseInsensitiveDict(http.headers)
+    headers = by_lower_name(http.headers)
     meaning, why = _classify(http, headers, rules)
     if meaning is ResponseClass.DELIVERED:
         return DeliveryResult(meaning=meaning, status=http.status)
     message: str = extract_message(http.content_type, http.body, secrets=secrets)
     error = f"{http.status}: {message}" if message else f"{http.status}"
     if meaning is ResponseClass.MISCONFIGURED or (meaning is ResponseClass.UNCLEAR and http.status in TOKEN_OR_ADDRESS):
-        location = sanitize_line(_without_query(headers.get("Location", "")), secrets=secrets)
+        location = sanitize_line(_without_query(headers.get("location", "")), secrets=secrets)
         error = _setup_advice(http.status, error, location)
     elif why:
         reason = sanitize_line(why, secrets=secrets)
@@ -173,7 +171,7 @@ def may_have_been_applied(outcome: str, status: int | None) -> bool:
 
 
 def _is_replay(headers: Mapping[str, str]) -> bool:
-    replayed = headers.get("Idempotent-Replay") or headers.get("Idempotent-Replayed") or ""
+    replayed = headers.get("idempotent-replay") or headers.get("idempotent-replayed") or ""
     return replayed.strip().lower() == "true"
 
 
@@ -233,20 +231,25 @@ def _without_query(location: str) -> str:
     return parts._replace(query="", fragment="", netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
+def by_lower_name(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers by their names in lower case."""
+    return {name.lower(): value for name, value in headers.items()}
+
+
 def retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:
     """Seconds of `Retry-After`, a number or an HTTP date, at most MAX_RETRY_AFTER; or None.
 
     A date is relative to the response's `Date`, so that a wrong local clock does not matter.
     """
-    headers = CaseInsensitiveDict(headers)
-    value = headers.get("Retry-After", "").strip()
+    headers = by_lower_name(headers)
+    value = headers.get("retry-after", "").strip()
     try:
         seconds = float(value)
     except ValueError:
         until = _http_date(value)
         if until is None:
             return None
-        seconds = (until - (_http_date(headers.get("Date", "")) or now)).total_seconds()
+        seconds = (until - (_http_date(headers.get("date", "")) or now)).total_seconds()
     return min(max(seconds, 0.0), MAX_RETRY_AFTER) if math.isfinite(seconds) else None
 
 

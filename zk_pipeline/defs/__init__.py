@@ -4,9 +4,7 @@
 
 import warnings
 
-from dagster import BetaWarning
-
 from zk_pipeline.beta_warnings import SUPPRESSED_WARNINGS
 
 for message in SUPPRESSED_WARNINGS:
-    warnings.filterwarnings("ignore", category=BetaWarning, message=message)
+    warnings.filterwarnings("ignore", message=message)

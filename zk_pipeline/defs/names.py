@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import dagster as dg
+if TYPE_CHECKING:
+    import dagster as dg
 
 SENSORS = (
     "device_registry_sensor",
@@ -33,6 +34,8 @@ class Names:
         return "_".join((*self.key_prefix, name))
 
     def asset(self, name: str) -> dg.AssetKey:
+        import dagster as dg  # noqa: PLC0415 (slow to import: reports use the other names)
+
         return dg.AssetKey([*self.key_prefix, name])
 
     def step(self, asset: str) -> str:
@@ -50,6 +53,8 @@ class Names:
 
     @property
     def device_partitions(self) -> dg.DynamicPartitionsDefinition:
+        import dagster as dg  # noqa: PLC0415
+
         return dg.DynamicPartitionsDefinition(name=self.device_partitions_name)
 
     @property

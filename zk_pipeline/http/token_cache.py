@@ -11,9 +11,10 @@ from datetime import timedelta
 from math import inf
 
 from zk_pipeline.store.api_tokens import ApiToken, TokenStore, split_token
+from zk_pipeline.store.errors import StoreBusy
 
 MAX_AGE_SECONDS = 2.0  # how long a revoked token may still be accepted
-MAX_AGE_WHILE_LOCKED_SECONDS = 10.0  # the same while a writer has the store
+MAX_AGE_WHILE_LOCKED_SECONDS = 30.0  # the same while writers have the store: a revocation waits for them as well
 _PATIENCE_SECONDS = 0.25  # of requests, for one read
 LAST_USED_PRECISION = timedelta(hours=1)  # a write per use would lock the store too often
 
@@ -73,7 +74,9 @@ class TokenCache:
             patience = max(0.0, self._asked_at + _PATIENCE_SECONDS - self.monotonic())
         try:
             return reading.result(patience if may_be_old else None)
-        except FutureTimeout:
+        except (FutureTimeout, StoreBusy):
+            if not may_be_old:
+                raise
             return self._active
 
     def _read(self) -> dict[str, ApiToken]:

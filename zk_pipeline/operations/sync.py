@@ -8,20 +8,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
+from typing import TYPE_CHECKING
 
 from zk_pipeline.config.settings import Settings
-from zk_pipeline.crm.client import CrmClient, check_lookup
 from zk_pipeline.crm.delivery import deliver
 from zk_pipeline.crm.endpoint import CrmEndpoint, TokenFile, TokenSource, read_token
 from zk_pipeline.crm.errors import CrmSettingWrong
+from zk_pipeline.crm.lookup import check_lookup
 from zk_pipeline.crm.mapping import IDENTITY_MAPPING, FieldMapping, read_mapping
 from zk_pipeline.crm.models import DeliverySummary
-from zk_pipeline.crm.probe import CrmProbe, probe
 from zk_pipeline.operations.crm_pause import paused_until
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.errors import StoreUnusable
 from zk_pipeline.store.store import Store, utc_now
 from zk_pipeline.time_text import instant
+
+if TYPE_CHECKING:
+    from zk_pipeline.crm.client import CrmClient
+    from zk_pipeline.crm.probe import CrmProbe
 
 PROGRESS_INTERVAL_SECONDS = 5.0  # between two progress messages
 
@@ -75,6 +79,8 @@ def additional_states(*, retry: bool, force: bool) -> tuple[str, ...]:
 
 def probe_crm(settings: Settings) -> CrmProbe:
     """Test the connection to the CRM without creating a record. Raises CrmSettingWrong."""
+    from zk_pipeline.crm.probe import probe  # noqa: PLC0415 (requests, slow to import)
+
     check_crm(settings)
     return probe(
         crm_endpoint(settings),
@@ -88,6 +94,8 @@ def probe_crm(settings: Settings) -> CrmProbe:
 @contextmanager
 def crm_client(settings: Settings) -> Iterator[CrmClient]:
     """A client for the CRM of the settings. Raises CrmSettingWrong."""
+    from zk_pipeline.crm.client import CrmClient  # noqa: PLC0415 (requests, slow to import)
+
     with CrmClient(
         crm_endpoint(settings), token=crm_token(settings), clock=utc_now, mapping=crm_mapping(settings)
     ) as client:

@@ -12,7 +12,8 @@ import dagster as dg
 
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.defs.dagster_internals import BACKFILL_ID_TAG, SCHEDULE_NAME_TAG, SENSOR_NAME_TAG
-from zk_pipeline.defs.instance.daemon_health import DaemonStatus, daemon_status
+from zk_pipeline.defs.instance.daemon_health import daemon_status
+from zk_pipeline.defs.instance.daemon_status import DaemonStatus
 from zk_pipeline.defs.instance.ownership import own_runs, owns_run
 from zk_pipeline.defs.names import Names
 from zk_pipeline.runs.actions import ACTION_TAG, REQUESTED_BY_TAG

@@ -107,9 +107,9 @@ def test_requests_do_not_wait_for_a_writer_to_check_their_token_and_do_once_the_
     assert cache.verify(token) is not None
     database = served.services.store.database
     with StoreFileLock(database.path).hold("exclusive", "a backfill", wait_seconds=10):
-        watch.now += 5
+        watch.now += 29
         assert cache.verify(token) is not None
-        watch.now += 6
+        watch.now += 2
         waiting = ThreadPoolExecutor(1).submit(cache.verify, token)
         with pytest.raises(TimeoutError):
             waiting.result(0.1)

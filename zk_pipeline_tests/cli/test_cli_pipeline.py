@@ -218,7 +218,9 @@ def test_a_crm_that_repeats_the_token_does_not_make_a_command_print_it(zk: Comma
 def test_the_status_of_a_fresh_home_has_empty_counts(zk: CommandLine) -> None:
     result = zk("status")
     assert (result.code, result.err) == (0, "")
-    summary = dict(line.split("  ", 1) for line in result.out.splitlines())
+    hint, _, *lines = result.out.splitlines()
+    assert hint == "no device is registered; add one with `zk-pipeline device add NAME IP`"
+    summary = dict(line.split("  ", 1) for line in lines)
     assert {name: value.strip() for name, value in summary.items()} == {
         "punches": "0",
         "days": "0",

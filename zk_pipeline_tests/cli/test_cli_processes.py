@@ -111,7 +111,7 @@ def test_an_interrupted_command_prints_one_line(
     monkeypatch.setattr("zk_pipeline.devices.gateway.TerminalGateway.users", interrupt)
     result = zk("device", "users", "Gate")
     assert (result.code, result.out) == (130, "")
-    assert result.err == "\nzk-pipeline: interrupted\n"  # the first line end follows the ^C
+    assert result.err == "zk-pipeline: interrupted\n"
 
 
 def test_terminals_that_never_answer_do_not_delay_an_interrupt(
@@ -136,7 +136,7 @@ def test_terminals_that_never_answer_do_not_delay_an_interrupt(
             finally:
                 testing.kill()
     assert (testing.returncode, out) == (130, "")
-    assert err == "\nzk-pipeline: interrupted\n"
+    assert err == "zk-pipeline: interrupted\n"
 
 
 def test_an_up_that_is_refused_neither_creates_nor_upgrades_the_store(

@@ -19,8 +19,8 @@ from zk_pipeline_tests.store.push.push_fixtures import adopt, contact, event, pu
 
 def test_a_pending_terminal_is_listed_until_it_is_adopted(zk: CommandLine, home_store: Store) -> None:
     assert zk("device", "pending").out == (
-        "no terminal waits for adoption; set the address of `zk-pipeline receive` as the server in the menu of the "
-        "terminal\n"
+        "no terminal waits for adoption; "
+        "set the address of `zk-pipeline receive` as the server in the menu of the terminal\n"
     )
     contact(home_store, "SN1", family="C", push_version="3.1.2")
     (waiting,) = zk("device", "pending", "--json").json

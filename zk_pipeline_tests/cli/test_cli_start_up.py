@@ -6,11 +6,14 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.test_cli_help import LEAVES
+from zk_pipeline_tests.defs.instigators import add_sensor
 from zk_pipeline_tests.host_zone import work_in_nairobi
 from zk_pipeline_tests.store.store_fixtures import MONDAY
 
@@ -30,10 +33,15 @@ READING = [
     ["leave", "list"],
     ["punch", "list"],
     ["api-token", "list"],
+    ["status"],
+    ["who"],
 ]
 GROUPS = [list(path) for path in dict.fromkeys(leaf[:end] for leaf in LEAVES for end in range(len(leaf)))]
 HELP = [[*path, "--help"] for path in (*GROUPS, *LEAVES)]
-SLOW = ("apprise", "dagster", "fastapi", "icalendar", "numpy", "openpyxl", "pandas", "pandera", "pyarrow", "sqlalchemy")
+SLOW = (
+    "apprise", "dagster", "fastapi", "icalendar", "numpy", "openpyxl", "pandas", "pandera", "pyarrow", "requests",
+    "sqlalchemy",
+)  # fmt: skip
 
 # Runs in a separate process: prints each command that fails or imports, and completions of a device name.
 SCRIPT = """
@@ -70,7 +78,9 @@ def test_reading_help_and_completion_import_no_slow_library(home_store: Store) -
     assert found == {"completed": ["Gate"], "completion": []}
 
 
-def test_status_imports_dagster_alone(home_store: Store) -> None:
+def test_status_with_the_files_of_an_instance_imports_no_slow_library(home: Path, home_store: Store) -> None:
     work_in_nairobi(home_store)
-    found = run_all([["status"]], ("numpy", "pandas", "pandera", "pyarrow", "fastapi", "requests", "openpyxl"))
-    assert found.keys() == {"completed", "completion"}
+    with dg.DagsterInstance.get() as instance:
+        add_sensor(instance, "zk_pipeline", "alert_sensor")
+    assert (home / "history" / "runs.db").exists()
+    assert run_all([["status"]], SLOW) == {"completed": ["Gate"], "completion": []}

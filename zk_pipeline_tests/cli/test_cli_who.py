@@ -8,7 +8,7 @@ from zk_pipeline_tests.store.store_fixtures import execute, ingest, minutes_ago,
 
 
 def test_who_lists_who_is_in_and_when_the_terminals_were_read(zk: CommandLine, home_store: Store) -> None:
-    assert zk("who").out == "No terminal is registered.\n"
+    assert zk("who").out == "No terminal is registered; add one with `zk-pipeline device add NAME IP`.\n"
     gate = home_store.devices.add(noon_device("Gate", site="Plant"))
     home_store.devices.add(noon_device("Quay"))
     punches = [*minutes_ago(gate, 20, user_id="1"), *minutes_ago(gate, 20, 10, user_id="2")]

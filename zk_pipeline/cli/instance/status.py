@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,6 +15,9 @@ import click
 from zk_pipeline.cli.context import open_context
 from zk_pipeline.cli.output import as_json, cell, print_json, print_pairs, print_table, wide_option
 from zk_pipeline.counted import counted
+from zk_pipeline.defs.dagster_files import read_daemon_status
+from zk_pipeline.defs.instance.daemon_status import DaemonStatus
+from zk_pipeline.defs.names import Names
 from zk_pipeline.operations.crm_pause import pause_message, paused_until
 from zk_pipeline.operations.work_dates import last_work_date, work_rules
 from zk_pipeline.store.queries.overview import DeviceStatus, StaleSites, StoreStatus
@@ -44,10 +49,6 @@ def status(as_json: bool) -> int:
     \b
     Example:  zk-pipeline status --json
     """
-    from zk_pipeline.defs.instance.daemon_health import daemon_status  # noqa: PLC0415 (Dagster, slow to import)
-    from zk_pipeline.defs.names import Names  # noqa: PLC0415
-    from zk_pipeline.runs.instance import open_instance  # noqa: PLC0415
-
     context = open_context()
     now = utc_now()
     store = context.store.overview.status(
@@ -57,8 +58,7 @@ def status(as_json: bool) -> int:
         now=now,
     )
     paused = paused_until(context.store, context.settings)
-    with open_instance() as instance:
-        dagster = daemon_status(instance, Names(context.settings.key_prefix), now)
+    dagster = _daemon_status(Names(context.settings.key_prefix), now)
     if as_json:
         print_json(asdict(store) | {"crm_paused_until": paused, "orchestration": asdict(dagster)})
         return 0
@@ -72,6 +72,18 @@ def status(as_json: bool) -> int:
         _summary(store, now) | asked | {"daemon": dagster.daemon_message(), "schedules and sensors": dagster.summary()}
     )
     return 0
+
+
+def _daemon_status(names: Names, now: datetime) -> DaemonStatus:
+    """From Dagster's files, or from Dagster itself where these are not the default ones."""
+    found = read_daemon_status(Path(os.environ["DAGSTER_HOME"]), names, now)
+    if found is not None:
+        return found
+    from zk_pipeline.defs.instance.daemon_health import daemon_status  # noqa: PLC0415 (Dagster, slow to import)
+    from zk_pipeline.runs.instance import open_instance  # noqa: PLC0415
+
+    with open_instance() as instance:
+        return daemon_status(instance, names, now)
 
 
 def _device_row(device: DeviceStatus) -> dict[str, Any]:

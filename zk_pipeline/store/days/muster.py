@@ -1,14 +1,17 @@
-"""Muster: the users who are in now, by site, from the punches read so far. `attendance.presence` has the rule."""
+"""Muster: the users who are in now, by site, from the punches read so far.
+
+SQL finds the newest punch of each user at each site and its direction; `attendance.presence` has the rest of the rule.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from zk_pipeline.attendance.clock_errors import MAX_CLOCK_ERROR_SECONDS
-from zk_pipeline.attendance.presence import presence
-from zk_pipeline.data_libraries import pa, pd
+from zk_pipeline.attendance.presence import NewestPunch, presence
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.queries.enrolled_users import NAMES
 from zk_pipeline.store.terminals.namesakes import candidates, namesakes
@@ -19,7 +22,7 @@ from zk_pipeline.store.work_dates.assignment import (
     stored_workday_start,
     valid_punches,
 )
-from zk_pipeline.store.work_dates.punch_directions import IS_TRUSTED, STATE
+from zk_pipeline.store.work_dates.punch_directions import IS_TRUSTED, STATE, STATED_OR_ALTERNATING
 
 MAX_READING_AGE = timedelta(hours=1)  # of a terminal's data; an older reading makes the muster unsafe
 _LONGEST_WORK_DATE = timedelta(hours=50)  # between two begins, over a clock change
@@ -103,18 +106,23 @@ class MusterStore:
         """The presence at `now`, at all sites or one, of all users or one; an unknown site has an empty muster."""
         with self.database.read("list present users") as connection:
             users = [user_id] if user_id is not None else None if site is None else _users(connection, now, site)
-            inputs = _read_inputs(connection, now, users)
+            inputs = _read_inputs(connection, now, debounce_seconds, users)
             terminals = connection.execute(
                 "SELECT site, name, timezone, last_sync FROM devices WHERE enabled AND removed_at IS NULL ORDER BY name"
             ).fetchall()
             enrolled = connection.execute(NAMES).fetchall()
-        newest = _newest(inputs, now, debounce_seconds)
         names = {(place, user): name for place, user, name in enrolled}
         people = [
             PersonPresence(
-                place, user, names.get((place, user), ""), direction, device, at.to_pydatetime(), local.to_pydatetime()
+                one.site,
+                one.user_id,
+                names.get((one.site, one.user_id), ""),
+                one.direction,
+                one.device,
+                one.punched_at,
+                one.punched_at_local,
             )
-            for place, user, direction, device, at, local in newest[_SHOWN].itertuples(index=False)
+            for one in _newest(inputs, now)
         ]
         people.sort(key=lambda one: ((one.name or one.user_id).casefold(), one.user_id))
         sites: dict[str, SiteMuster] = _Sites()
@@ -128,13 +136,8 @@ class MusterStore:
     def present(self, now: datetime, *, debounce_seconds: int) -> dict[str, int]:
         """Number of users who are in at `now`, by site; sites without any are omitted."""
         with self.database.read("count present users") as connection:
-            inputs = _read_inputs(connection, now)
-        newest = _newest(inputs, now, debounce_seconds)
-        counts = newest.loc[newest["direction"] == "in", "site"].value_counts()
-        return {str(site): int(count) for site, count in counts.items()}
-
-
-_SHOWN = ["site", "user_id", "direction", "device", "punched_at", "punched_at_local"]
+            inputs = _read_inputs(connection, now, debounce_seconds)
+        return Counter(one.site for one in _newest(inputs, now) if one.direction == "in")
 
 
 class _Sites(dict[str, SiteMuster]):
@@ -145,27 +148,27 @@ class _Sites(dict[str, SiteMuster]):
 
 @dataclass(frozen=True)
 class _Inputs:
-    """Punches, and candidates for ids of different employees at different sites."""
+    """Newest punches, and candidates for ids of different employees at different sites."""
 
-    punches: pa.Table
+    punches: list[NewestPunch]
     named: list[tuple[str, list[str], list[str]]]
 
 
-def _read_inputs(connection: Connection, now: datetime, users: list[str] | None = None) -> _Inputs:
-    return _Inputs(_read_punches(connection, now, users), candidates(connection))
+def _read_inputs(
+    connection: Connection, now: datetime, debounce_seconds: int, users: list[str] | None = None
+) -> _Inputs:
+    return _Inputs(_read_newest(connection, now, debounce_seconds, users), candidates(connection))
 
 
-def _newest(inputs: _Inputs, now: datetime, debounce_seconds: int) -> pd.DataFrame:
+def _newest(inputs: _Inputs, now: datetime) -> list[NewestPunch]:
     """The newest punch of each user; see `attendance.presence`."""
-    punches = _frame(inputs.punches)
-    sites_of = punches[["user_id", "site"]].drop_duplicates()["user_id"].value_counts()
-    several = set(sites_of[sites_of > 1].index)
-    apart = {user_id for user_id, _ in namesakes(one for one in inputs.named if one[0] in several)}
-    return presence(punches, now, debounce_seconds=debounce_seconds, apart=apart)
+    sites = Counter(one.user_id for one in inputs.punches)
+    apart = {user_id for user_id, _ in namesakes(one for one in inputs.named if sites[one[0]] > 1)}
+    return presence(inputs.punches, now, apart=apart)
 
 
 def _users(connection: Connection, now: datetime, site: str) -> list[str]:
-    """Users with punches at the site in the span of `_read_punches`."""
+    """Users with punches at the site in the span of `_read_newest`."""
     rows = connection.execute(
         f"""
         SELECT DISTINCT punch.user_id
@@ -177,21 +180,26 @@ def _users(connection: Connection, now: datetime, site: str) -> list[str]:
     return [user_id for (user_id,) in rows]
 
 
-def _read_punches(connection: Connection, now: datetime, users: list[str] | None) -> pa.Table:
-    """Punches of the work dates that are not over, and some of earlier ones; of these users, or of all (None)."""
+def _read_newest(
+    connection: Connection, now: datetime, debounce_seconds: int, users: list[str] | None
+) -> list[NewestPunch]:
+    """The newest punch of each user at each site, of work dates that are not over and some earlier ones.
+
+    `users`: only these, or all (None).
+    """
     since, until = now - _LONGEST_WORK_DATE, now + _CLOCK_ERROR
     begin, end = (since - timedelta(days=1)).date(), (until + timedelta(days=3)).date()
     starts_at = stored_workday_start(connection)
     placing = assign_date_range(connection, begin, end, workday_starts_at=starts_at, user_ids=users)
-    values = {"since": since, "until": until, "begin": begin, "end": end, "user_ids": users}
-    return connection.execute(_query(placing), values).to_arrow_table()
-
-
-def _frame(table: pa.Table) -> pd.DataFrame:
-    """The punches in schema `frames.PRESENCE_PUNCHES`."""
-    frame = table.to_pandas(timestamp_as_object=False, date_as_object=False)
-    local = "datetime64[us]"
-    return frame.astype({"work_date": local, "punched_at": "datetime64[us, UTC]", "punched_at_local": local})
+    values = {
+        "since": since,
+        "until": until,
+        "begin": begin,
+        "end": end,
+        "user_ids": users,
+        "debounce": debounce_seconds,
+    }
+    return [NewestPunch(*row) for row in connection.execute(_query(placing), values).fetchall()]
 
 
 def _query(placing: WorkDateAssignment) -> str:
@@ -205,6 +213,7 @@ def _query(placing: WorkDateAssignment) -> str:
         state=STATE,
         is_trusted=IS_TRUSTED,
         is_asked=IS_ASKED.replace("user_id)", "punch.user_id)"),
+        newest=NEWEST,
         begins=begins,
         tomorrow=join,
     )
@@ -226,9 +235,31 @@ WITH placed AS (
     LEFT JOIN devices AS device ON device.name = punch.device
     WHERE punch.punched_at BETWEEN $since AND $until AND {is_asked}
       AND punch.punched_at_local >= $begin AND punch.punched_at_local < $end
-)
-SELECT placed.*, {begins}::INTEGER AS next_begins FROM placed{tomorrow}
+),
+{newest}
+SELECT newest.*, {begins}::INTEGER AS next_begins FROM newest{tomorrow}
 """
+# The direction of a punch: its state where that is trusted and one of the six known; else the debounced punches of the
+# site and work date alternate, the first one in.
+NEWEST = f"""
+debounced AS (
+    SELECT *, lag(punched_at) OVER day AS previous_at FROM placed
+    WINDOW day AS (PARTITION BY site, user_id, work_date ORDER BY punched_at, device, punched_at_local)
+),
+numbered AS (
+    SELECT *, count(*) FILTER (previous_at IS NULL OR punched_at - previous_at >= to_seconds($debounce)) OVER (
+        PARTITION BY site, user_id, work_date ORDER BY punched_at, device, punched_at_local ROWS UNBOUNDED PRECEDING
+    ) AS number
+    FROM debounced
+),
+newest AS (
+    SELECT site, user_id, {STATED_OR_ALTERNATING} AS direction, device, punched_at, punched_at_local, work_date,
+           timezone
+    FROM numbered
+    QUALIFY row_number() OVER (
+        PARTITION BY site, user_id ORDER BY punched_at DESC, device DESC, punched_at_local DESC
+    ) = 1
+)"""  # noqa: S608 (constant SQL)
 _TOMORROW = """
-LEFT JOIN roster AS tomorrow ON tomorrow.device = placed.device AND tomorrow.user_id = placed.user_id
-    AND placed.work_date + 1 BETWEEN tomorrow.first AND tomorrow.last"""
+LEFT JOIN roster AS tomorrow ON tomorrow.device = newest.device AND tomorrow.user_id = newest.user_id
+    AND newest.work_date + 1 BETWEEN tomorrow.first AND tomorrow.last"""

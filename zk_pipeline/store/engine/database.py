@@ -116,8 +116,14 @@ class Database:
                 yield connection
 
     def once(self, key: Hashable, read: Callable[[], T]) -> T:
-        """The result of `read`; equal reads from one copy (equal `key`) share it."""
+        """The result of `read`; equal reads (equal `key`) from one copy, or at the same time, share it."""
         return read() if self.read_copy is None else self.read_copy.once(key, read)
+
+    def once_per_copy(self, key: Hashable, read: Callable[[], T]) -> T | None:
+        """Inside `read`: the result of this, which may use its connection, shared by all reads of the same copy; None
+        without a copy.
+        """
+        return None if self.read_copy is None else self.read_copy.once_per_copy(key, read)
 
     @contextmanager
     def read_current(self, purpose: str) -> Iterator[Connection | None]:

@@ -37,20 +37,21 @@ T = TypeVar("T")
 MAX_AGE_SECONDS = 60.0  # of a copy of a store that has changed since
 PURPOSE = "copy the store for the API"
 _BUSY_READS = 4  # reads in progress from which a copy is made
-_MIN_PAUSE_SECONDS, _PAUSE_PER_COPY = 2.0, 10.0  # writers wait for copies during at most an eleventh of the time
+_MIN_PAUSE_SECONDS, _PAUSE_PER_LOCK = 2.0, 10.0  # writers wait for copies during at most an eleventh of the time
 _LOCK_WAIT_SECONDS = 30.0
 _STOP_SECONDS = 5.0
 _QUERIES = 4  # at once on a copy, and on the store itself: more threads than that only delay each other
-_TURN_SECONDS = 10.0  # then a request reads the store in any case
+_TURN_SECONDS = 20.0  # then a request reads the store in any case
 _MEMORY_LIMIT = "1GB"  # of DuckDB, for blocks of the copy
-_MAX_RESULTS = 500  # kept per copy
+_MAX_RESULTS = 64  # kept per copy, those that were requested last: a page may have a thousand rows
 _SLOW_SECONDS, _MAX_SLOW = 0.2, 8
 _log = logging.getLogger(__name__)
 
 
 @dataclass
 class _Copy:
-    """`version`: that of the file, of which the copy has every commit before `since` (monotonic seconds).
+    """`version`: that of the file, of which the copy has every commit before `since` (monotonic seconds);
+    `lock_seconds`: how long writers waited for it.
 
     `results`: of reads that are executed once; `slow`: those of them to be executed again on the next copy, before it
     replaces this one; `repeated`: those that were so executed on this one, and are `slow` once they are requested.
@@ -59,6 +60,7 @@ class _Copy:
     instance: Connection
     version: object
     since: float
+    lock_seconds: float
     results: dict[Hashable, Future[Any]] = field(default_factory=dict)
     repeated: dict[Hashable, Callable[[], Any]] = field(default_factory=dict)
     slow: dict[Hashable, Callable[[], Any]] = field(default_factory=dict)
@@ -77,6 +79,15 @@ class Reader:
     name: str | None = None
     age_seconds: float | None = None
     copy: _Copy | None = None  # in use
+
+
+@dataclass(frozen=True)
+class _SharedRead:
+    """A read of the store itself, executed by one request, for others as well; `began`: monotonic seconds."""
+
+    by: Reader
+    began: float
+    result: Future[Any] = field(default_factory=Future)
 
 
 reader: ContextVar[Reader | None] = ContextVar("reader", default=None)
@@ -118,23 +129,23 @@ class ReadCopy:
     _changed_at: dict[str, float] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _queries: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(_QUERIES))
-    _direct: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(_QUERIES))
+    _direct_reads: int = 0  # of the store itself, by requests that may use a copy
+    _shared: dict[Hashable, _SharedRead] = field(default_factory=dict)
+    _turns: threading.Condition = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._turns = threading.Condition(self._guard)
 
     @contextmanager
     def read(self) -> Iterator[Connection | None]:
         """A connection to the copy, or None if this request must read the store itself."""
         with ExitStack() as stack:
             copy = stack.enter_context(self._in_use())
+            if copy is None and _wants_copy():
+                copy = stack.enter_context(self._turn())
             if copy is None:
-                # A few at a time: the others may find a copy when it is their turn.
-                if _wants_copy() and self._direct.acquire(timeout=_TURN_SECONDS):
-                    turn = stack.enter_context(ExitStack())
-                    turn.callback(self._direct.release)
-                    copy = stack.enter_context(self._in_use())
-                if copy is None:
-                    yield None
-                    return
-                turn.close()
+                yield None
+                return
             stack.enter_context(self._queries)
             connection = copy.instance.cursor()
             stack.callback(connection.close)
@@ -144,20 +155,80 @@ class ReadCopy:
     def once(self, key: Hashable, read: Callable[[], T]) -> T:
         """The result of `read`, which is executed once per copy: equal reads wait for it and share its result."""
         with self._in_use() as copy:
-            if copy is None:
-                return read()
-            with self._guard:
-                is_first = key not in copy.results
-                result: Future[T] = copy.results.setdefault(key, Future())
-                if len(copy.results) > _MAX_RESULTS:
-                    del copy.results[next(iter(copy.results))]
-                if key in copy.repeated:
-                    copy.slow[key] = copy.repeated[key]
-            if is_first:
-                self._execute(copy, key, read, result)
-            return result.result()
+            return self._share(key, read) if copy is None else self._result(copy, key, read)
 
-    def _execute(self, copy: _Copy, key: Hashable, read: Callable[[], T], result: Future[T]) -> None:
+    def once_per_copy(self, key: Hashable, read: Callable[[], T]) -> T | None:
+        """The same inside a read, with its connection; None if that reads the store itself."""
+        current = reader.get()
+        if current is None or current.copy is None:
+            return None
+        return self._result(current.copy, key, read, is_repeatable=False)
+
+    def _result(self, copy: _Copy, key: Hashable, read: Callable[[], T], *, is_repeatable: bool = True) -> T:
+        with self._guard:
+            known: Future[T] | None = copy.results.pop(key, None)
+            result = copy.results[key] = Future() if known is None else known  # now the last one
+            if len(copy.results) > _MAX_RESULTS:
+                del copy.results[next(iter(copy.results))]
+            if key in copy.repeated:
+                copy.slow[key] = copy.repeated[key]
+        if known is None:
+            self._execute(copy, key, read, result, is_repeatable=is_repeatable)
+        return result.result()
+
+    @contextmanager
+    def _turn(self) -> Iterator[_Copy | None]:
+        """Wait until few requests read the store itself, or for a new copy, which is then given."""
+        with self._turns:
+            before = self._current
+            self._turns.wait_for(
+                lambda: self._direct_reads < _QUERIES or self._current is not before, timeout=_TURN_SECONDS
+            )
+            self._direct_reads += 1
+        try:
+            with self._in_use() as copy:
+                yield copy
+        finally:
+            with self._turns:
+                self._direct_reads -= 1
+                self._turns.notify()
+
+    def _share(self, key: Hashable, read: Callable[[], T]) -> T:
+        """The result of a read of the store itself, shared by equal ones at the same time: no writer commits while one
+        of them has the lock.
+        """
+        current = reader.get()
+        if current is None or not _wants_copy():
+            return read()
+        with self._guard:
+            shared = self._shared.get(key)
+            is_first = shared is None
+            if shared is None:
+                shared = self._shared[key] = _SharedRead(current, self.monotonic())
+            # It may have found a copy, which is at most a minute old.
+            has_changed = self._changed_at.get(current.name or "", float("-inf")) >= shared.began - MAX_AGE_SECONDS
+        if not is_first:
+            if has_changed:
+                return read()
+            value: T = shared.result.result()
+            if shared.by.age_seconds is not None:
+                current.age_seconds = max(shared.by.age_seconds, current.age_seconds or 0.0)
+            return value
+        try:
+            value = read()
+        except BaseException as error:
+            shared.result.set_exception(error)
+            raise
+        else:
+            shared.result.set_result(value)
+            return value
+        finally:
+            with self._guard:
+                del self._shared[key]
+
+    def _execute(
+        self, copy: _Copy, key: Hashable, read: Callable[[], T], result: Future[T], *, is_repeatable: bool = True
+    ) -> None:
         began = self.monotonic()
         try:
             result.set_result(read())
@@ -166,17 +237,20 @@ class ReadCopy:
                 copy.results.pop(key, None)
             result.set_exception(error)
         else:
-            if self.monotonic() - began > _SLOW_SECONDS and len(copy.slow) < _MAX_SLOW:
+            if is_repeatable and self.monotonic() - began > _SLOW_SECONDS and len(copy.slow) < _MAX_SLOW:
                 copy.slow[key] = read
 
     def _repeat_slow_reads(self, new: _Copy) -> None:
         """Execute the slow reads of the present copy on the new one, so that no request waits for them."""
-        reader.set(Reader(may_use_copy=True, copy=new))  # of this thread
-        for key, read in [] if self._current is None else list(self._current.slow.items()):
-            result: Future[Any] = Future()
-            self._execute(new, key, read, result)
-            if result.exception() is None:  # otherwise the next request for it gets the error
-                new.results[key], new.repeated[key] = result, read
+        token = reader.set(Reader(may_use_copy=True, copy=new))
+        try:
+            for key, read in [] if self._current is None else list(self._current.slow.items()):
+                result: Future[Any] = Future()
+                self._execute(new, key, read, result)
+                if result.exception() is None:  # otherwise the next request for it gets the error
+                    new.results[key], new.repeated[key] = result, read
+        finally:
+            reader.reset(token)
         new.slow = {}
 
     def note_change(self, client: str) -> None:
@@ -199,6 +273,7 @@ class ReadCopy:
                 old.is_replaced = True
                 if not old.users:
                     old.instance.close()
+            self._turns.notify_all()
 
     @contextmanager
     def _in_use(self) -> Iterator[_Copy | None]:
@@ -249,7 +324,7 @@ class ReadCopy:
             new = self._copied()
             if new is not None:
                 self._repeat_slow_reads(new)
-                pause = max(pause, _PAUSE_PER_COPY * (self.monotonic() - new.since))
+                pause = max(pause, _PAUSE_PER_LOCK * new.lock_seconds)
                 self._replace(new)
         except (ZkPipelineError, OSError, duckdb.Error) as error:
             _log.warning("the store is read without a copy: %s", error)
@@ -269,7 +344,8 @@ class ReadCopy:
                 with StoreFileLock(self.path).hold("shared", PURPOSE, wait_seconds=_LOCK_WAIT_SECONDS):
                     since, version = self.monotonic(), _file_version(self.path)
                     copy_file(self.path, part)
-                return _Copy(_opened(part, f"{self.path}.tmp"), version, since)
+                    lock_seconds = self.monotonic() - since
+                return _Copy(_opened(part, f"{self.path}.tmp"), version, since, lock_seconds)
 
     def _check_space(self) -> None:
         needed, free = self.path.stat().st_size, shutil.disk_usage(self.path.parent).free
@@ -280,12 +356,16 @@ class ReadCopy:
 
 
 def _file_version(path: Path) -> object:
-    """A value that changes with each commit: writers change the file before they release the lock. None without it."""
+    """A value that changes with each commit: writers change the file or its log before they release the lock."""
+    return _stamp(path), _stamp(wal_path(path))
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
     try:
         found = path.stat()
     except FileNotFoundError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns, wal_path(path).exists()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _named(path: Path) -> Path:

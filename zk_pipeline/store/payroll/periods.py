@@ -18,7 +18,7 @@ from zk_pipeline.attendance.pay_classes import INFORMATION, PayClass
 from zk_pipeline.attendance.punctuality import AttendanceStatus
 from zk_pipeline.counted import counted
 from zk_pipeline.data_libraries import pa, pd
-from zk_pipeline.errors import UsageError, ZkPipelineError, unknown_name
+from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.errors import PayrollPeriodConflict, PayrollPeriodNotFinal, UnknownPayrollPeriod
 from zk_pipeline.store.payroll.closing_problems import closing_problems, has_begun, unprocessed_dates
@@ -288,7 +288,7 @@ def _periods(connection: Connection) -> list[PayrollPeriod]:
 def _get(connection: Connection, period: str) -> PayrollPeriod:
     known = {one.period: one for one in _periods(connection)}
     if period not in known:
-        raise UnknownPayrollPeriod(unknown_name("payroll period", period, known))
+        raise UnknownPayrollPeriod(f"no payroll period {period!r}; there are: {', '.join(known) or 'none'}")
     return known[period]
 
 

@@ -123,20 +123,23 @@ def read_page(
     *,
     source: str = "",
     cache: BucketCache | None = None,
+    count: int | None = None,
 ) -> Page:
     """Read a page, with `columns` of `source` (by default the relation of the list).
 
     `source` may have more columns than the relation that is counted and sorted, which is faster with few columns.
-    `cache` is only for relations of immutable rows.
+    `cache` is only for relations of immutable rows; `count` is the present number of rows, if it is known.
     """
     until = place.until
-    if until is None:
+    if until is not None:
+        count = None
+    else:
         until = _one(connection, f"SELECT coalesce(max(id), 0) FROM ({listing.numbered or listing.relation})", {})  # noqa: S608 (constant SQL)
     skip = (place.number - 1) * place.size
     if listing.numbered and place.after is None and skip <= _SHALLOW:
         count, found = _count_and_keys(connection, listing, until, place)
     else:
-        count, found = _count_then_keys(connection, listing, until, place, cache)
+        count, found = _count_then_keys(connection, listing, until, place, cache, count=count)
     shown = found[: place.size]
     rows = _fetch(connection, [row[-1] for row in shown], columns, source or listing.relation)
     return Page(count, rows, until, tuple(shown[-1]) if shown else None, has_more=len(found) > place.size)
@@ -146,11 +149,17 @@ _Keys = list[tuple[Any, ...]]
 
 
 def _count_then_keys(
-    connection: Connection, listing: ListQuery, until: int, place: PageRequest, cache: BucketCache | None
+    connection: Connection,
+    listing: ListQuery,
+    until: int,
+    place: PageRequest,
+    cache: BucketCache | None,
+    *,
+    count: int | None,
 ) -> tuple[int, _Keys]:
     """Number of all rows, and the keys of those of the page and the next row."""
     values = {**listing.values, "until": until}
-    count = _count(connection, listing, values)
+    count = _count(connection, listing, values) if count is None else count
     where, skip, keys = listing.where, 0, listing.keys
     if place.after is not None:
         where += f" AND {_behind(keys)}"

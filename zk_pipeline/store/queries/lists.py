@@ -171,8 +171,20 @@ class ListStore:
                 place,
                 source=_NUMBERED_PUNCHES,
                 cache=self.cache,
+                count=self._count_by_user(connection, wanted),
             )
         return Rows(page.count, [kind(*row) for row in page.rows], page.until, page.last, page.has_more)
+
+    def _count_by_user(self, connection: Connection, wanted: Filter) -> int | None:
+        """Number of punches of the user, if the filter names nothing else and a copy is read: counts of all users take
+        as long as that of one.
+        """
+        if wanted.user_id is None or wanted != Filter(user_id=wanted.user_id):
+            return None
+        counts = self.database.once_per_copy(
+            "punches by user", lambda: dict(connection.execute(_PUNCHES_BY_USER).fetchall())
+        )
+        return None if counts is None else counts.get(wanted.user_id, 0)
 
     def days(self, wanted: Filter, order: Sequence[Key], place: PageRequest) -> Rows[DayRow]:
         """Raises UsageError for an unknown device."""
@@ -226,6 +238,7 @@ _PUNCHES = """
            status, punch_state, verify_type, work_code, source, is_clock_suspect, created_at
     FROM raw_punches WHERE voided_at IS NULL
 """
+_PUNCHES_BY_USER = f"SELECT user_id, count(*) FROM ({_PUNCHES}) GROUP BY user_id"  # noqa: S608 (constant SQL)
 _NUMBERED_PUNCHES = f"""
     SELECT punch.*, device.id AS device, coalesce(device.site, punch.device_name) AS site,
            coalesce(device.timezone, 'UTC') AS timezone

@@ -163,7 +163,7 @@ def insert_punches(connection: Connection, fetched: Sequence[FetchedTable], now:
     is_purged = "false"
     if connection.execute(f"SELECT EXISTS ({_PURGED})").fetchall()[0][0]:
         is_purged = f"{placing.work_date} IN ({_PURGED})"
-        cleared = f"SELECT device, count(*) FROM incoming AS punch {placing.join} WHERE {is_purged} GROUP BY 1"  # noqa: S608
+        cleared = f"SELECT punch.device, count(*) FROM incoming AS punch {placing.join} WHERE {is_purged} GROUP BY 1"  # noqa: S608
         for device, count in connection.execute(cleared).fetchall():
             of[device].stored -= count
     unknown, periods = _unknown(connection, incoming)

@@ -17,6 +17,7 @@ IS_TRUSTED = "coalesce(device.direction IS NOT NULL OR device.trust_punch_states
 # Of rows with the columns `device_direction`, `is_trusted`, `punch_state` and `number`, that of the debounced punch.
 _STATED = f"""CASE WHEN NOT is_trusted THEN NULL WHEN punch_state IN {OPENING_STATES} THEN 'in'
     WHEN punch_state IN {CLOSING_STATES} THEN 'out' END"""
-DIRECTION = f"coalesce(device_direction, {_STATED}, CASE WHEN number % 2 = 1 THEN 'in' ELSE 'out' END)"
+STATED_OR_ALTERNATING = f"coalesce({_STATED}, CASE WHEN number % 2 = 1 THEN 'in' ELSE 'out' END)"
+DIRECTION = f"coalesce(device_direction, {STATED_OR_ALTERNATING})"
 SOURCE = f"""CASE WHEN device_direction IS NOT NULL THEN 'device' WHEN {_STATED} IS NOT NULL THEN 'punch_state'
     ELSE 'alternation' END"""

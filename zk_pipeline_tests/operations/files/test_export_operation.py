@@ -143,7 +143,7 @@ def test_an_export_without_rows_is_a_header(store: Store) -> None:
 def test_a_device_or_site_never_heard_of_is_an_error_that_names_those_there_are(punched: Store) -> None:
     with pytest.raises(UsageError, match="no site 'Moon'; there are: Depot, Plant"):
         exported(punched, "raw", "csv", ExportScope(site="Moon"))
-    with pytest.raises(UsageError, match="no device 'Gaet'; there are: Gate, Yard"):
+    with pytest.raises(UsageError, match="no device 'Gaet'; did you mean Gate"):
         exported(punched, "attendance", "csv", ExportScope(device="Gaet"))
     punched.devices.remove("Yard")
     assert len(as_csv(punched, "raw", ExportScope(device="Yard"))) == 2, "the history of a removed device stays"

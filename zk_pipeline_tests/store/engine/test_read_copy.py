@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 
 import duckdb
 import pytest
 
 from zk_pipeline.store.engine.read_copy import MAX_AGE_SECONDS, ReadCopy, Reader, _only_copier, reader
 from zk_pipeline.store.locks.file_lock import StoreFileLock
+from zk_pipeline.store.queries.keyset_pagination import Key, PageRequest
+from zk_pipeline.store.queries.lists import Filter
 from zk_pipeline.store.schema.file_copy import wal_path
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.api.api_fixtures import Stopwatch
-from zk_pipeline_tests.store.store_fixtures import device
+from zk_pipeline_tests.store.store_fixtures import MONDAY, device, execute, ingest, on
 from zk_pipeline_tests.waiting import until
 
 
@@ -139,6 +143,107 @@ def test_equal_reads_are_executed_once_per_copy(api: Api, store: Store) -> None:
     assert results[-1] == 2
 
 
+def test_equal_reads_at_the_same_time_are_executed_once_without_a_copy_as_well(api: Api) -> None:
+    api.copy._next_at = float("inf")
+    started, may_end = threading.Event(), threading.Event()
+
+    def read() -> str:
+        started.set()
+        assert may_end.wait(20)
+        return "first"
+
+    def ask(client: str, read: Callable[[], str]) -> str:
+        with api.request(client):
+            return api.store.database.once("names", read)
+
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(ask, "reporting", read)
+        assert started.wait(20)
+        api.copy.note_change("admin")  # may not get what was read before its change
+        assert ask("admin", lambda: "own") == "own"
+        equal = pool.submit(ask, "reporting", lambda: "second")
+        with pytest.raises(TimeoutError):
+            equal.result(0.05)
+        may_end.set()
+        assert (first.result(20), equal.result(20)) == ("first", "first")
+    assert ask("reporting", lambda: "later") == "later"
+    with pytest.raises(ZeroDivisionError):
+        ask("reporting", lambda: str(1 / 0))
+    assert ask("reporting", lambda: "last") == "last"
+
+
+def test_reads_beyond_a_few_wait_for_one_of_them_or_for_a_copy(api: Api) -> None:
+    api.copy.smallest_bytes = 10**9  # no copy
+    may_end, reading = threading.Event(), threading.Semaphore(0)
+
+    def read() -> None:
+        with api.request(), api.store.database.read("devices"):
+            reading.release()
+            assert may_end.wait(20)
+
+    def ask() -> float | None:
+        return api.devices()[1]
+
+    with ThreadPoolExecutor() as pool:
+        few = [pool.submit(read) for _ in range(4)]
+        assert all(reading.acquire(timeout=20) for _ in few)
+        fifth = pool.submit(ask)
+        with pytest.raises(TimeoutError):
+            fifth.result(0.05)
+        api.copy.smallest_bytes = 0
+        api.copy._copy()
+        assert fifth.result(20) == 0
+        may_end.set()
+        assert [one.result(20) for one in few] == [None] * 4
+
+
+def test_writers_wait_for_copies_during_a_small_part_of_the_time_and_not_for_repeated_reads(api: Api) -> None:
+    api.make_copy()
+
+    def slow() -> int:
+        api.watch.now += 20
+        return 1
+
+    with api.request():
+        api.store.database.once("statistics", slow)
+    api.copy._copy()
+    assert api.copy._next_at - api.watch.now < MAX_AGE_SECONDS
+
+
+def test_the_results_of_a_copy_are_bounded_and_the_requested_ones_are_kept(api: Api) -> None:
+    api.make_copy()
+    executed: list[int] = []
+
+    def ask(number: int) -> None:
+        with api.request():
+            api.store.database.once(number, lambda: executed.append(number))
+
+    for number in range(200):
+        ask(number)
+        ask(0)
+    assert executed == list(range(200))
+    ask(1)
+    assert executed[-1] == 1
+
+
+def test_punches_are_counted_by_user_once_per_copy(api: Api, store: Store) -> None:
+    ingest(store, "North", *on(MONDAY, "08:00", "12:00", "17:00", user_id="1"), *on(MONDAY, "08:00", user_id="2"))
+    execute(store, "UPDATE raw_punches SET voided_at = now() WHERE punched_at_local = TIMESTAMP '2026-03-02 12:00'")
+    order = [Key("timestamp", "instant", descending=True)]
+
+    def count(user_id: str, until: int | None = None, **more: object) -> int:
+        with api.request():
+            page = PageRequest(1, 1, until)
+            return api.store.lists.punches(Filter(user_id=user_id, **more), order, page).count  # type: ignore[arg-type]
+
+    expected = [count(user) for user in "123"]
+    assert expected == [2, 1, 0]
+    api.make_copy()
+    assert [count(user) for user in "123"] == expected
+    assert count("1", until=1) == 1
+    assert count("1", first=MONDAY + timedelta(days=1)) == 0
+
+
 def test_a_slow_read_is_repeated_on_the_next_copy_before_a_request_needs_it(api: Api, store: Store) -> None:
     api.make_copy()
 
@@ -185,6 +290,20 @@ def test_a_copy_has_what_a_killed_writer_has_committed(api: Api, store: Store) -
     assert wal_path(path).exists()
     api.make_copy()
     assert api.devices() == (["Renamed"], 0)
+
+
+def test_a_commit_of_another_killed_writer_makes_a_copy_older_than_the_store(api: Api, store: Store) -> None:
+    def die_after(change: str) -> None:
+        with duckdb.connect(str(store.database.path)) as connection:
+            connection.execute("PRAGMA disable_checkpoint_on_shutdown; SET checkpoint_threshold = '1TB'")
+            connection.execute(change)
+
+    die_after("UPDATE devices SET name = 'First'")
+    api.make_copy()
+    api.copy._next_at = float("inf")
+    die_after("UPDATE devices SET name = 'Second'")
+    api.watch.now += 1
+    assert api.devices() == (["First"], 1)
 
 
 def test_a_small_store_is_never_copied(store: Store) -> None:

@@ -243,7 +243,7 @@ def test_slips_of_the_pen_are_refused_and_change_nothing(nights: Store) -> None:
     for target, words in slips:
         with pytest.raises(UsageError, match=words):
             assign(nights, "night", **target)
-    with pytest.raises(UsageError, match="no shift 'nigth'; there are: night"):
+    with pytest.raises(UsageError, match="no shift 'nigth'; did you mean night"):
         assign(nights, "nigth", user_id="1001")
     assign(nights, "night", user_id="1001")
     with pytest.raises(UsageError, match=r"assigned to user '1001' \(assignment 1\): unassign it first"):

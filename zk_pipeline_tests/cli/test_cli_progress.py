@@ -1,0 +1,44 @@
+"""Progress of commands on stderr, on a terminal only."""
+
+from __future__ import annotations
+
+import os
+import pty
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from zk_pipeline_tests.cli.command_fixtures import CommandLine
+from zk_pipeline_tests.store.store_fixtures import MONDAY
+
+DATES = ["--start-date", str(MONDAY), "--end-date", str(MONDAY)]
+
+
+@contextmanager
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A terminal as the standard error of commands, read by its other end."""
+    user, program = pty.openpty()
+    os.set_blocking(user, False)
+    monkeypatch.setenv("TERM", "xterm")
+    with os.fdopen(program, "w", encoding="utf-8") as stream, monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", stream)
+        yield user
+    os.close(user)
+
+
+def test_a_long_command_shows_its_progress_on_a_terminal(
+    zk: CommandLine, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with terminal(monkeypatch) as screen:
+        assert zk("export", "raw", *DATES, "-o", str(home / "punches.csv")).code == 0
+        sys.stderr.flush()
+        shown = os.read(screen, 10_000).decode()
+    assert "exporting to " in shown
+    assert "0:00:" in shown
+
+
+def test_a_command_in_a_pipe_shows_no_progress(zk: CommandLine, home: Path) -> None:
+    assert zk("export", "raw", *DATES, "-o", str(home / "punches.csv")).err == ""
