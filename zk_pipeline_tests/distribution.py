@@ -88,7 +88,7 @@ SLOW = {
     "store/push/test_push_retention.py": WHOLE,
     "store/push/test_push_terminals.py": WHOLE,
     "store/push/test_push_uploads.py": WHOLE,
-    "store/quality/test_home.py": WHOLE,
+    "store/quality/test_home_queries.py": WHOLE,
     "store/quality/test_store_repairs.py": WHOLE,
     "store/queries/test_punch_directions.py": WHOLE,
     "store/queries/test_store_metrics.py": WHOLE,
