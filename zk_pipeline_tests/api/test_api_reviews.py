@@ -16,8 +16,9 @@ def test_an_unusual_day_is_reviewed_by_the_token_that_says_so(served: Served, ad
     day = admin.get(f"{DAYS}/outliers/?is_reviewed=false").json()["results"][0]
     address = f"{DAYS}/{day['id']}/reviews/"
     assert admin.get(address).json() == []
-    with served.client("read") as reader:
-        assert reader.post(address, json={"revision": day["revision"]}).status_code == 403
+    for scope, status in (("read", 403), ("operate", 403), ("approve", 409)):
+        with served.client(scope) as client:
+            assert client.post(address, json={"revision": day["revision"] + 1}).status_code == status
 
     changed = admin.post(address, json={"revision": day["revision"] + 1})
     assert (changed.status_code, changed.json()["detail"]) == (

@@ -95,7 +95,7 @@ def test_the_open_menu_and_filters_are_accessible(open_page: Open) -> None:
 
 @pytest.mark.parametrize("script", [True, False])
 def test_a_review_is_undone_from_its_message(open_page: Open, web: Web, script: bool) -> None:
-    page = open_page("/outliers", scope="operate", script=script).page
+    page = open_page("/outliers", scope="approve", script=script).page
     if script:
         page.get_by_label("All on this page").check()
         assert page.get_by_text("4 selected").is_visible()
