@@ -13,10 +13,10 @@ DAYS = 90
 
 @dataclass(frozen=True)
 class DeviceDate:
-    """One date in the device's zone. `polls` includes the `failed` ones; `drift_seconds`: the clock drift of a poll with
-    the largest magnitude, negative for a slow clock; `records`: the highest counter of its log; `punches`: new punches of
-    polls, live capture and uploads; `lag_seconds`: the longest time from a punch to its upload. None without a
-    measurement.
+    """One date in the device's zone. `polls` includes the `failed` ones; `drift_seconds`: the clock drift of a poll
+    that is largest in magnitude, negative for a slow clock; `records`: the highest counter of its log; `punches`: new
+    punches of polls, live capture and uploads; `lag_seconds`: the longest time from a punch to its upload. None without
+    a measurement.
     """
 
     date: date
