@@ -184,7 +184,7 @@ def test_what_was_removed_is_added_again_by_its_undo_form(web: Web) -> None:
             assert form is not None, path
             given = {name: html.unescape(value) for name, value in re.findall(r'name="(\w+)" value="([^"]*)"', form[2])}
             assert admin.post(form[1], data=given).status_code in (200, 303)
-            assert admin.post(form[1], data=given).status_code == 400, "somebody else entered it again"
+            assert admin.post(form[1], data=given).status_code == 400, "it was entered again"
     (again,) = [one for one in store.shifts.assignments() if one.shift == "undone"]
     (restored,) = store.shifts.seasons()
     count, leaves = store.leaves.page(LeaveFilter(), limit=5)

@@ -57,7 +57,7 @@ def review(services: Given, form: ApproverForm) -> Response:
 
 
 def _text(done: Marked, *, is_reviewed: bool) -> str:
-    """Message about the marked days, and about those that stay as somebody else left them."""
+    """Message about the marked days, and about those that stay as another person left them."""
     state = "reviewed" if is_reviewed else "to be reviewed again"
     marked = f"{counted(len(done.marked), 'day')} marked as {state}"
     last = {one.reviewed_by if one else None for one in done.kept.values()}

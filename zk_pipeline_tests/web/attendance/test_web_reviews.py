@@ -82,7 +82,7 @@ def test_who_may_only_read_sees_no_boxes_and_a_forged_form_does_nothing(
     assert approver.post("/outliers/review", data=long).status_code == 400
 
 
-def test_undo_leaves_the_review_of_somebody_else(approver: httpx.Client, web: Web) -> None:
+def test_undo_leaves_the_review_of_another_person(approver: httpx.Client, web: Web) -> None:
     page = approver.get(LIST)
     (box,) = re.findall(r'name="(day-\d+-\d+)" value="yes" aria-label="1003,', page.text)
     with web.client("admin") as other:
