@@ -8,9 +8,10 @@ from difflib import SequenceMatcher
 from functools import lru_cache
 
 # Letters that Unicode decomposition leaves unchanged.
-_LETTERS = str.maketrans(
-    {"ı": "i", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ħ": "h", "ŧ": "t"}
-)
+LETTERS = {
+    "ı": "i", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "ħ": "h", "ŧ": "t", "þ": "th", "æ": "ae", "œ": "oe", "ß": "ss"
+}  # fmt: skip
+_LETTERS = str.maketrans(LETTERS)
 _MIN_FUZZY_LENGTH, _MIN_SIMILARITY = (
     5,
     0.8,

@@ -54,6 +54,22 @@ class Series:
 
 
 @dataclass(frozen=True)
+class Range:
+    """Values of a vertical axis, with zero: `bottom` is not above it, `top` not below it."""
+
+    top: float
+    bottom: float = 0
+
+    def share(self, value: float) -> float:
+        """Distance of the value from the top, 0 to 1 of the height."""
+        return 1 - min(1.0, max(0.0, (value - self.bottom) / (self.top - self.bottom)))
+
+    def y(self, value: float) -> float:
+        """Pixels from the top of the chart."""
+        return _TOP + _HEIGHT * self.share(value)
+
+
+@dataclass(frozen=True)
 class Cell:
     """One cell of a heat map. `kind`: CSS class `ok`, `warn`, `bad`, `off`, `none` or `level1` to `level4`; `text`: its
     meaning in words; `mark`: one visible character, because a colour alone is not seen by all.
@@ -90,7 +106,7 @@ def whole(value: float) -> str:
 def compact(value: float) -> str:
     """A number of an axis in at most five characters, `1.2k`."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
+        if abs(value) >= size:
             return f"{value / size:.3g}{unit}"
     return f"{value:.3g}"
 
@@ -103,22 +119,23 @@ def bar_chart(title: str, bars: Sequence[Bar], shown: Shown = whole, axis: Shown
     step = 100 / len(bars)
     marks = _joined(_bar(bar, number * step, step, top, shown) for number, bar in enumerate(bars))
     labels = _labels([bar.label for bar in bars], [(number + 0.5) * step for number in range(len(bars))])
-    return _chart(title, _bars_in_words(bars, shown), top, axis, marks + labels)
+    return _chart(title, _bars_in_words(bars, shown), Range(top), axis, marks + labels)
 
 
 def line_chart(
     title: str, series: Sequence[Series], labels: Sequence[str], shown: Shown = whole, axis: Shown = compact
 ) -> Markup:
-    """Lines from zero over the same positions, one per label; values below zero are drawn at zero."""
+    """Lines over the same positions, one per label. The axis has zero, and values below it if there are any."""
     values = [value for one in series for value in one.values if value is not None]
     if not values or not labels:
         return _EMPTY
-    top = _nice_top(max(0, *values))
+    low, high = min(values), max(values)
+    axis_range = Range(0 if low < 0 and high <= 0 else _nice_top(max(0, high)), -_nice_top(-low) if low < 0 else 0)
     places = [50.0] if len(labels) == 1 else [number * 100 / (len(labels) - 1) for number in range(len(labels))]
-    lines = _joined(_line(one, places, top) for one in series)
+    lines = _joined(_line(one, places, axis_range) for one in series)
     hovers = _joined(_hover(series, number, labels[number], places, shown) for number in range(len(labels)))
     words = " ".join(_series_in_words(one, labels, shown) for one in series)
-    return _chart(title, words, top, axis, lines + _labels(labels, places) + hovers)
+    return _chart(title, words, axis_range, axis, lines + _labels(labels, places) + hovers)
 
 
 def legend(entries: Iterable[tuple[str, str]]) -> Markup:
@@ -181,20 +198,31 @@ def _joined(parts: Iterable[Markup]) -> Markup:
     return _NOTHING.join(parts)
 
 
-def _chart(title: str, words: str, top: float, axis: Shown, content: Markup) -> Markup:
+def _chart(title: str, words: str, axis_range: Range, axis: Shown, content: Markup) -> Markup:
     height = _TOP + _HEIGHT + _AXIS
     return Markup(
         '<svg class="chart" role="img" width="100%" height="{}"><title>{}</title><desc>{}</desc>{}{}</svg>'
-    ).format(height, title, words, _grid(top, axis), content)
+    ).format(height, title, words, _grid(axis_range, axis), content)
 
 
-def _grid(top: float, axis: Shown) -> Markup:
-    """Lines at zero, half and top, labelled in the padding on the left."""
+def _grid(axis_range: Range, axis: Shown) -> Markup:
+    """Lines at both ends, and at zero or in the middle, labelled in the padding on the left. A label that is the same
+    as another after rounding is left out.
+    """
+    top, bottom = axis_range.top, axis_range.bottom
+    named: dict[str, float] = {}
+    for value in (0, top, bottom, (top + bottom) / 2):
+        named.setdefault(axis(value), value)
+    middle = 0 if top and bottom else (top + bottom) / 2
+    labels = {value: label for label, value in named.items()}
     return _joined(
         Markup('<line class="{}" x1="0" x2="100%" y1="{}" y2="{}"/><text class="scale" x="-6" y="{}">{}</text>').format(
-            "zero" if value == 0 else "grid", *([_px(_y(value, top))] * 2), _px(_y(value, top) + 4), axis(value)
+            "zero" if value == 0 else "grid",
+            *([_px(axis_range.y(value))] * 2),
+            _px(axis_range.y(value) + 4),
+            labels.get(value, ""),
         )
-        for value in (0, top / 2, top)
+        for value in sorted({bottom, middle, top})
     )
 
 
@@ -238,10 +266,10 @@ def _hover(series: Sequence[Series], number: int, label: str, places: Sequence[f
     return _region(left, step, f"{label}: {words}")
 
 
-def _line(one: Series, places: Sequence[float], top: float) -> Markup:
+def _line(one: Series, places: Sequence[float], axis_range: Range) -> Markup:
     """The line in a plot of 100 by 100 units, stretched to the chart; single values are dots."""
     points = [
-        None if value is None else (place, 100 * (1 - max(0, value) / top))
+        None if value is None else (place, 100 * axis_range.share(value))
         for place, value in zip(places, one.values, strict=False)
     ]
     around = [None, *points, None]
@@ -339,7 +367,9 @@ def _series_in_words(one: Series, labels: Sequence[str], shown: Shown) -> str:
     if not known:
         return f"{one.name}: no values."
     highest, where = max(known)
-    return f"{one.name}: latest {shown(known[-1][0])}, highest {shown(highest)} at {where}, {len(known)} values."
+    lowest, lowest_where = min(known)
+    low = f", lowest {shown(lowest)} at {lowest_where}" if lowest < 0 else ""
+    return f"{one.name}: latest {shown(known[-1][0])}, highest {shown(highest)} at {where}{low}, {len(known)} values."
 
 
 def _nice_top(value: float) -> float:
@@ -351,8 +381,8 @@ def _nice_top(value: float) -> float:
 
 
 def _y(value: float, top: float) -> float:
-    """Pixels from the top of the chart."""
-    return _TOP + _HEIGHT * (1 - min(1, max(0, value) / top))
+    """Pixels from the top of a chart from zero to `top`."""
+    return Range(top).y(value)
 
 
 def _path(points: Sequence[tuple[float, float] | None]) -> str:

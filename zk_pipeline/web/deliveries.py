@@ -9,7 +9,7 @@ from typing import Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.errors import UsageError, ZkPipelineError
@@ -33,7 +33,8 @@ from zk_pipeline.web.list_pages import (
     today_of,
     validation_messages,
 )
-from zk_pipeline.web.rendering import OperatorForm, Reader, render
+from zk_pipeline.web.notices import leave_notice
+from zk_pipeline.web.rendering import OperatorForm, Reader, render, safe_target
 from zk_pipeline.web.runs import to_run
 from zk_pipeline.web.template_filters import delivery_label
 
@@ -75,12 +76,15 @@ def deliveries(request: Request, services: Given, identity: Reader) -> Response:
 
 @router.post("/deliveries/retry")
 def retry(request: Request, services: Given, form: OperatorForm) -> Response:
-    """Start a sync with retries for the deliveries of the fields `delivery-N`, or for the scope of the form; redirect
-    to the page of the run.
+    """Start a sync with retries for the deliveries of the fields `delivery-N`, or for the scope of a form without the
+    field `back`; redirect to the page of the run, or without a selection to `back`.
     """
     chosen = [value for name, value in form.fields.items() if name.startswith("delivery-")]
     if chosen:
         return _retry_chosen(request, services, form.identity, chosen)
+    if "back" in form.fields:
+        leave_notice(form.identity, "No delivery is selected: nothing is sent.")
+        return RedirectResponse(safe_target(form.fields["back"]), 303)
     try:
         scope = RetryForm.model_validate(form.fields).scope()
     except ValidationError as error:
@@ -136,4 +140,5 @@ def _draw(
         names=services.store.enrolled_users.around(row.user_id for row in found.rows).names if found.rows else {},
         may_send=identity.may("operate"),
         presets=date_presets("/deliveries", found, today_of(services)),
+        back="/deliveries" + (f"?{request.url.query}" if request.method == "GET" and request.url.query else ""),
     )

@@ -18,6 +18,7 @@ from zk_pipeline.operations.crm_pause import paused_until
 from zk_pipeline.operations.work_dates import work_rules
 from zk_pipeline.store.quality.alerts import Problem
 from zk_pipeline.store.quality.home import HOUR, HOURS, HomeFacts, HourlyDeliveries, TerminalHours, UsualDay
+from zk_pipeline.store.queries.terminal_health import terminal_health
 from zk_pipeline.time_text import in_zone, time_of_day
 from zk_pipeline.web.charts import Bar, Cell, MatrixRow, bar_chart, heat_matrix, legend, sparkline
 from zk_pipeline.web.list_pages import site_address
@@ -75,7 +76,8 @@ def overview(request: Request, services: Given, identity: Reader) -> Response:
         now=now,
         zone=settings.timezone,
     )
-    current = current_problems(facts.late, facts.alerts, settings, now, daemon=services.watch.liveness_problem(now))
+    health, daemon = terminal_health(services.store.database), services.watch.liveness_problem(now)
+    current = current_problems(facts.late, health, facts.alerts, settings, now, daemon=daemon)
     problems = _shown_problems(current, facts.terminals)
     present = services.store.muster.present(now, debounce_seconds=settings.debounce_seconds)
     sites = _sites(facts, present)
@@ -139,7 +141,7 @@ def _shown(one: CurrentProblem, addresses: Mapping[str, str]) -> ShownProblem:
 def _sentence(problem: Problem) -> str:
     """The title with a capital, unless it begins with the name of a device, job or sensor."""
     title = problem.title
-    return title[:1].upper() + title[1:] if problem.kind == "crm" else title
+    return title[:1].upper() + title[1:] if problem.kind in ("crm", "health") else title
 
 
 def _unread(found: Sequence[CurrentProblem], addresses: Mapping[str, str]) -> ShownProblem:

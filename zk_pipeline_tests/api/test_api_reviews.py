@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import httpx
 
+from zk_pipeline.store.api_tokens import Scope
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.api.api_fixtures import Served
 from zk_pipeline_tests.store.store_fixtures import execute
@@ -16,8 +17,10 @@ def test_an_unusual_day_is_reviewed_by_the_token_that_says_so(served: Served, ad
     day = admin.get(f"{DAYS}/outliers/?is_reviewed=false").json()["results"][0]
     address = f"{DAYS}/{day['id']}/reviews/"
     assert admin.get(address).json() == []
-    with served.client("read") as reader:
-        assert reader.post(address, json={"revision": day["revision"]}).status_code == 403
+    permitted: dict[Scope, int] = {"read": 403, "operate": 403, "approve": 409}
+    for scope, status in permitted.items():
+        with served.client(scope) as client:
+            assert client.post(address, json={"revision": day["revision"] + 1}).status_code == status
 
     changed = admin.post(address, json={"revision": day["revision"] + 1})
     assert (changed.status_code, changed.json()["detail"]) == (

@@ -24,6 +24,7 @@ from zk_pipeline.web.charts import (
     sparkline,
     whole,
 )
+from zk_pipeline.web.formatting import percent
 
 HOURS = [f"{hour:02}" for hour in range(24)]
 NARROWEST = 280  # pixels of a plot in a window of 390
@@ -151,3 +152,21 @@ def test_numbers_are_short_on_the_axis_and_exact_in_words() -> None:
         "0", "0.5", "40", "250", "1k", "12.5k", "2M", "5G"
     ]  # fmt: skip
     assert [whole(one) for one in (0, 0.25, 1234, 123.4)] == ["0", "0.2", "1,234", "123"]
+
+
+def test_values_below_zero_are_drawn_below_the_line_of_zero() -> None:
+    chart = line_chart("Drift", [Series("drift", [-421, 30])], ["a", "b"])
+    assert scale_of(chart) == ["-500", "0", "40"]
+    assert "lowest -421 at a" in chart
+    (start, end) = re.findall(r"[ML]\S+ ([\d.]+?)(?=L|\")", chart)
+    zero = 100 * 40 / 540
+    assert float(end) < zero < float(start)
+    assert scale_of(line_chart("Drift", [Series("drift", [-3, -1])], ["a", "b"])) == ["-4", "-2", "0"]
+
+
+def test_labels_of_an_axis_never_repeat() -> None:
+    assert scale_of(line_chart("Filled", [Series("filled", [0.01])], ["a"], axis=percent)) == ["0%", "1%"]
+
+
+def scale_of(chart: str) -> list[str]:
+    return [label for label in re.findall(r'class="scale"[^>]*>([^<]*)<', chart) if label]

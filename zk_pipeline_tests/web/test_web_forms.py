@@ -184,6 +184,7 @@ def test_what_was_removed_is_added_again_by_its_undo_form(web: Web) -> None:
             assert form is not None, path
             given = {name: html.unescape(value) for name, value in re.findall(r'name="(\w+)" value="([^"]*)"', form[2])}
             assert admin.post(form[1], data=given).status_code in (200, 303)
+            assert admin.post(form[1], data=given).status_code == 400, "it was entered again"
     (again,) = [one for one in store.shifts.assignments() if one.shift == "undone"]
     (restored,) = store.shifts.seasons()
     count, leaves = store.leaves.page(LeaveFilter(), limit=5)
@@ -195,6 +196,21 @@ def test_what_was_removed_is_added_again_by_its_undo_form(web: Web) -> None:
         store.shifts.remove(name)
     store.holidays.remove(MONDAY)
     store.leaves.remove(leaves[0].id, "cli:ada")
+
+
+def test_a_terminal_that_was_changed_since_is_not_enabled_again_by_undo(web: Web) -> None:
+    one = web.store.devices.add(Device(name="Switched", ip_address="192.0.2.1"))
+    address = f"/devices/{one.id}"
+    with web.client() as admin:
+        signed = {"csrf_token": csrf_of(admin)}
+        admin.post(f"{address}/enabled", data=signed | {"enabled": "false"})
+        (undo,) = re.findall(r'name="undo" value="([^"]+)"', admin.get(address).text)
+        web.store.devices.update("Switched", site="moved")
+        undoing = signed | {"enabled": "true", "undo": undo}
+        admin.post(f"{address}/enabled", data=undoing)
+        assert "Not undone: Switched was changed since." in admin.get(address).text
+        assert not web.store.devices.get("Switched").enabled
+    web.store.devices.remove("Switched")
 
 
 def test_texts_of_a_terminal_are_escaped(web: Web, open_page: Open) -> None:

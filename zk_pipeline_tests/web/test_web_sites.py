@@ -62,7 +62,7 @@ def test_the_page_of_a_terminal_has_its_problems_and_charts(works: Web) -> None:
     with works.client("read") as reader:
         polled, pushing = reader.get("/devices/2").text, reader.get("/devices/3").text
     assert "South gate is not read" in polled
-    assert "Clock drift, 90 days, either sign" in polled
+    assert "Clock drift, 90 days, below zero: slow" in polled
     assert "Total 1; highest 1" in polled  # polls that succeeded
     assert "failed 1." in polled
     assert "Uploads per day" not in polled

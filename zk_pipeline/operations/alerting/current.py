@@ -9,10 +9,16 @@ from datetime import datetime
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.operations.alerting.problems import DEAD_LETTERS, crm_problems, daemon_problem
-from zk_pipeline.operations.alerting.terminal_problems import terminal_problems
+from zk_pipeline.operations.alerting.terminal_problems import (
+    HEALTH_CHECKS,
+    as_problem,
+    health_problems,
+    terminal_problems,
+)
 from zk_pipeline.operations.sync import check_crm
 from zk_pipeline.store.quality.alerts import KnownAlert, Problem
 from zk_pipeline.store.quality.quality import Freshness
+from zk_pipeline.store.queries.terminal_health import TerminalHealth
 
 
 def store_problems(found: Freshness, settings: Settings, now: datetime) -> list[Problem]:
@@ -38,14 +44,21 @@ class CurrentProblem:
 
 
 def current_problems(
-    found: Freshness, known: Sequence[KnownAlert], settings: Settings, now: datetime, *, daemon: str | None
+    found: Freshness,
+    health: Sequence[TerminalHealth],
+    known: Sequence[KnownAlert],
+    settings: Settings,
+    now: datetime,
+    *,
+    daemon: str | None,
 ) -> list[CurrentProblem]:
     """All problems, critical ones first. Those of terminals, deliveries and the daemon are evaluated now, so that none
-    of them is listed after its end; those of checks, runs and ticks are taken from the open alerts. `daemon`: reason
-    why the Dagster daemon does not work.
+    of them is listed after its end; those of other checks, runs and ticks are taken from the open alerts. `daemon`:
+    reason why the Dagster daemon does not work.
     """
     alerts = {one.problem.key: one for one in known if one.resolved_at is None}
     problems = [*([daemon_problem(daemon)] if daemon else []), *store_problems(found, settings, now)]
+    problems += [as_problem(one) for one in health_problems(health)]
     keys = {one.key for one in problems}
     problems += [one.problem for key, one in alerts.items() if key not in keys and not _is_evaluated_now(one.problem)]
     current = [CurrentProblem(one, alerts[one.key].first_seen_at if one.key in alerts else None) for one in problems]
@@ -54,4 +67,5 @@ def current_problems(
 
 def _is_evaluated_now(problem: Problem) -> bool:
     """Whether `current_problems` evaluates it. A failed run, too, shows that the CRM is misconfigured."""
-    return problem.kind in ("device", "push", "lock", "daemon") or problem.key == DEAD_LETTERS
+    is_kind = problem.kind in ("device", "push", "lock", "daemon")
+    return is_kind or problem.key == DEAD_LETTERS or problem.key.rpartition(":")[2] in HEALTH_CHECKS

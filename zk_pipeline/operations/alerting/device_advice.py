@@ -10,18 +10,12 @@ from datetime import datetime
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.operations.alerting.problems import Links
 from zk_pipeline.operations.alerting.quality_checks import TERMINALS_READ_RECENTLY
-from zk_pipeline.operations.alerting.quality_results import CheckResult, evaluate_terminals
-from zk_pipeline.operations.alerting.terminal_problems import terminal_problems
+from zk_pipeline.operations.alerting.terminal_problems import health_problems, terminal_problems
 from zk_pipeline.store.quality.alerts import Problem
 from zk_pipeline.store.quality.quality import Freshness
 from zk_pipeline.store.queries.terminal_health import TerminalHealth
 
 _OWN_REMEDY = "`"  # the text of a problem that names a command needs no other remedy
-_CHECKED_HERE = ("clock_drift_within_limit", "log_capacity_available")
-_TITLES = {
-    "clock_drift_within_limit": "the clock of {} is wrong",
-    "log_capacity_available": "the log of {} is nearly full",
-}
 
 
 @dataclass(frozen=True)
@@ -43,7 +37,10 @@ def device_advice(
     """Problems of each device that has any: `terminal_problems`, a wrong clock, a full log."""
     links = Links(settings.ui_url)
     advice = [_of_problem(one, links) for one in terminal_problems(reach, settings, now)]
-    advice += [one for result in evaluate_terminals(health) for one in _of_check(result)]
+    advice += [
+        Advice(one.device, "warning", _sentence(one.title), _sentence(one.text), one.check.remedy)
+        for one in health_problems(health)
+    ]
     by_device: dict[str, list[Advice]] = defaultdict(list)
     for one in advice:
         by_device[one.device].append(one)
@@ -56,17 +53,6 @@ def _of_problem(problem: Problem, links: Links) -> Advice:
     device = problem.key.partition(":")[2]
     title = problem.title if problem.title.startswith(device) else _sentence(problem.title)
     return Advice(device, problem.severity, title, _sentence(text), remedy)
-
-
-def _of_check(result: CheckResult) -> list[Advice]:
-    """Advice of a check whose problems are lines `DEVICE: problem`, if no alert of the device has the same problem."""
-    if result.check.name not in _CHECKED_HERE:
-        return []
-    pairs = [line.rpartition(": ") for line in result.problems]
-    title, remedy = _TITLES[result.check.name], result.check.remedy
-    return [
-        Advice(device, "warning", _sentence(title.format(device)), _sentence(text), remedy) for device, _, text in pairs
-    ]
 
 
 def _sentence(text: str) -> str:

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.operations.alerting.problems import Links, device_problems, lock_problems, push_problems
-from zk_pipeline.operations.alerting.quality_results import max_silence
+from zk_pipeline.operations.alerting.quality_checks import CLOCK_DRIFT_WITHIN_LIMIT, LOG_CAPACITY_AVAILABLE, Check
+from zk_pipeline.operations.alerting.quality_results import evaluate_terminals, max_silence
 from zk_pipeline.store.quality.alerts import Problem
 from zk_pipeline.store.quality.quality import Freshness
+from zk_pipeline.store.queries.terminal_health import TerminalHealth
+
+_TITLES = {
+    CLOCK_DRIFT_WITHIN_LIMIT: "the clock of {} is wrong",
+    LOG_CAPACITY_AVAILABLE: "the log of {} is nearly full",
+}
+HEALTH_CHECKS = {check.name for check in _TITLES}
+
+
+@dataclass(frozen=True)
+class HealthProblem:
+    """A wrong clock or a nearly full log of one device: title, measured value, and the check with the remedy."""
+
+    device: str
+    title: str
+    text: str
+    check: Check
 
 
 def terminal_problems(found: Freshness, settings: Settings, now: datetime) -> list[Problem]:
@@ -19,3 +41,26 @@ def terminal_problems(found: Freshness, settings: Settings, now: datetime) -> li
         *device_problems(found, now, silence, Links(settings.ui_url)),
         *push_problems(found, now, silence),
     ]
+
+
+def health_problems(health: Sequence[TerminalHealth]) -> Iterator[HealthProblem]:
+    """Wrong clocks and nearly full logs, from lines `DEVICE: problem` of the results of their checks."""
+    for result in evaluate_terminals(health):
+        if result.check in _TITLES:
+            for line in result.problems:
+                device, _, text = line.rpartition(": ")
+                yield HealthProblem(device, _TITLES[result.check].format(device), text, result.check)
+
+
+def as_problem(found: HealthProblem) -> Problem:
+    """The problem with its remedy, with commands for this device."""
+    name = shlex.quote(found.device)
+    remedy = re.sub(r"\bNAME\b", lambda _: name, found.check.remedy)
+    return Problem(
+        key=f"{found.check.name}:{found.device}",
+        kind="health",
+        severity="warning",
+        owner="terminals",
+        title=found.title,
+        body=f"{found.text[:1].upper()}{found.text[1:]}. {remedy}",
+    )

@@ -22,8 +22,9 @@ REMEMBERED = timedelta(hours=1)  # a problem that recurs within this time of its
 class Problem:
     """A problem of the pipeline. `key` identifies it and stays the same while it lasts.
 
-    `kind` is run, device, push, lock, check, tick, crm or daemon; `severity` critical or warning; `owner` the
-    responsible team. `title` is the start of a sentence; `body` gives place, cause and remedy, without secrets.
+    `kind` is run, device, push, lock, check, tick, crm or daemon, or health on the home page; `severity` critical or
+    warning; `owner` the responsible team. `title` is the start of a sentence; `body` gives place, cause and remedy,
+    without secrets.
     """
 
     key: str

@@ -13,9 +13,10 @@ DAYS = 90
 
 @dataclass(frozen=True)
 class DeviceDate:
-    """One date in the device's zone. `polls` includes the `failed` ones; `drift_seconds`: the largest clock drift of a
-    poll, of either sign; `records`: the highest counter of its log; `punches`: new punches of polls, live capture and
-    uploads; `lag_seconds`: the longest time from a punch to its upload. None without a measurement.
+    """One date in the device's zone. `polls` includes the `failed` ones; `drift_seconds`: the clock drift of a poll
+    that is largest in magnitude, negative for a slow clock; `records`: the highest counter of its log; `punches`: new
+    punches of polls, live capture and uploads; `lag_seconds`: the longest time from a punch to its upload. None without
+    a measurement.
     """
 
     date: date
@@ -46,7 +47,7 @@ WITH polled AS (
         count(*) FILTER ({IS_POLL}) AS polls,
         count(*) FILTER (status = 'failed' AND {IS_POLL}) AS failed,
         coalesce(sum("new") FILTER (coalesce(mode, '') <> 'file'), 0) AS punches,
-        max(abs(clock_drift_seconds)) AS drift,
+        arg_max(clock_drift_seconds, abs(clock_drift_seconds)) AS drift,
         max(record_count_after) FILTER ({IS_POLL}) AS records
     FROM device_polls
     WHERE device = $name AND finished_at >= $first::DATE - INTERVAL 1 DAY GROUP BY day

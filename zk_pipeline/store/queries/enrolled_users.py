@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.queries.folding import folded_sql
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,13 @@ class EnrolledUserStore:
         return ListContext({(site, person): name for site, person, name in names}, [site for (site,) in sites], devices)
 
     def find(self, text: str, *, limit: int = 20) -> list[EnrolledUser]:
-        """Users whose name or user id contains `text`, case-insensitive."""
+        """Users whose name or user id contains `text`, without case and accents."""
         with self.database.read("find users") as connection:
             rows = connection.execute(
                 f"""
                 SELECT site, user_id, name FROM ({NAMES})
-                WHERE contains(lower(name), lower($text)) OR contains(lower(user_id), lower($text))
+                WHERE contains({folded_sql("name")}, {folded_sql("$text")})
+                   OR contains({folded_sql("user_id")}, {folded_sql("$text")})
                 ORDER BY name, user_id, site LIMIT {int(limit)}
                 """,  # noqa: S608 (constant SQL, a number)
                 {"text": text},

@@ -7,6 +7,7 @@ from datetime import date, time
 
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.queries.enrolled_users import NAMES
+from zk_pipeline.store.queries.folding import folded_sql
 from zk_pipeline.store.work_dates.roster import ASSIGNMENT_LEVEL
 
 
@@ -93,11 +94,11 @@ class PeopleStore:
     def page(
         self, *, text: str = "", site: str | None = None, after: tuple[str, str, str] | None = None, limit: int
     ) -> PeoplePage:
-        """One page by name (by user id without one), of users whose name or id contains `text`, case-insensitive.
+        """One page by name (by user id without one), of users whose name or id contains `text`, without accents.
 
         `after`: the page begins after the row with this `PersonRow.place`.
         """
-        values = {"text": text.lower(), "site": site, "limit": limit + 1}
+        values = {"text": text, "site": site, "limit": limit + 1}
         sort_key, user_id, place = after or (None, None, None)
         with self.database.read("list people") as connection:
             rows = connection.execute(
@@ -132,7 +133,8 @@ people AS MATERIALIZED (
     SELECT lower(coalesce(named.name, user_id)) AS sort_key, site, user_id, coalesce(named.name, '') AS name, last_date
     FROM enrolled FULL JOIN own USING (site, user_id) LEFT JOIN ({NAMES}) AS named USING (site, user_id)
     WHERE ($site IS NULL OR site = $site)
-      AND (contains(lower(coalesce(named.name, '')), $text) OR contains(lower(user_id), $text))
+      AND (contains({folded_sql("coalesce(named.name, '')")}, {folded_sql("$text")})
+           OR contains({folded_sql("user_id")}, {folded_sql("$text")}))
 )
 SELECT total.people, page.* FROM (SELECT count(*) AS people FROM people) AS total
 LEFT JOIN (

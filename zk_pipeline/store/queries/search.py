@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.queries.folding import folded_sql
 
 _MAX_TERMS = 5
 
@@ -54,7 +55,7 @@ def search(database: Database, text: str, *, limit: int) -> Found:
 
 
 # Text as it is compared: each word must be in it.
-_PLAIN = "strip_accents(lower({}))"
+_PLAIN = folded_sql("{}")
 _MATCHES = f"len(list_filter($words::VARCHAR[], word -> NOT contains(plain, {_PLAIN.format('word')}))) = 0"
 _RANK = f"plain_id <> {_PLAIN.format('$text')}, NOT starts_with(plain, {_PLAIN.format('$text')})"
 # Users of user lists, and one that only has attendance days by the exact id: no search through all days.

@@ -31,6 +31,14 @@ class HolidayStore:
         with self.database.write("enter holidays") as connection:
             return put_holidays(connection, list(holidays), self.clock())
 
+    def restore(self, holiday: Holiday) -> None:
+        """Add a holiday that was removed. Raises UsageError if its date and site have one again, or no devices."""
+        with self.database.write("restore a holiday", str(holiday.day)) as connection:
+            held = [one for one in read_holidays(connection) if (one.day, one.site) == (holiday.day, holiday.site)]
+            if held:
+                raise UsageError(f"not undone: {held[0].name!r} was entered for {holiday.day} since")
+            put_holidays(connection, [holiday], self.clock())
+
     def take_over(self, calendar: HolidayCalendar, site: str | None = None) -> HolidaysImported:
         """Import the holidays of a calendar for a site, or (None) for all sites, in one transaction.
 

@@ -30,7 +30,10 @@ def holidays(request: Request, services: Given, identity: Reader) -> Response:
 @router.post("/holidays")
 def add(request: Request, services: Given, form: AdminForm) -> Response:
     try:
-        services.store.holidays.put([_holiday(form.fields)])
+        if "undo" in form.fields:
+            services.store.holidays.restore(_holiday(form.fields))
+        else:
+            services.store.holidays.put([_holiday(form.fields)])
     except UsageError as error:
         return _draw(request, services, form.identity, problem=error, fields=form.fields)
     return RedirectResponse("/holidays?done=added", 303)
@@ -42,7 +45,7 @@ def remove(services: Given, form: AdminForm) -> Response:
     if day is None:
         raise UsageError("date: a date is expected")
     removed = services.store.holidays.remove(day, form.fields.get("site") or None)
-    fields = {"date": removed.day.isoformat(), "name": removed.name, "site": removed.site or ""}
+    fields = {"date": removed.day.isoformat(), "name": removed.name, "site": removed.site or "", "undo": "yes"}
     leave_notice(form.identity, f"Removed. {_AGAIN}", Undo("/holidays", fields))
     return RedirectResponse("/holidays", 303)
 

@@ -21,7 +21,7 @@ from zk_pipeline.store.work_dates.manual_punches import (
     PunchRequest,
     unknown_user_warning,
 )
-from zk_pipeline.web.attendance.fields import optional
+from zk_pipeline.web.attendance.fields import optional, refuse_names
 from zk_pipeline.web.list_pages import ROWS_OF_A_PAGE, listed_by_number
 from zk_pipeline.web.rendering import ApproverForm, Form, Reader, Requester, RequesterForm, render
 from zk_pipeline.web.uploads import RequesterUpload
@@ -55,8 +55,10 @@ def show_new(request: Request, services: Given, identity: Requester) -> Response
 @router.post("/punch-requests/new")
 def add(request: Request, services: Given, form: RequesterForm) -> Response:
     try:
+        wanted = _request(form.fields)
+        refuse_names(services, wanted.user_id)
         made = services.store.manual_punches.request(
-            [_request(form.fields)], form.identity.name, history_start=services.settings.history_start
+            [wanted], form.identity.name, history_start=services.settings.history_start
         )
     except UsageError as error:
         return _draw_form(request, services, form.identity, form.fields, problem=error)

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from zk_pipeline.store.queries.device_history import DAYS, DeviceDate
 from zk_pipeline.web.charts import Bar, Series, bar_chart, line_chart
-from zk_pipeline.web.formatting import elapsed, percent
+from zk_pipeline.web.formatting import elapsed, percent, seconds
 
 _BARS = 30  # dates with bars
 
@@ -33,7 +33,7 @@ def device_charts(history: Sequence[DeviceDate], capacity: int | None) -> list[C
     if any(one.drift_seconds is not None for one in history):
         series = [Series("clock drift", [one.drift_seconds for one in history])]
         title = f"Clock drift, {DAYS} days"
-        charts.append(Chart("drift", title, line_chart(f"{title}, either sign", series, labels, elapsed, _axis)))
+        charts.append(Chart("drift", title, line_chart(f"{title}, below zero: slow", series, labels, seconds, _axis)))
     if capacity and any(one.records is not None for one in history):
         filled = [None if one.records is None else one.records / capacity for one in history]
         title = f"Log filled, {DAYS} days"
@@ -57,11 +57,12 @@ def device_charts(history: Sequence[DeviceDate], capacity: int | None) -> list[C
     return charts
 
 
-def _axis(seconds: float) -> str:
-    """A duration on the axis, in its largest unit."""
-    if seconds < 120:
-        return f"{seconds:.3g} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
+def _axis(value: float) -> str:
+    """Seconds on the axis, in their largest unit."""
+    sign, size = "−" if value < 0 else "", abs(value)
+    if size < 120:
+        return f"{sign}{size:.3g} s"
+    return f"{sign}{size / 60:.3g} min" if size < 7200 else f"{sign}{size / 3600:.3g} h"
 
 
 def _label(day: date) -> str:

@@ -97,10 +97,16 @@ def set_clock(request: Request, services: Given, form: AdminForm, device_id: Dev
 
 @router.post("/devices/{device_id}/enabled")
 def set_enabled(services: Given, form: AdminForm, device_id: DeviceId) -> Response:
-    """Include the terminal in polls or exclude it; the field `enabled` is `true` or `false`."""
-    is_enabled = form.fields.get("enabled") == "true"
-    services.store.devices.update(services.store.devices.by_id(device_id).name, enabled=is_enabled)
-    undo = Undo(f"/devices/{device_id}/enabled", {"enabled": "false" if is_enabled else "true"})
+    """Include the terminal in polls or exclude it; the field `enabled` is `true` or `false`. With `undo`, the time of a
+    change, only if the terminal was not changed since.
+    """
+    is_enabled, one = form.fields.get("enabled") == "true", services.store.devices.by_id(device_id)
+    if "undo" in form.fields and form.fields["undo"] != str(one.updated_at):
+        leave_notice(form.identity, f"Not undone: {one.name} was changed since.")
+        return RedirectResponse(f"/devices/{device_id}", 303)
+    changed = services.store.devices.update(one.name, enabled=is_enabled)
+    fields = {"enabled": "false" if is_enabled else "true", "undo": str(changed.updated_at)}
+    undo = Undo(f"/devices/{device_id}/enabled", fields)
     leave_notice(form.identity, _DONE["enabled" if is_enabled else "disabled"], undo)
     return RedirectResponse(f"/devices/{device_id}", 303)
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Literal
 
 from fastapi import APIRouter, Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
-from zk_pipeline.errors import UsageError
 from zk_pipeline.http.auth import Identity
 from zk_pipeline.http.pagination import Empty, Text
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.store.queries.lists import Rows
 from zk_pipeline.store.terminals.quarantine import PAGE_ORDER, QuarantinedRecord
 from zk_pipeline.web.list_pages import PageParameters, listed
+from zk_pipeline.web.notices import leave_notice
 from zk_pipeline.web.rendering import OperatorForm, Reader, render
 
 router = APIRouter(include_in_schema=False)
@@ -40,13 +40,14 @@ def quarantine(request: Request, services: Given, identity: Reader) -> Response:
 def release(request: Request, services: Given, form: OperatorForm) -> Response:
     """Decode the records of the devices in the fields `device-N` again; with `all`, of every one.
 
-    Raises UsageError without any, and UnknownDevice.
+    Raises UnknownDevice.
     """
     from zk_pipeline.operations.quarantine_release import release_quarantine  # noqa: PLC0415 (pandas, slow to import)
 
     chosen = [value for name, value in form.fields.items() if name.startswith("device-")]
     if not chosen and "all" not in form.fields:
-        raise UsageError("choose at least one terminal")
+        leave_notice(form.identity, "No terminal is selected: nothing is decoded again.")
+        return RedirectResponse("/quarantine", 303)
     events = services.settings.receiver_punch_events
     done = release_quarantine(services.store, None if "all" in form.fields else chosen, punch_events=events)
     return _draw(request, services, form.identity, done)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -9,6 +10,7 @@ from zk_pipeline.config.settings import load_settings
 from zk_pipeline.operations.alerting.current import current_problems
 from zk_pipeline.store.quality.alerts import KnownAlert, Problem
 from zk_pipeline.store.quality.quality import DeviceReach, Freshness, Undelivered
+from zk_pipeline.store.queries.terminal_health import TerminalHealth
 
 NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 SETTINGS = load_settings({"CRM_API_URL": "https://crm.example", "CRM_API_TOKEN": "x"})
@@ -24,9 +26,11 @@ def alert(key: str, severity: str = "warning", *, ended: bool = False) -> KnownA
     )
 
 
-def listed(found: Freshness, *known: KnownAlert, daemon: str | None = None) -> list[tuple[str, bool]]:
+def listed(
+    found: Freshness, *known: KnownAlert, daemon: str | None = None, health: Sequence[TerminalHealth] = ()
+) -> list[tuple[str, bool]]:
     """Key of each problem, and whether its begin is known."""
-    current = current_problems(found, known, SETTINGS, NOW, daemon=daemon)
+    current = current_problems(found, health, known, SETTINGS, NOW, daemon=daemon)
     return [(one.problem.key, one.since is not None) for one in current]
 
 
@@ -47,3 +51,14 @@ def test_alerts_of_checks_runs_and_ticks_are_listed_while_they_are_open_and_crit
         ("daemon", False), ("run:poll_devices", True), ("check:devices:x", True)
     ]  # fmt: skip
     assert listed(WELL, alert("crm:misconfigured", "critical")) == [("crm:misconfigured", True)]  # by a failed run
+
+
+def test_a_wrong_clock_and_a_full_log_are_listed_as_measured_and_not_again_by_the_alert_of_their_check() -> None:
+    known = [alert(f"check:raw_punches:{name}") for name in ("clock_drift_within_limit", "log_capacity_available")]
+    health = [TerminalHealth("Main gate", NOW, 10, 10, -421.0, 0.95, None)]
+    assert listed(WELL, *known, health=health) == [
+        ("clock_drift_within_limit:Main gate", False), ("log_capacity_available:Main gate", False)
+    ]  # fmt: skip
+    assert listed(WELL, *known) == []
+    (clock, _) = current_problems(WELL, health, known, SETTINGS, NOW, daemon=None)
+    assert clock.problem.body.startswith("Off by -421 s. `zk-pipeline device set-clock 'Main gate'`.")

@@ -37,7 +37,7 @@ def test_a_date_has_the_polls_new_punches_and_the_worst_measurements(store: Stor
     assert len(history) == DAYS
     assert history[-2:] == [
         DeviceDate(MONDAY, polls=1, punches=2, drift_seconds=1.5, records=2),
-        DeviceDate(TUESDAY, polls=2, failed=1, punches=1, drift_seconds=75, records=3),
+        DeviceDate(TUESDAY, polls=2, failed=1, punches=1, drift_seconds=-75, records=3),
     ]
     assert history[0] == DeviceDate(TUESDAY - timedelta(days=DAYS - 1))
 

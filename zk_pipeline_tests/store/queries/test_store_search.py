@@ -16,6 +16,7 @@ USERS = [
     ("1002", 2, "Ali Zoeller", 0, 0),
     ("zoe", 3, "Someone else", 0, 0),
     ("7", 4, "", 0, 0),
+    ("8", 5, "Łukasz Strauß", 0, 0),
 ]
 
 
@@ -34,6 +35,10 @@ def names(store: Store, text: str, limit: int = 9) -> list[str]:
 
 def test_words_of_a_name_are_found_in_any_order_case_and_accents(staffed: Store) -> None:
     assert names(staffed, "yılmaz ZOE") == names(staffed, "1001") == ["Zoë Yılmaz"]
+    for text in ("lukasz", "ŁUKASZ", "strauss", "Łukasz strauß"):
+        assert names(staffed, text) == ["Łukasz Strauß"]
+        assert [one.name for one in staffed.enrolled_users.find(text.split()[0])] == ["Łukasz Strauß"]
+        assert [one.name for one in staffed.people.page(text=text.split()[0], limit=2).rows] == ["Łukasz Strauß"]
     assert names(staffed, "ali 1003") == names(staffed, "  ") == []
 
 

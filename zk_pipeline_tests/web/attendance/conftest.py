@@ -58,6 +58,12 @@ def reader(web: Web) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
+def approver(web: Web) -> Iterator[httpx.Client]:
+    with web.client("approve") as client:
+        yield client
+
+
+@pytest.fixture
 def operator(web: Web) -> Iterator[httpx.Client]:
     with web.client("operate") as client:
         yield client

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from zk_pipeline_tests.store.store_fixtures import execute
+from zk_pipeline_tests.store.store_fixtures import execute, rows
 from zk_pipeline_tests.web.attendance.attended import ABSENT, XSS
 from zk_pipeline_tests.web.attendance.read_page import drawn
 from zk_pipeline_tests.web.web_fixtures import Web
@@ -71,3 +72,16 @@ def test_readers_see_leaves_and_cannot_change_them(reader: httpx.Client) -> None
     assert (page.status_code, "Add a leave" in page.text) == (200, False)
     for path in ("/leaves", "/leaves/remove", "/leaves/import"):
         assert reader.post(path, data=WANTED).status_code == 403
+
+
+def test_a_name_in_place_of_a_user_id_is_refused_with_the_ids_of_its_users(hr: httpx.Client, web: Web) -> None:
+    ((user_id, name),) = rows(
+        web.store,
+        "SELECT user_id, name FROM device_users WHERE regexp_matches(name, '^[A-Za-z ]+$') ORDER BY 1 LIMIT 1",
+    )
+    typed = name.lower()
+    refused = hr.post("/leaves", data=signed(hr) | WANTED | {"new_user": typed})
+    assert refused.status_code == 400
+    assert f"no user has the id '{typed}': enter the id of {name} ({user_id})" in html.unescape(refused.text)
+    asked = {"user_id": typed, "site": "Head office", "date": f"{ABSENT}", "time": "09:00", "reason": "forgotten"}
+    assert "enter the id of" in hr.post("/punch-requests/new", data=signed(hr) | asked).text

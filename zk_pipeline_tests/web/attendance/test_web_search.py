@@ -95,7 +95,7 @@ def test_the_open_menu_and_filters_are_accessible(open_page: Open) -> None:
 
 @pytest.mark.parametrize("script", [True, False])
 def test_a_review_is_undone_from_its_message(open_page: Open, web: Web, script: bool) -> None:
-    page = open_page("/outliers", scope="operate", script=script).page
+    page = open_page("/outliers", scope="approve", script=script).page
     if script:
         page.get_by_label("All on this page").check()
         assert page.get_by_text("4 selected").is_visible()
@@ -121,6 +121,10 @@ def test_chosen_dead_letters_are_made_due(operator: httpx.Client, web: Web) -> N
     token = drawn(page).fields["csrf_token"]
     bad = operator.post("/deliveries/retry", data={"csrf_token": token, "delivery-1": "[1, 2]"})
     assert (bad.status_code, "load the page again" in bad.text) == (400, True)
+    back = drawn(operator.get("/deliveries?state=failed")).fields["back"]
+    nothing = operator.post("/deliveries/retry", data={"csrf_token": token, "back": back})
+    assert (nothing.status_code, nothing.headers["location"]) == (303, "/deliveries?state=failed")
+    assert "No delivery is selected: nothing is sent." in operator.get(back).text
     assert page.text.count('name="delivery-') == 2
     chosen = [DeliveryKey("Head office", "1003", MARCH, 2), DeliveryKey("Head office", "1003", MARCH, 1)]
     try:
