@@ -136,7 +136,7 @@ def _broken(rule: Rule, counts: list[tuple[int, str | None]]) -> Iterator[Findin
     total = sum(count for count, _ in counts)
     if total:
         example = next(example for count, example in counts if count)
-        yield Finding(rule.severity, rule.name, f"{total:,} {rule.what} (such as {example})", rule.advice)
+        yield Finding(rule.severity, rule.name, f"{rule.what}: {total:,} (such as {example})", rule.advice)
 
 
 def _inconsistent(dates: dict[date, str]) -> Iterator[Finding]:
