@@ -106,7 +106,7 @@ def test_an_error_makes_the_exit_code_one_and_has_advice(zk: CommandLine, well: 
                         "SELECT 1, 'Gate', now(), now(), 'success' FROM range(2)")  # fmt: skip
     result = zk("doctor")
     assert result.code == 1
-    assert "device_polls: 1 values of id are there more than once (such as 1)" in result.out
+    assert "device_polls: values of id are there more than once: 1 (such as 1)" in result.out
     assert "zk-pipeline backup" in result.out
 
 
