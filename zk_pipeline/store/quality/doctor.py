@@ -186,8 +186,8 @@ def _namesakes(found: Names) -> Iterator[Finding]:
         user_id, names = found[0]
         yield Finding(
             "warning", "namesakes",
-            f"user ids have clearly different names at different sites, so the CRM gets one record per site: {len(found):,} "
-            f"(such as {user_id}: {', '.join(names)})",
+            f"user ids have clearly different names at different sites, so the CRM gets one record per site: "
+            f"{len(found):,} (such as {user_id}: {', '.join(names)})",
             "give one employee another id, or correct the name on the terminal",
         )  # fmt: skip
 
