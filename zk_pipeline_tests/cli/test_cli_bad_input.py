@@ -22,7 +22,7 @@ ARGUMENTS: dict[str, tuple[list[str], str]] = {
     "unknown command": (["frobnicate"], "No such command 'frobnicate'"),
     "unknown subcommand": (["device", "frobnicate"], "No such command 'frobnicate'"),
     "unknown option": (["poll", "--frobnicate"], "No such option"),
-    "no such option, another command": (["device", "update", "Gate 1", "--enabled"], "`zk-pipeline device enable NAME`"),
+    "option of another command": (["device", "update", "Gate 1", "--enabled"], "`zk-pipeline device enable NAME`"),
     "no such option, a near one": (["poll", "--wid"], "Did you mean '--wide'?"),
     "value of another name": (["export", "punches", "-o", "-"], "Did you mean 'raw'?"),
     "missing argument": (["device", "show"], "Missing argument 'NAME'"),

@@ -9,6 +9,7 @@ import click
 
 from zk_pipeline.cli.context import open_context
 from zk_pipeline.cli.output import as_json, note, print_json, print_rows, wide_option
+from zk_pipeline.store.api_tokens import SCOPES, ApiToken, Scope
 
 _SHOWN = ["name", "scope", "state", "created_at", "last_used_at"]
 

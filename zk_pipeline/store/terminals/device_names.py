@@ -1,4 +1,4 @@
-"""Names of the registered devices and their sites, apart from the registry and what it imports: for the completion of a shell."""
+"""Names of the registered devices and sites, apart from the registry and its imports: for the completion of a shell."""
 
 from __future__ import annotations
 
