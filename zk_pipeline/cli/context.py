@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -16,9 +16,9 @@ from zk_pipeline.cli.output import ZONE
 from zk_pipeline.config.home import export_home, find_home
 from zk_pipeline.config.settings import Settings, in_file, load_settings, parse_settings, read_env_file
 from zk_pipeline.errors import ZkPipelineError
-from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.store import Store
-from zk_pipeline.store.terminals.device_names import device_names
+from zk_pipeline.store.terminals.device_names import device_names, site_names
 
 if TYPE_CHECKING:
     from zk_pipeline.devices.gateway import TerminalGateway
@@ -74,9 +74,11 @@ class WorkDate(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{value!r} is not a date such as 2026-11-22", param, ctx)
 
 
-class DeviceName(click.ParamType):  # type: ignore[type-arg]
-    """The name of a registered device, completed by the shell from the store."""
+@dataclass(frozen=True)
+class StoredName(click.ParamType):  # type: ignore[type-arg]
+    """A name that the shell completes from the store, with the query `names`."""
 
+    names: Callable[[Connection], list[str]]
     name = "text"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002
@@ -90,23 +92,24 @@ class DeviceName(click.ParamType):  # type: ignore[type-arg]
     ) -> list[CompletionItem]:
         """Names that begin with `incomplete`; none of a store that is busy, of another version or missing."""
         try:
-            names = _device_names()
+            names = _stored(self.names)
         except ZkPipelineError:
             return []  # a message would be printed into the line that the user types
         return [CompletionItem(name) for name in names if name.casefold().startswith(incomplete.casefold())]
 
 
-def _device_names() -> list[str]:
-    """Names of the registered devices; writes nothing, unlike `open_context`, which fills an empty home."""
+def _stored(names: Callable[[Connection], list[str]]) -> list[str]:
+    """The names in the store; writes nothing, unlike `open_context`, which fills an empty home."""
     home = find_home(os.environ)
     variables = {**read_env_file(home / ".env"), **os.environ}
     settings = parse_settings(home, variables, lambda _: in_file(home))
     database = Database(settings.store, wait_seconds=_COMPLETION_WAIT_SECONDS)
-    with database.read_current("complete device names") as connection:
-        return [] if connection is None else device_names(connection)
+    with database.read_current("complete names") as connection:
+        return [] if connection is None else names(connection)
 
 
 _COMPLETION_WAIT_SECONDS = 0.5
 WORK_DATE = WorkDate()
-DEVICE = DeviceName()
+DEVICE = StoredName(device_names)
+SITE = StoredName(site_names)
 PORT = click.IntRange(1, 65535)

@@ -6,6 +6,7 @@ stdout, diagnostics to stderr, each error as one line.
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import signal
@@ -155,7 +156,7 @@ def _run_command(arguments: Sequence[str] | None) -> int:
         return 2
     except click.ClickException as error:
         hint = f" (see {error.ctx.command_path} --help)" if isinstance(error, click.UsageError) and error.ctx else ""
-        _print_error(error.format_message() + hint)
+        _print_error(_usage_message(error) + hint)
         return error.exit_code
     except ZkPipelineError as error:
         for line in [f"{error.head}:", *error.rows] if isinstance(error, RowsRefused) else [str(error)]:
@@ -168,6 +169,35 @@ def _run_command(arguments: Sequence[str] | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader closed the pipe
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _usage_message(error: click.ClickException) -> str:
+    """The message of click, with the option or value that is meant."""
+    path = error.ctx.command_path.partition(" ")[2] if isinstance(error, click.UsageError) and error.ctx else ""
+    if isinstance(error, click.exceptions.NoSuchOption):
+        if advice := _OTHER_FORMS.get((path, error.option_name)):
+            return f"{error.message} {advice}"
+        # click also compares the dashes, which all options share.
+        near = [one for one in error.possibilities or () if difflib.get_close_matches(error.option_name[2:], [one[2:]])]
+        error = click.exceptions.NoSuchOption(error.option_name, error.message, near, error.ctx)
+    elif isinstance(error, click.BadParameter) and (advice := _OTHER_FORMS.get((path, _refused_value(error)))):
+        return f"{error.format_message()} {advice}"
+    return error.format_message()
+
+
+def _refused_value(error: click.BadParameter) -> str:
+    """The value that a choice refuses, as its message begins with it; empty for other parameters."""
+    is_choice = error.param is not None and isinstance(error.param.type, click.Choice)
+    return error.message.split("'")[1] if is_choice and error.message.startswith("'") else ""
+
+
+# Advice for options and values that other commands or pages use, by command.
+_OTHER_FORMS = {
+    ("device update", "--enabled"): "`zk-pipeline device enable NAME` enables a device.",
+    ("device update", "--disabled"): "`zk-pipeline device disable NAME` disables a device.",
+    ("export", "punches"): "Did you mean 'raw'?",
+    ("export", "days"): "Did you mean 'attendance'?",
+}
 
 
 def _full_disk(error: BaseException | None) -> str | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -64,13 +66,14 @@ def print_json(value: object) -> None:
 def print_table(rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, keep: Set[str] = frozenset()) -> None:
     """Print a table: one line per row, full width in a pipe and with --wide.
 
-    On a terminal it fits the width: see `tables.lay_out`; `keep` are columns that always stay.
+    On a terminal it fits the width: see `tables.lay_out`; `keep` are columns that stay if they have a value.
     """
     texts = [{column: cell(row.get(column)) for column in columns} for row in rows]
     table = lay_out(texts, columns, width=_width(), keep=keep, colored=is_colored(sys.stdout))
     _print(table.lines)
     if table.left_out:
-        note(f"not shown: {', '.join(table.left_out)}; --wide shows all columns")
+        text = f"not shown: {', '.join(table.left_out)}; --wide shows all columns"
+        note("\n".join(textwrap.wrap(text, _width() or len(text), subsequent_indent="  ", break_on_hyphens=False)))
     elif table.is_truncated:
         note("long texts are truncated (…); --wide shows them")
 
@@ -125,12 +128,25 @@ def print_import(done: HolidayImport | LeaveImport, file: Path, *, as_json: bool
 def note(message: str) -> None:
     """Print progress or a hint on stderr if that is a terminal; nothing in a pipe."""
     if sys.stderr.isatty():
-        click.echo(message, err=True)
+        _to_stderr(message)
 
 
 def warn(message: str) -> None:
     """Print a diagnostic on stderr."""
-    click.echo(f"zk-pipeline: {message}", err=True)
+    _to_stderr(f"zk-pipeline: {message}")
+
+
+def without_device(error: str | None, name: str) -> str | None:
+    """The error of a device without its name, for a table that has it in another column."""
+    found = re.match(rf"{re.escape(name)}(?: \((\S+)\))?: ", error or "")
+    if error is None or found is None:
+        return error
+    return (f"{found[1]}: " if found[1] else "") + error[found.end() :]
+
+
+def _to_stderr(message: str) -> None:
+    """Print a line above the progress of `working`, which replaces `sys.stderr`; `err=True` would print into it."""
+    click.echo(message, file=sys.stderr)
 
 
 def exit_code(results: Sequence[RunResult]) -> int:

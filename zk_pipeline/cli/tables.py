@@ -1,7 +1,8 @@
 """Layout of tables and pairs as lines of text, for pipes and terminals. Pure functions.
 
 In a pipe a table has its full width. On a terminal it fits the width: columns without a value go first, then long texts
-are truncated (…), then columns are left out, the last one first; those of `keep` and the first one always stay.
+are truncated (…), then columns are left out, the last one first. The first one always stays, those of `keep` unless
+they have no value.
 """
 
 from __future__ import annotations
@@ -99,8 +100,9 @@ def _fit(cells: Mapping[str, Sequence[str]], widths: Mapping[str, int], width: i
     """Width of each shown column."""
     shown = dict(widths)
     others = list(widths)[1:]
-    for name in others:
-        if _total(shown) > width and name not in keep and all(text == NOTHING for text in cells[name]):
+    empty = [name for name in others if all(text == NOTHING for text in cells[name])]
+    for name in sorted(empty, key=lambda name: name in keep):
+        if _total(shown) > width:
             del shown[name]
     before, after, last = _MIN_WIDTHS
     _shrink(shown, width, before)

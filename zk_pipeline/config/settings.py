@@ -311,6 +311,11 @@ class Settings(BaseModel):
         return self.database.below(self.home) if isinstance(self.database, LakeAddress) else self.home / self.database
 
     @property
+    def backups_path(self) -> Path:
+        """Default folder of backups."""
+        return self.home / "backups"
+
+    @property
     def database_path(self) -> Path:
         """Path of the store's file; for a shared store, path prefix of this host's files about it."""
         return self.store.side if isinstance(self.store, LakeAddress) else self.store

@@ -7,7 +7,7 @@ the error whether a program listens there.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
@@ -50,9 +50,11 @@ def device_to_reach(device: Device, networks: tuple[Network, ...] | None) -> Dev
     The result has that address instead of the name, so that another resolution cannot lead elsewhere. Raises
     AddressNotAllowed if no address is inside, Unreachable if the name has none.
     """
-    if networks is None:
-        return device
-    addresses = _addresses(device)
+    return device if networks is None else device_at(device, _addresses(device), networks)
+
+
+def device_at(device: Device, addresses: Sequence[str], networks: tuple[Network, ...]) -> Device:
+    """The device with the first of its resolved `addresses` that is inside. Raises AddressNotAllowed if none is."""
     inside = [address for address in addresses if is_in_networks(address, networks)]
     if not inside:
         found = "" if addresses == [device.ip_address] else f"its name leads to {', '.join(addresses)}, and "
@@ -66,7 +68,12 @@ def _addresses(device: Device) -> list[str]:
         found = socket.getaddrinfo(device.ip_address, device.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise Unreachable(device, "resolving its address", str(error)) from None
-    return list(dict.fromkeys(str(address[0]).partition("%")[0] for *_, address in found))
+    return list(dict.fromkeys(without_scope(str(address[0])) for *_, address in found))
+
+
+def without_scope(address: str) -> str:
+    """An IP address without its scope id: `fe80::1` of `fe80::1%eth0`."""
+    return address.partition("%")[0]
 
 
 def _names(networks: Iterable[Network]) -> str:

@@ -112,18 +112,22 @@ def _by_token(request: Request, services: Services, header: str) -> Identity:
     token = services.tokens.verify(text.strip()) if scheme.lower() in _SCHEMES else None
     if token is not None:
         return Identity(token.name, token.scope)
-    # Valid tokens are never throttled: another client behind the same proxy must not lock them out.
-    address = client_address(request)
-    wait = services.failed_logins.seconds_to_wait(address)
-    if wait > 0:
-        raise too_many_attempts_error(wait)
-    services.failed_logins.note_failure(address)
+    note_invalid_token(request)
     raise unauthorized_error("Invalid token.")
 
 
-def too_many_attempts_error(wait: float) -> HTTPException:
-    seconds = max(1, int(wait) + 1)
-    return HTTPException(429, f"too many invalid tokens: try again in {seconds} s", {"Retry-After": str(seconds)})
+def note_invalid_token(request: Request) -> None:
+    """Count an invalid token of the client's address. Raises HTTPException 429 after too many.
+
+    To be called after the verification: valid tokens are never throttled, since another client behind the same proxy
+    must not lock them out.
+    """
+    failed_logins, address = services_of(request).failed_logins, client_address(request)
+    wait = failed_logins.seconds_to_wait(address)
+    if wait > 0:
+        seconds = max(1, int(wait) + 1)
+        raise HTTPException(429, f"too many invalid tokens: try again in {seconds} s", {"Retry-After": str(seconds)})
+    failed_logins.note_failure(address)
 
 
 def _by_session(request: Request, services: Services) -> Identity | None:

@@ -6,15 +6,20 @@ import os
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import yaml
 
 from zk_pipeline.config.settings import Settings, load_settings
 from zk_pipeline.counted import counted
+from zk_pipeline.crm.dns import resolve
 from zk_pipeline.crm.errors import CrmMisconfigured
-from zk_pipeline.devices.networks import check_host_in_networks
+from zk_pipeline.devices.errors import AddressNotAllowed
+from zk_pipeline.devices.models import Device
+from zk_pipeline.devices.networks import Network, check_host_in_networks, device_at, without_scope
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.operations.crm_pause import paused_until
 from zk_pipeline.operations.payroll.profiles import read_profiles
@@ -28,6 +33,7 @@ from zk_pipeline.time_text import instant
 _LITTLE, _TOO_LITTLE = 2.0, 0.2  # GB free on a disk
 _MUCH_HISTORY = 2.0  # GB of Dagster's history
 _LONG_PAUSE = timedelta(hours=1)
+_LOOKUP_SECONDS, _MAX_LOOKUPS = 3.0, 64  # of host names: time for each, and number at once
 DAGSTER_STORAGE = ("history", "schedules", "storage", "logs")  # folders below DAGSTER_HOME
 
 
@@ -43,12 +49,15 @@ def examine(environ: Mapping[str, str], now: datetime) -> Iterator[Finding]:
     yield from _dagster_home(Path(environ.get("DAGSTER_HOME", "").strip() or settings.home))
     yield from _files(settings.database_path)
     yield from _private_files(settings, Path(environ.get("DAGSTER_HOME", "").strip() or settings.home))
+    yield from _writable_folders(settings, Path(environ.get("DAGSTER_HOME", "").strip() or settings.home))
     yield from _store(settings, now)
 
 
 def _settings(settings: Settings) -> Iterator[Finding]:
     if settings.crm_api_url is None:
-        yield Finding("note", "no-crm", "CRM_API_URL is not set: no delivery is sent", "set it, or leave it unset")
+        yield Finding(
+            "note", "no-crm", "CRM_API_URL is not set: no delivery is sent", "set it if a CRM is to get the days"
+        )
     elif settings.crm_lookup is None:
         yield Finding(
             "note",
@@ -170,14 +179,34 @@ def _private_files(settings: Settings, dagster_home: Path) -> Iterator[Finding]:
         yield Finding(
             "error",
             "foreign-files",
-            f"{_first_names([one for _, one in foreign])} do not belong to the owner of {settings.home}",
+            f"{_first_names([one for _, one in foreign])} have another owner than {settings.home}",
             f"`sudo chown -R --reference={shlex.quote(str(settings.home))} {shlex.join(roots)}`, and run commands as "
             "that user only",
         )
 
 
+def _writable_folders(settings: Settings, dagster_home: Path) -> Iterator[Finding]:
+    """Folders in which other users may replace the settings, the store or a backup."""
+    folders = {settings.home, dagster_home, settings.database_path.parent, *_backup_folders(settings)}
+    open_ones = sorted(one for one in folders if one.is_dir() and one.stat().st_mode & 0o022)
+    if open_ones:
+        yield Finding(
+            "warning",
+            "writable-folders",
+            f"other users of this machine may replace files in {_first_names(open_ones)}",
+            f"`chmod go-w {shlex.join(map(str, open_ones))}`",
+        )
+
+
+def _backup_folders(settings: Settings) -> set[Path]:
+    """Usual folders of backups; a link leads to another disk."""
+    default = settings.backups_path
+    return {default.resolve(), (settings.database_path.parent / default.name).resolve()}
+
+
 def _confidential(settings: Settings, dagster_home: Path) -> Iterator[Path]:
-    """`.env`, the store with its side files, and the storage of Dagster; not the published copy."""
+    """`.env`, the store with its side files, backups, and the storage of Dagster; not the published copy."""
+    yield from sorted(_backup_folders(settings))
     yield settings.home / ".env"
     store = settings.database_path
     yield from store.parent.glob(f"{store.name}*")
@@ -217,13 +246,32 @@ def _store(settings: Settings, now: datetime) -> Iterator[Finding]:
 
 
 def _networks(store: Store, settings: Settings) -> Iterator[Finding]:
-    """Polled devices whose address is not allowed; host names are resolved and checked for each connection only."""
-    for device in store.devices.all():
-        try:
-            check_host_in_networks(device.ip_address if device.polled else None, settings.device_networks)
-        except UsageError as error:
+    """Polled devices whose address is not allowed, or that of their host name now; each connection checks it, too."""
+    networks = settings.device_networks
+    polled = [device for device in store.devices.all() if device.polled]
+    if networks is None or not polled:
+        return
+    with ThreadPoolExecutor(min(len(polled), _MAX_LOOKUPS)) as pool:
+        problems = list(pool.map(partial(_network_problem, networks=networks), polled))
+    for device, problem in zip(polled, problems, strict=True):
+        if problem is not None:
             advice = f"`zk-pipeline device update {shlex.quote(device.name)} --ip ADDRESS`, or extend DEVICE_NETWORKS"
-            yield Finding("error", "device-network", f"{device.name} is not polled: {error}", advice)
+            yield Finding("error", "device-network", f"{device.name} is not polled: {problem}", advice)
+
+
+def _network_problem(device: Device, networks: tuple[Network, ...]) -> str | None:
+    """The reason why no connection to the device is allowed; None also if its host name has no address now."""
+    try:
+        check_host_in_networks(device.ip_address, networks)
+        found = resolve(device.ip_address, device.port, seconds=_LOOKUP_SECONDS)
+        device_at(device, [without_scope(address) for address, _ in found], networks)
+    except UsageError as error:
+        return str(error)
+    except AddressNotAllowed as error:
+        return error.problem
+    except (OSError, UnicodeError):  # polls of the device fail, with the reason
+        return None
+    return None
 
 
 def _pause(store: Store, settings: Settings, now: datetime) -> Iterator[Finding]:

@@ -48,6 +48,11 @@ class DevicePolled:
         )
         return "; ".join((counts, *self.ingested.warnings))
 
+    @property
+    def progress(self) -> str:
+        """The result in one short line: of a failure its code, since the run and `device_polls` have the error."""
+        return self.summary if self.error is None else f"{self.device.name} failed ({self.error_code})"
+
 
 def poll_devices(
     store: Store,
@@ -77,7 +82,7 @@ def poll_devices(
         for outcomes in batches:
             for polled in store_outcomes(store, outcomes, run_id):
                 left.discard(polled.device.name)
-                _log.info("%d of %d: %s", len(devices) - len(left), len(devices), polled.summary)
+                _log.info("%d of %d: %s", len(devices) - len(left), len(devices), polled.progress)
                 yield polled
     except Exception:
         _log.error("the poll ends early; not read: %s; the next poll reads them", ", ".join(sorted(left)))

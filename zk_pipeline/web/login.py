@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
-from zk_pipeline.http.auth import client_address, cookie_name, identify, is_login_allowed, too_many_attempts_error
+from zk_pipeline.http.auth import cookie_name, identify, is_login_allowed, note_invalid_token
 from zk_pipeline.http.services import Given
 from zk_pipeline.web.rendering import Form, ReaderForm, read_form, render, safe_target
 
@@ -31,13 +31,9 @@ async def log_in(request: Request, services: Given, form: Annotated[Form, Depend
     target = safe_target(form.get("next"))
     if not is_login_allowed(request):
         return render(request, "login.html", status=403, next=target, problem=_UNENCRYPTED)
-    address = client_address(request)
-    wait = services.failed_logins.seconds_to_wait(address)
-    if wait > 0:
-        raise too_many_attempts_error(wait)
     token = await run_in_threadpool(services.tokens.verify, form.get("token", "").strip())
     if token is None:
-        services.failed_logins.note_failure(address)
+        note_invalid_token(request)
         return render(request, "login.html", status=401, next=target, problem="Invalid or revoked token.")
     services.sessions.end(request.cookies.get(cookie_name(request)))
     response = RedirectResponse(target, 303)

@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 from zk_pipeline import time_text
 from zk_pipeline.errors import FieldsRefused
 from zk_pipeline.operations.pushing_terminals import PendingTerminal, listed_command
+from zk_pipeline.store.api_tokens import SCOPES
 from zk_pipeline.store.push.terminals import PushTerminal
 from zk_pipeline.store.queries.delivery_lists import DeliveryRow
 from zk_pipeline.store.queries.explanations import PUNCH_STATES
@@ -48,7 +49,11 @@ def add_template_filters(environment: Environment) -> None:
     )
     environment.tests["run"] = is_run
     environment.globals.update(
-        address=address, day_address=day_address, person_address=person_address, site_address=site_address
+        scopes=SCOPES,
+        address=address,
+        day_address=day_address,
+        person_address=person_address,
+        site_address=site_address,
     )
 
 

@@ -148,6 +148,13 @@ def test_a_browser_logs_in_and_out(served: Served, stranger: httpx.Client) -> No
     assert stranger.get("/api/devices/").status_code == 401
 
 
+def test_wrong_tokens_lock_no_valid_token_out_of_the_login(served: Served, stranger: httpx.Client) -> None:
+    statuses = [stranger.post("/login", data={"token": "zkp_x_y"}).status_code for _ in range(11)]
+    assert statuses == [401] * 10 + [429]
+    assert log_in(served, stranger).status_code == 303
+    assert stranger.post("/login", data={"token": "zkp_x_y"}).status_code == 429
+
+
 def test_behind_https_the_cookie_is_secure_and_bound_to_the_host(served: Served, stranger: httpx.Client) -> None:
     answer = stranger.post(
         "/login", data={"token": served.tokens["read"]}, headers={"X-Forwarded-Proto": "https", "Host": "a.example"}

@@ -22,6 +22,9 @@ ARGUMENTS: dict[str, tuple[list[str], str]] = {
     "unknown command": (["frobnicate"], "No such command 'frobnicate'"),
     "unknown subcommand": (["device", "frobnicate"], "No such command 'frobnicate'"),
     "unknown option": (["poll", "--frobnicate"], "No such option"),
+    "option of another command": (["device", "update", "Gate 1", "--enabled"], "`zk-pipeline device enable NAME`"),
+    "no such option, a near one": (["poll", "--wid"], "Did you mean '--wide'?"),
+    "value of another name": (["export", "punches", "-o", "-"], "Did you mean 'raw'?"),
     "missing argument": (["device", "show"], "Missing argument 'NAME'"),
     "unknown device to poll": (["poll", "Gate 2"], "unknown device 'Gate 2'; did you mean Gate 1?"),
     "unknown device to test": (["test-device", "Nowhere"], "unknown device 'Nowhere'"),
@@ -136,6 +139,10 @@ def test_a_wrong_file_of_devices_is_refused_as_a_whole(
     assert str(file) in result.err
     assert message in result.err
     assert home_store.devices.all() == []
+
+
+def test_an_option_that_only_shares_its_dashes_is_not_suggested(zk: CommandLine) -> None:
+    assert zk("poll", "--devic", "x").err == "zk-pipeline: No such option '--devic'. (see zk-pipeline poll --help)\n"
 
 
 @pytest.mark.parametrize("command", ["status", "poll", "up"])

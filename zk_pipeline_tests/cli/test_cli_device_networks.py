@@ -36,10 +36,16 @@ def test_commands_register_no_terminal_outside_the_networks(
         assert OUTSIDE in refused.err
     assert home_store.devices.all() == before
     assert zk("device", "add", "Inside", "192.0.2.7").code == 0
-    assert zk("device", "add", "By name", "gate.example").code == 0
+    assert zk("device", "add", "By name", "localhost").code == 0
+    assert zk("device", "add", "Unknown name", "gate.invalid").code == 0
     findings = json.loads(zk("doctor", "--json").out)["findings"]
-    assert [(one["severity"], one["what"]) for one in findings if one["name"] == "device-network"] == [
-        ("error", f"Gate is not polled: {OUTSIDE}: register an address inside, or add its network to DEVICE_NETWORKS")
-    ]
+    by_name, by_address = [(one["severity"], one["what"]) for one in findings if one["name"] == "device-network"]
+    assert by_name[0] == "error"
+    assert by_name[1].startswith("By name is not polled: its name leads to ")
+    assert by_name[1].endswith(", and DEVICE_NETWORKS allows only 192.0.2.0/24")
+    assert by_address == (
+        "error",
+        f"Gate is not polled: {OUTSIDE}: register an address inside, or add its network to DEVICE_NETWORKS",
+    )
     polled = zk("test-device", "Gate", "--json")
     assert (polled.code, json.loads(polled.out)[0]["error_code"]) == (1, "address_not_allowed")

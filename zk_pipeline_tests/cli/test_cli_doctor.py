@@ -44,7 +44,14 @@ def test_a_good_home_has_no_findings(zk: CommandLine) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [".env", "data/attendance.duckdb", "data/attendance.duckdb.holders", "history/runs.db"]
+    "name",
+    [
+        ".env",
+        "data/attendance.duckdb",
+        "data/attendance.duckdb.holders",
+        "history/runs.db",
+        "backups/attendance.duckdb",
+    ],
 )
 def test_files_that_other_users_may_read_are_found_and_the_advice_makes_them_private(
     zk: CommandLine, well: Path, name: str
@@ -59,6 +66,19 @@ def test_files_that_other_users_may_read_are_found_and_the_advice_makes_them_pri
     assert str(path) in finding["what"]
     subprocess.run(shlex.split(finding["advice"].split("`")[1]), check=True)
     assert names(zk) == {}
+
+
+@pytest.mark.parametrize("name", [".", "data", "backups"])
+def test_folders_in_which_others_may_replace_files_are_found_and_the_advice_closes_them(
+    zk: CommandLine, well: Path, name: str
+) -> None:
+    folder = well / name
+    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.chmod(0o722)
+    findings = {one["name"]: one for one in json.loads(zk("doctor", "--json").out)["findings"]}
+    assert str(folder) in findings["writable-folders"]["what"]
+    subprocess.run(shlex.split(findings["writable-folders"]["advice"].split("`")[1]), check=True)
+    assert "writable-folders" not in names(zk)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -86,7 +106,7 @@ def test_an_error_makes_the_exit_code_one_and_has_advice(zk: CommandLine, well: 
                         "SELECT 1, 'Gate', now(), now(), 'success' FROM range(2)")  # fmt: skip
     result = zk("doctor")
     assert result.code == 1
-    assert "device_polls: 1 values of id are there more than once (such as 1)" in result.out
+    assert "device_polls: values of id are there more than once: 1 (such as 1)" in result.out
     assert "zk-pipeline backup" in result.out
 
 

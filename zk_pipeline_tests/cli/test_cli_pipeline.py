@@ -88,7 +88,8 @@ def test_a_dead_terminal_fails_the_command_and_the_others_are_read(zk: CommandLi
     assert result.code == 1
     assert [line.split()[:2] for line in result.out.splitlines()[1:]] == [["North", "success"], ["South", "failed"]]
     assert len(result.err.splitlines()) == 1
-    assert "1 of 2 devices failed: [refused] South" in result.err
+    assert result.err.endswith(": 1 of 2 devices failed\n")
+    assert "no program listens on that port" in result.out
     assert runs() == [("poll_devices", "FAILURE")]
     assert [one["new"] for one in zk("poll", "North", "--json").json["devices"]] == [0]
 
@@ -270,7 +271,7 @@ def test_the_status_shows_stale_dates_and_failed_polls(zk: CommandLine, gates: F
     assert status["orchestration"]["runs_in_progress"] == 0
     result = zk("status").out
     assert f"{MONDAY}, {WEDNESDAY}" in result
-    assert "South (127.0.0.1:" in result
+    assert "no program listens on that port" in result
 
     zk("process")
     status = zk("status", "--json").json

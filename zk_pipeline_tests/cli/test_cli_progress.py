@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from zk_pipeline.cli.output import note, warn, working
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
 from zk_pipeline_tests.store.store_fixtures import MONDAY
 
@@ -38,6 +39,20 @@ def test_a_long_command_shows_its_progress_on_a_terminal(
         shown = os.read(screen, 10_000).decode()
     assert "exporting to " in shown
     assert "0:00:" in shown
+
+
+def test_a_message_clears_the_progress_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with terminal(monkeypatch) as screen:
+        with working("polling terminals"):
+            note("1 of 3: Gate failed (refused)")
+            warn("the daemon does not run")
+        sys.stderr.flush()
+        shown = os.read(screen, 10_000).decode()
+    for message in ("1 of 3: Gate failed (refused)", "zk-pipeline: the daemon does not run"):
+        before, found, after = shown.partition(message)
+        assert found
+        assert before.endswith(("\x1b[2K", "\n", "\r"))
+        assert after.startswith("\r\n")
 
 
 def test_a_command_in_a_pipe_shows_no_progress(zk: CommandLine, home: Path) -> None:

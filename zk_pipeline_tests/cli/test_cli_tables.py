@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from zk_pipeline.cli.output import is_colored
+from zk_pipeline.cli.output import is_colored, without_device
 from zk_pipeline.cli.tables import lay_out, lay_out_pairs, plain, text_width
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
@@ -36,10 +36,24 @@ def test_a_table_fits_the_terminal_and_breaks_no_line(width: int) -> None:
     assert table.is_truncated == ("…" in table.lines[1])
 
 
-def test_a_column_without_values_is_left_out_first_and_kept_ones_never() -> None:
+def test_a_column_without_values_is_left_out_first_and_kept_ones_with_values_never() -> None:
     assert lay_out(ROWS, COLUMNS, width=100).left_out == ["zone"]
     assert lay_out(ROWS, COLUMNS, width=30).left_out == ["zone", "error"]
-    assert lay_out(ROWS, COLUMNS, width=30, keep={"zone", "error"}).left_out == ["address"]
+    assert lay_out(ROWS, COLUMNS, width=30, keep={"address", "error"}).left_out == ["zone"]
+    assert lay_out(ROWS, COLUMNS, width=66, keep={"zone", "error"}).left_out == ["zone"]
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (None, None),
+        ("Gate (1) (192.0.2.7:4370): connecting failed: refused", "192.0.2.7:4370: connecting failed: refused"),
+        ("Gate (1): its log cannot be stored", "its log cannot be stored"),
+        ("the store failed", "the store failed"),
+    ],
+)
+def test_an_error_in_a_table_does_not_repeat_the_name_of_its_device(error: str | None, shown: str | None) -> None:
+    assert without_device(error, "Gate (1)") == shown
 
 
 def test_wide_characters_take_two_cells() -> None:

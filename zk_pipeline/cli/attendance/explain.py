@@ -10,7 +10,7 @@ import click
 
 from zk_pipeline.attendance.punctuality import AttendanceStatus
 from zk_pipeline.attendance.rules import OutlierCode
-from zk_pipeline.cli.context import WORK_DATE, open_context
+from zk_pipeline.cli.context import SITE, WORK_DATE, open_context
 from zk_pipeline.cli.output import as_json, cell, print_json, print_pairs, print_table, wide_option
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.queries.explanations import PUNCH_STATES, Explanation, Revision
@@ -34,7 +34,7 @@ class Instant(click.ParamType[datetime]):
 @click.command()
 @click.option("--user-id", required=True, help="The user.")
 @click.option("--date", "day", type=WORK_DATE, required=True, help="The work date.")
-@click.option("--site", help="Only at this site.")
+@click.option("--site", type=SITE, help="Only at this site.")
 @click.option(
     "--as-of",
     type=Instant(),

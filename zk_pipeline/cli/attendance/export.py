@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from zk_pipeline.cli.context import DEVICE, WORK_DATE, open_context
+from zk_pipeline.cli.context import DEVICE, SITE, WORK_DATE, open_context
 from zk_pipeline.cli.output import as_json, print_json, progress_of, working
 from zk_pipeline.counted import counted
 from zk_pipeline.errors import UsageError
@@ -27,7 +27,7 @@ _FORMATS = ("csv", "parquet", "xlsx")
 @click.option("--start-date", type=WORK_DATE, help="First date (default: the earliest).")
 @click.option("--end-date", type=WORK_DATE, help="Last date (default: the latest).")
 @click.option("--user-id", help="Only this user.")
-@click.option("--site", help="Only this site.")
+@click.option("--site", type=SITE, help="Only this site.")
 @click.option("--device", type=DEVICE, help="Only this device (for days: the device of the clock-in).")
 @click.option("--format", "kind", type=click.Choice(_FORMATS), help="File format (default: the suffix of FILE).")
 @click.option("-o", "--output", "target", required=True, metavar="FILE", help="File to write or replace; - is stdout.")

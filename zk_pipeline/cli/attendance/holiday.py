@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from zk_pipeline.attendance.shifts import Holiday
-from zk_pipeline.cli.context import WORK_DATE, open_context
+from zk_pipeline.cli.context import SITE, WORK_DATE, open_context
 from zk_pipeline.cli.output import as_json, print_import, print_rows, wide_option
 from zk_pipeline.operations.files.holiday_file import import_holiday_file
 
@@ -21,7 +21,7 @@ def holiday() -> None:
 @holiday.command("add")
 @click.argument("day", metavar="DATE", type=WORK_DATE)
 @click.argument("name")
-@click.option("--site", help="Only at this site.  [default: all sites]")
+@click.option("--site", type=SITE, help="Only at this site.  [default: all sites]")
 def add(day: date, name: str, site: str | None) -> None:
     """Add the holiday NAME on DATE.
 
@@ -34,7 +34,7 @@ def add(day: date, name: str, site: str | None) -> None:
 
 @holiday.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--site", help="Only at this site.  [default: all sites, or the column `site` of a table]")
+@click.option("--site", type=SITE, help="Only at this site.  [default: all sites, or the column `site` of a table]")
 @as_json
 def import_(file: Path, site: str | None, as_json: bool) -> int:
     """Import the holidays of a calendar (.ics: whole-day events) or of a table (.csv, .xlsx: date,name[,site]). A
@@ -67,7 +67,7 @@ def list_(as_json: bool) -> None:
 
 @holiday.command("remove")
 @click.argument("day", metavar="DATE", type=WORK_DATE)
-@click.option("--site", help="Remove the holiday of this site.  [default: that of all sites]")
+@click.option("--site", type=SITE, help="Remove the holiday of this site.  [default: that of all sites]")
 def remove(day: date, site: str | None) -> None:
     """Remove the holiday on DATE.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from zk_pipeline.cli.attendance.operators import note_unknown_users, operator_name
-from zk_pipeline.cli.context import WORK_DATE, open_context
+from zk_pipeline.cli.context import SITE, WORK_DATE, open_context
 from zk_pipeline.cli.output import as_json, print_import, print_json, print_rows, wide_option
 from zk_pipeline.operations.files.leave_file import ImportOptions, import_leave_file
 from zk_pipeline.store.shifts.leaves import DAY_PARTS, LeaveFilter, NewLeave
@@ -27,7 +27,7 @@ def leave() -> None:
 @click.option("--start-date", "first", type=WORK_DATE, required=True, help="First work date.")
 @click.option("--end-date", "last", type=WORK_DATE, help="Last work date, included.  [default: the first]")
 @click.option("--kind", required=True, help="Such as annual leave, sick leave, business trip.")
-@click.option("--site", help="Only at this site.  [default: all sites]")
+@click.option("--site", type=SITE, help="Only at this site.  [default: all sites]")
 @click.option("--day-part", type=click.Choice(DAY_PARTS), help="Half of each date.  [default: whole dates]")
 @click.option("--note", default="", help="Note.")
 @as_json
@@ -68,7 +68,7 @@ def add(
 @leave.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--user-id", help="User of all leaves of the file.  [default: as in the file]")
-@click.option("--site", help="Site of all leaves of the file.  [default: as in the file]")
+@click.option("--site", type=SITE, help="Site of all leaves of the file.  [default: as in the file]")
 @as_json
 def import_(file: Path, user_id: str | None, site: str | None, as_json: bool) -> int:
     """Import the leaves of a table (.csv, .xlsx: user_id,first_date,kind[,last_date,site,day_part,note]) or of a
@@ -90,7 +90,7 @@ def import_(file: Path, user_id: str | None, site: str | None, as_json: bool) ->
 
 @leave.command("list")
 @click.option("--user-id", help="Only this user.")
-@click.option("--site", help="Only leaves that apply at this site.")
+@click.option("--site", type=SITE, help="Only leaves that apply at this site.")
 @click.option("--start-date", "first", type=WORK_DATE, help="Only leaves with a date from here on.")
 @click.option("--end-date", "last", type=WORK_DATE, help="Only leaves with a date up to here.")
 @click.option("--removed", is_flag=True, help="Removed leaves instead of the active ones.")

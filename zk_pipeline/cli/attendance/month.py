@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from zk_pipeline.cli.context import open_context
+from zk_pipeline.cli.context import SITE, open_context
 from zk_pipeline.cli.output import as_json, print_json, print_pairs, print_table, wide_option
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.files.atomic_file import atomic_output
@@ -36,7 +36,7 @@ class Month(click.ParamType):  # type: ignore[type-arg]
 @click.command()
 @click.option("--user-id", required=True, help="User id as enrolled on the terminals.")
 @click.option("--month", "asked", type=Month(), help="Month as YYYY-MM (default: current month).")
-@click.option("--site", help="Only this site (default: all with days of the user).")
+@click.option("--site", type=SITE, help="Only this site (default: all with days of the user).")
 @click.option(
     "--format", "kind", type=click.Choice(["text", "html", "xlsx"]), default="text", help="File format (default: text)."
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from zk_pipeline.cli.attendance.operators import note_unknown_users, operator_name
-from zk_pipeline.cli.context import open_context
+from zk_pipeline.cli.context import SITE, open_context
 from zk_pipeline.cli.output import as_json, note, print_json, print_rows, wide_option
 from zk_pipeline.operations.files.punch_file import apply_punch_file, parse_wall_clock
 from zk_pipeline.store.queries.explanations import PUNCH_STATES
@@ -25,7 +25,7 @@ def punch() -> None:
 
 @punch.command("request")
 @click.option("--user-id", required=True, help="The user.")
-@click.option("--site", required=True, help="The site.")
+@click.option("--site", type=SITE, required=True, help="The site.")
 @click.option("--at", required=True, metavar='"YYYY-MM-DD HH:MM"', help="Time on the wall clock of the site.")
 @click.option("--state", type=click.Choice(list(STATES)), required=True, help="Clock-in or clock-out.")
 @click.option("--reason", required=True, help="Reason of the request.")

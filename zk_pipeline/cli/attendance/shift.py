@@ -15,7 +15,7 @@ from zk_pipeline.attendance.hours import wall_time, weekdays_of
 from zk_pipeline.attendance.rotations import Rotation
 from zk_pipeline.attendance.shift_rules import RULE_TEXTS
 from zk_pipeline.attendance.shifts import BOUNDS, THRESHOLDS, WEEKDAYS, Assignment, Season, Shift, Target
-from zk_pipeline.cli.context import DEVICE, WORK_DATE, open_context
+from zk_pipeline.cli.context import DEVICE, SITE, WORK_DATE, open_context
 from zk_pipeline.cli.output import as_json, note, print_json, print_rows, print_table, wide_option
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.files.assignment_file import assign_from_table
@@ -162,7 +162,7 @@ def _target(command: Any) -> Any:
     """Add the options of the target of an assignment."""
     for option in (
         click.option("--device", type=DEVICE, help="Assign to all users who clock in at this device."),
-        click.option("--site", help="Assign to all users of this site."),
+        click.option("--site", type=SITE, help="Assign to all users of this site."),
         click.option("--user", help="Assign to this user; with --site only there."),
     ):
         command = option(command)

@@ -6,7 +6,7 @@ import difflib
 
 import click
 
-from zk_pipeline.cli.context import open_context
+from zk_pipeline.cli.context import SITE, open_context
 from zk_pipeline.cli.output import as_json, print_json, print_table, wide_option
 from zk_pipeline.counted import counted
 from zk_pipeline.errors import UsageError
@@ -15,7 +15,7 @@ from zk_pipeline.store.days.muster import Muster
 
 
 @click.command()
-@click.option("--site", help="Only this site.")
+@click.option("--site", type=SITE, help="Only this site.")
 @wide_option
 @as_json
 def who(*, site: str | None, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from zk_pipeline.cli.context import open_context
-from zk_pipeline.cli.output import as_json, cell, print_json, print_pairs, print_table, wide_option
+from zk_pipeline.cli.output import as_json, cell, print_json, print_pairs, print_table, wide_option, without_device
 from zk_pipeline.counted import counted
 from zk_pipeline.defs.dagster_files import read_daemon_status
 from zk_pipeline.defs.instance.daemon_status import DaemonStatus
@@ -88,7 +88,9 @@ def _daemon_status(names: Names, now: datetime) -> DaemonStatus:
 
 def _device_row(device: DeviceStatus) -> dict[str, Any]:
     fill = None if device.fill is None else f"{device.fill:.0%}"
-    error = device.last_error if device.last_poll_status == "failed" else device.last_warnings
+    error = (
+        without_device(device.last_error, device.name) if device.last_poll_status == "failed" else device.last_warnings
+    )
     if device.keypad_locked_at is not None:
         locked = f"keypad locked since {cell(device.keypad_locked_at)}: it may accept no punches"
         error = (

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from zk_pipeline.cli.context import open_context
 from zk_pipeline.cli.output import as_json, note, print_json, print_rows, wide_option
-
-if TYPE_CHECKING:
-    from zk_pipeline.store.api_tokens import ApiToken, Scope
+from zk_pipeline.store.api_tokens import SCOPES, ApiToken, Scope
 
 _SHOWN = ["name", "scope", "state", "created_at", "last_used_at"]
 
@@ -25,7 +23,7 @@ def api_token() -> None:
 @click.argument("name")
 @click.option(
     "--scope",
-    type=click.Choice(["read", "request", "approve", "operate", "admin"]),
+    type=click.Choice(SCOPES),
     default="read",
     show_default=True,
     help="read: read everything; request: also request punches; approve: also decide on requests of others, and "

@@ -25,8 +25,6 @@ from zk_pipeline.errors import UsageError
 from zk_pipeline.runtime.supervisor import single_instance
 from zk_pipeline.store.maintenance.restore import DueDeliveries, Restored
 
-_FOLDER = "backups"
-
 
 @click.command()
 @click.argument("target", required=False, type=click.Path(path_type=Path))
@@ -55,7 +53,7 @@ def backup(target: Path | None, *, output: Path | None, keep: int | None, as_jso
     target = target or output
     context = open_context()
     with working("copying and verifying the store"):
-        made = context.store.backups.make(target or context.settings.home / _FOLDER, keep=keep)
+        made = context.store.backups.make(target or context.settings.backups_path, keep=keep)
     if as_json:
         print_json(made)
         return

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from zk_pipeline.cli.context import DEVICE, open_context
-from zk_pipeline.cli.output import as_json, note, print_json, print_table, wide_option, working
+from zk_pipeline.cli.output import as_json, note, print_json, print_table, wide_option, without_device, working
 from zk_pipeline.counted import counted
 from zk_pipeline.devices.errors import TerminalError, check_polled
 from zk_pipeline.devices.models import TerminalInfo
@@ -51,7 +51,8 @@ def test_device(names: tuple[str, ...], every: bool, as_json: bool) -> int:
     if as_json:
         print_json(rows)
     else:
-        print_table(rows, _SHOWN, keep={"ok", "error"})
+        shown = [row | {"error": without_device(row["error"], row["name"])} for row in rows]
+        print_table(shown, _SHOWN, keep={"ok", "error"})
     return int(not all(row["ok"] for row in rows))
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import click
 
-from zk_pipeline.cli.context import DEVICE, open_context
+from zk_pipeline.cli.context import DEVICE, SITE, open_context
 from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_rows, wide_option
 from zk_pipeline.cli.terminals.device_actions import clear_log, set_clock, users
 from zk_pipeline.cli.terminals.device_clock import correct_clock
@@ -63,7 +63,9 @@ def _options(*, defaults: bool) -> Callable[[Any], Any]:
         click.option("--port", type=int, help=f"TCP and UDP port.{default('4370')}"),
         click.option("--protocol", type=click.Choice(["auto", "tcp", "udp"]), help=f"Transport.{default('auto')}"),
         click.option("--timezone", help=f"IANA zone of its wall clock.{default('ZK_PIPELINE_TIMEZONE')}"),
-        click.option("--site", help=f"Devices of one site share users and attendance days.{default('its name')}"),
+        click.option(
+            "--site", type=SITE, help=f"Devices of one site share users and attendance days.{default('its name')}"
+        ),
         click.option("--comm-key-env", help="Name of the environment variable with its comm key."),
         click.option("--encoding", help=f"Character encoding of its user names.{default('UTF-8')}"),
         click.option(

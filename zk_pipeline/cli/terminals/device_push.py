@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from zk_pipeline.cli.attendance.operators import operator_name
-from zk_pipeline.cli.context import DEVICE, WORK_DATE, open_context
+from zk_pipeline.cli.context import DEVICE, SITE, WORK_DATE, open_context
 from zk_pipeline.cli.output import as_json, print_json, print_rows, wide_option
 from zk_pipeline.operations.date_range import check_date_range, option_name
 from zk_pipeline.operations.pushing_terminals import (
@@ -71,7 +71,7 @@ def limit_options(command: Any) -> Any:
 @click.argument("serial")
 @click.option("--name", required=True, help="Device: a new name, or that of the same terminal, polled before.")
 @click.option("--timezone", help="IANA zone of its wall clock.  [default: ZK_PIPELINE_TIMEZONE]")
-@click.option("--site", help="Devices of one site share users and attendance days.  [default: its name]")
+@click.option("--site", type=SITE, help="Devices of one site share users and attendance days.  [default: its name]")
 @click.option("--secret", "with_secret", is_flag=True, help="Require a secret in its server address, shown only once.")
 @as_json
 def adopt(serial: str, *, name: str, timezone: str | None, site: str | None, with_secret: bool, as_json: bool) -> None:

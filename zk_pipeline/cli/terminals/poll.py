@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import re
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
 
 import click
 
 from zk_pipeline.cli.context import DEVICE, open_context
-from zk_pipeline.cli.output import as_json, exit_code, note, print_json, print_table, progress_of, wide_option, working
+from zk_pipeline.cli.output import (
+    as_json,
+    exit_code,
+    note,
+    print_json,
+    print_table,
+    progress_of,
+    wide_option,
+    without_device,
+    working,
+)
 from zk_pipeline.errors import ZkPipelineError
+
+if TYPE_CHECKING:
+    from zk_pipeline.runs.launcher import RunResult
 
 _COLUMNS = ["device", "status", "mode", "fetched", "new", "quarantined", "drift_seconds", "error", "warnings"]
 
@@ -41,9 +56,17 @@ def poll(names: tuple[str, ...], *, full: bool, lock_while_reading: bool, as_jso
         )
     if not results:
         raise ZkPipelineError("no device to poll: add one with `zk-pipeline device add NAME IP`")
-    polls = [one for result in results for one in context.store.punches.polls_of(result.run_id)]
+    by_run = {result.run_id: context.store.punches.polls_of(result.run_id) for result in results}
+    polls = [one for polls in by_run.values() for one in polls]
     if as_json:
         print_json({"run_ids": [result.run_id for result in results], "devices": polls})
     else:
-        print_table([asdict(one) for one in polls], _COLUMNS, keep={"status", "new", "error"})
-    return exit_code(results)
+        rows = [asdict(one) | {"error": without_device(one.error, one.device)} for one in polls]
+        print_table(rows, _COLUMNS, keep={"status", "new", "error"})
+    return exit_code([_shortened(one, sum(poll.error is not None for poll in by_run[one.run_id])) for one in results])
+
+
+def _shortened(result: RunResult, listed: int) -> RunResult:
+    """The result without the errors of devices, if the output lists them all."""
+    found = re.match(rf"{listed} of \d+ devices failed(?=: )", result.failure or "")
+    return replace(result, failure=found[0]) if found else result

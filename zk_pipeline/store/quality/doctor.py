@@ -11,6 +11,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from zk_pipeline.attendance.shifts import minutes
+from zk_pipeline.counted import counted
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.locks.sync_lock import SyncAlreadyRunning
 from zk_pipeline.store.maintenance.compaction import space_of
@@ -84,8 +85,8 @@ class Doctor:
         if misplaced:
             yield Finding(
                 "error", "punches-instant",
-                f"{misplaced:,} punches are stored at instants that differ from their wall clock in the zone of their "
-                f"device (such as {examples[0]})",
+                "punches are stored at instants that differ from their wall clock in the zone of their device: "
+                f"{misplaced:,} (such as {examples[0]})",
                 REPAIR,
             )  # fmt: skip
         yield from _inconsistent(inconsistent)
@@ -110,7 +111,7 @@ class Doctor:
         if is_left_behind:
             yield Finding(
                 "warning", "left-sending",
-                f"{row[0]:,} deliveries were claimed by a run that died: the CRM may have received some of them",
+                f"a run that died claimed {counted(row[0], 'delivery', 'deliveries')}, which the CRM may have received",
                 "the next `zk-pipeline sync` sends them under the same keys",
             )  # fmt: skip
 
@@ -136,7 +137,7 @@ def _broken(rule: Rule, counts: list[tuple[int, str | None]]) -> Iterator[Findin
     total = sum(count for count, _ in counts)
     if total:
         example = next(example for count, example in counts if count)
-        yield Finding(rule.severity, rule.name, f"{total:,} {rule.what} (such as {example})", rule.advice)
+        yield Finding(rule.severity, rule.name, f"{rule.what}: {total:,} (such as {example})", rule.advice)
 
 
 def _inconsistent(dates: dict[date, str]) -> Iterator[Finding]:
@@ -144,7 +145,7 @@ def _inconsistent(dates: dict[date, str]) -> Iterator[Finding]:
         day, why = next(iter(dates.items()))
         yield Finding(
             "error", "inconsistent-dates",
-            f"{len(dates):,} work dates have rows that break a rule (such as {day}: {why})",
+            f"rows of {counted(len(dates), 'work date')} break a rule (such as {day}: {why})",
             "`zk-pipeline sync` and the hourly check keep them from the CRM; after that "
             "`zk-pipeline process --date D` processes them again",
         )  # fmt: skip
@@ -174,7 +175,8 @@ def _correctable(connection: Connection) -> Iterator[Finding]:
     for one in suggested(connection):
         yield Finding(
             "warning", "clock-correction",
-            f"{one.punches:,} punches of {one.device} came while its clock was measured {-one.add_seconds:+,} s off",
+            f"{counted(one.punches, 'punch', 'punches')} of {one.device} came while its clock was measured "
+            f"{-one.add_seconds:+,} s off",
             f"if all of them were recorded by it: `{one.command}`",
         )  # fmt: skip
 
@@ -184,8 +186,8 @@ def _namesakes(found: Names) -> Iterator[Finding]:
         user_id, names = found[0]
         yield Finding(
             "warning", "namesakes",
-            f"{len(found):,} user ids have clearly different names at different sites (such as {user_id}, "
-            f"{', '.join(names)}): the CRM gets one record per site",
+            f"user ids have clearly different names at different sites, so the CRM gets one record per site: "
+            f"{len(found):,} (such as {user_id}: {', '.join(names)})",
             "give one employee another id, or correct the name on the terminal",
         )  # fmt: skip
 
@@ -201,7 +203,7 @@ def _late(connection: Connection, now: datetime) -> Iterator[Finding]:
     if row and row[0]:
         yield Finding(
             "warning", "stale-dates",
-            f"{row[0]:,} past work dates have punches newer than their rows, from {row[1]} on",
+            f"past work dates have punches newer than their rows: {row[0]:,}, from {row[1]} on",
             "`zk-pipeline process`; `zk-pipeline up` does it every hour",
         )  # fmt: skip
 

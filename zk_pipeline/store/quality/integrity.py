@@ -61,7 +61,7 @@ def duplicate_keys(connection: Connection) -> list[str]:
                 "HAVING count(*) > 1)"
             ).fetchall()[0]
             if count:
-                found.append(f"{table}: {count:,} values of {key} are there more than once (such as {example})")
+                found.append(f"{table}: values of {key} are there more than once: {count:,} (such as {example})")
     return found
 
 

@@ -189,7 +189,7 @@ def test_every_rule_is_tried() -> None:
 
 def test_a_finding_counts_over_all_spans_and_shows_one(store: Store) -> None:
     execute(store, "UPDATE raw_punches SET device = 'Unknown'")
-    assert found(store)["punches-device"] == "4 punches refer to a device that is not stored (such as Unknown)"
+    assert found(store)["punches-device"] == "punches refer to a device that is not stored: 4 (such as Unknown)"
 
 
 def test_deliveries_of_a_run_that_lives_are_no_finding(store: Store) -> None:
