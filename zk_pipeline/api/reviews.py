@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from zk_pipeline.api.attendance import DayId, find_day
 from zk_pipeline.api.catalog_models import catalog_model
 from zk_pipeline.api.responses import FAILURES, Problem
-from zk_pipeline.http.auth import Approver, Reader
+from zk_pipeline.http.auth import Reviewer, Reader
 from zk_pipeline.http.fields import Note
 from zk_pipeline.http.services import Given
 from zk_pipeline.http.strict_input import StrictRoute
@@ -43,8 +43,8 @@ def reviews(services: Given, _: Reader, day_id: DayId) -> list[Review]:
 
 
 @router.post("/{day_id}/reviews/", response_model=ReviewAnswer, status_code=201, responses=_CHANGED)
-def review(services: Given, identity: Approver, day_id: DayId, body: ReviewBody) -> Review:
-    """Mark an outlier as reviewed. A later revision has to be reviewed again."""
+def review(services: Given, identity: Reviewer, day_id: DayId, body: ReviewBody) -> Review:
+    """Mark an outlier as reviewed. A later revision has to be reviewed again. The scope `operate` permits it, too."""
     day = find_day(services, day_id)
     reviewed = services.store.reviews.mark(
         {day_id: body.revision}, by=identity.name, note=body.note, is_reviewed=body.is_reviewed

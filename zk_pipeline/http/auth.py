@@ -33,9 +33,9 @@ class Identity:
     scope: Scope
     session: Session | None = None
 
-    def may(self, scope: Scope) -> bool:
-        """True if the scope of the identity includes `scope`."""
-        return scope in PERMITTED[self.scope]
+    def may(self, *scopes: Scope) -> bool:
+        """True if the scope of the identity includes one of `scopes`."""
+        return any(scope in PERMITTED[self.scope] for scope in scopes)
 
 
 ANONYMOUS_ADMIN = Identity("anyone", "admin")  # where API_TOKENS_REQUIRED is false
@@ -57,15 +57,16 @@ def identify(request: Request) -> Identity | None:
 REQUIREMENTS: set[Callable[..., Identity]] = set()  # every dependency that `require` returned
 
 
-def require(scope: Scope) -> Callable[..., Identity]:
-    """A dependency of API routes: the identity, if it has the scope. Raises HTTPException 401, 403 or 429."""
+def require(*scopes: Scope) -> Callable[..., Identity]:
+    """A dependency of API routes: the identity, if it has one of the scopes. Raises HTTPException 401, 403 or 429."""
 
     def check(request: Request, _: Annotated[str | None, Security(_HEADER)]) -> Identity:
         identity = identify(request)
         if identity is None:
             raise unauthorized_error("Authentication credentials were not provided.")
-        if not identity.may(scope):
-            raise HTTPException(403, f"the token has the scope {identity.scope}; this request needs {scope}")
+        if not identity.may(*scopes):
+            needed = " or ".join(scopes)
+            raise HTTPException(403, f"the token has the scope {identity.scope}; this request needs {needed}")
         if identity.session is not None and request.method not in SAFE_METHODS:
             check_csrf(identity, request.headers.get("x-csrf-token"))
         return identity
@@ -78,6 +79,7 @@ def require(scope: Scope) -> Callable[..., Identity]:
 Reader = Annotated[Identity, Security(require("read"), scopes=["read"])]
 Requester = Annotated[Identity, Security(require("request"), scopes=["request"])]
 Approver = Annotated[Identity, Security(require("approve"), scopes=["approve"])]
+Reviewer = Annotated[Identity, Security(require("approve", "operate"), scopes=["approve"])]
 Operator = Annotated[Identity, Security(require("operate"), scopes=["operate"])]
 Admin = Annotated[Identity, Security(require("admin"), scopes=["admin"])]
 

@@ -148,11 +148,11 @@ class Signed:
     fields: Form
 
 
-def signed_form(scope: Scope) -> Callable[..., Awaitable[Signed]]:
-    """Dependency of `POST` handlers: the form with a verified CSRF token, of an identity with `scope`."""
+def signed_form(*scopes: Scope) -> Callable[..., Awaitable[Signed]]:
+    """Dependency of `POST` handlers: the form with a verified CSRF token, of an identity with one of `scopes`."""
 
     async def check(request: Request) -> Signed:
-        identity = await run_in_threadpool(_admitted, request, scope)
+        identity = await run_in_threadpool(_admitted, request, *scopes)
         fields = await read_form(request)
         check_csrf(identity, fields.pop("csrf_token", None) or request.headers.get("x-csrf-token"))
         request.app.state.waiting.forget()
@@ -180,13 +180,14 @@ def safe_target(text: str | None) -> str:
     return target if is_local and "\\" not in target and not target.startswith("//") else "/"
 
 
-def _admitted(request: Request, scope: Scope) -> Identity:
+def _admitted(request: Request, *scopes: Scope) -> Identity:
     identity = identify(request)
     if identity is None:
         raise LoginNeeded
     request.state.identity = identity
-    if not identity.may(scope):
-        raise HTTPException(403, f"this token has the scope {identity.scope}; this page needs the scope {scope}")
+    if not identity.may(*scopes):
+        needed = " or ".join(scopes)
+        raise HTTPException(403, f"this token has the scope {identity.scope}; this page needs the scope {needed}")
     return identity
 
 
@@ -221,5 +222,6 @@ Admin = Annotated[Identity, Depends(require_login("admin"))]
 ReaderForm = Annotated[Signed, Depends(signed_form("read"))]
 RequesterForm = Annotated[Signed, Depends(signed_form("request"))]
 ApproverForm = Annotated[Signed, Depends(signed_form("approve"))]
+ReviewerForm = Annotated[Signed, Depends(signed_form("approve", "operate"))]
 OperatorForm = Annotated[Signed, Depends(signed_form("operate"))]
 AdminForm = Annotated[Signed, Depends(signed_form("admin"))]

@@ -86,7 +86,7 @@ def outliers(request: Request, services: Given, identity: Reader) -> Response:
         named_codes=[(code.value, f"{code.explanation} ({counts.get(code.value, 0):,})") for code in OutlierCode],
         narrowed=lambda code: address("/outliers", **found.filters | {"outlier_code": code}),
         reviews=services.store.reviews.latest(row.id for row in found.rows) if found.rows else {},
-        may_review=identity.may("approve"),
+        may_review=identity.may("approve", "operate"),
         back=str(request.url.path) + (f"?{request.url.query}" if request.url.query else ""),
     )
 

@@ -14,7 +14,7 @@ from zk_pipeline.http.services import Given
 from zk_pipeline.http.sessions import Undo
 from zk_pipeline.store.queries.reviews import Marked, Review
 from zk_pipeline.web.notices import leave_notice
-from zk_pipeline.web.rendering import ApproverForm, safe_target
+from zk_pipeline.web.rendering import ReviewerForm, safe_target
 
 router = APIRouter(include_in_schema=False)
 _MAX_NOTE_LENGTH = 500
@@ -22,7 +22,7 @@ _DAY = re.compile(r"(\d{1,18})-(\d{1,9})", re.ASCII)
 
 
 @router.post("/outliers/review")
-def review(services: Given, form: ApproverForm) -> Response:
+def review(services: Given, form: ReviewerForm) -> Response:
     """Mark days as reviewed. Fields `day-ID-REVISION` name them; with `all` the field `shown` (`ID-REVISION`, separated
     by spaces). Days that are marked so already stay as they are; with `undo` also those whose latest review is of
     another. Redirects to `back`. Raises UsageError, and HTTPException 409 for days that changed since then.
