@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from zk_pipeline.api.attendance import DayId, find_day
 from zk_pipeline.api.catalog_models import catalog_model
 from zk_pipeline.api.responses import FAILURES, Problem
-from zk_pipeline.http.auth import Reviewer, Reader
+from zk_pipeline.http.auth import Reader, Reviewer
 from zk_pipeline.http.fields import Note
 from zk_pipeline.http.services import Given
 from zk_pipeline.http.strict_input import StrictRoute
