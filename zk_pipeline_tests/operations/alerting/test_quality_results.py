@@ -214,9 +214,12 @@ def test_a_delivery_that_is_due_for_more_than_2_hours_is_late(well: Store, clock
         ("DROP TABLE device_log_positions", "the table device_log_positions is missing"),
         (
             "INSERT INTO devices SELECT * FROM devices WHERE name = 'North'",
-            "devices: 1 values of name are there more than once",
+            "devices: values of name are there more than once: 1",
         ),
-        ("INSERT INTO work_dates SELECT * FROM work_dates LIMIT 1", "work_dates: 1 values of work_date are there"),
+        (
+            "INSERT INTO work_dates SELECT * FROM work_dates LIMIT 1",
+            "work_dates: values of work_date are there more than once: 1",
+        ),
     ],
 )
 def test_tables_that_are_not_what_they_should_be_are_named(well: Store, broken: str, problem: str) -> None:
