@@ -45,7 +45,7 @@ PLACES = (
 
 
 def keeps_open(item: pytest.Item) -> bool:
-    """Whether stores stay open in this test."""
+    """True for a test in PLACES in which stores stay open between operations."""
     if item.config.getoption("--closed-stores"):
         return False
     is_marked = any(item.get_closest_marker(mark) for mark in ("file_engine", "closed_stores"))

@@ -48,5 +48,5 @@ def _true_statuses(path: str, operation: dict[str, Any]) -> dict[str, Any]:
 
 
 def _may_be_missing(path: str, operation: dict[str, Any]) -> bool:
-    """Whether an object of the path, or the page of a list, may not exist."""
+    """True if the path names an object, or the query a page, that may not exist."""
     return "{" in path or any(one["name"] == "page" for one in operation.get("parameters", ()))

@@ -62,7 +62,7 @@ class PendingTerminal:
 
 @dataclass(frozen=True)
 class PushLimits:
-    """How a terminal that pushes must connect: with a path secret, and from `networks` (None: any). `timezone_form`:
+    """Limits on the connections of a terminal that pushes: a path secret, and `networks` (None: any). `timezone_form`:
     None for that of its family.
     """
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.crm.errors import CrmMisconfigured
-from zk_pipeline.operations.alerting.problems import DEAD_LETTERS, crm_problems, daemon_problem
+from zk_pipeline.operations.alerting.problems import DEAD_LETTERS, Links, crm_problems, daemon_problem
 from zk_pipeline.operations.alerting.terminal_problems import (
     HEALTH_CHECKS,
     as_problem,
@@ -23,7 +23,8 @@ from zk_pipeline.store.queries.terminal_health import TerminalHealth
 
 def store_problems(found: Freshness, settings: Settings, now: datetime) -> list[Problem]:
     """Problems of terminals and of the delivery to the CRM."""
-    return [*terminal_problems(found, settings, now), *crm_problems(found, _crm_settings_problem(settings))]
+    terminals = terminal_problems(found, settings, now, Links(settings.ui_url))
+    return [*terminals, *crm_problems(found, _crm_settings_problem(settings))]
 
 
 def _crm_settings_problem(settings: Settings) -> str | None:
@@ -66,6 +67,9 @@ def current_problems(
 
 
 def _is_evaluated_now(problem: Problem) -> bool:
-    """Whether `current_problems` evaluates it. A failed run, too, shows that the CRM is misconfigured."""
+    """True for problems that `current_problems` evaluates itself.
+
+    Not for a misconfigured CRM: a failed run shows it, too.
+    """
     is_kind = problem.kind in ("device", "push", "lock", "daemon")
     return is_kind or problem.key == DEAD_LETTERS or problem.key.rpartition(":")[2] in HEALTH_CHECKS

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from zk_pipeline.config.settings import Settings
-from zk_pipeline.operations.alerting.problems import Links
 from zk_pipeline.operations.alerting.quality_checks import TERMINALS_READ_RECENTLY
 from zk_pipeline.operations.alerting.terminal_problems import health_problems, terminal_problems
 from zk_pipeline.store.quality.alerts import Problem
@@ -35,8 +34,7 @@ def device_advice(
     reach: Freshness, health: Sequence[TerminalHealth], settings: Settings, now: datetime
 ) -> dict[str, list[Advice]]:
     """Problems of each device that has any: `terminal_problems`, a wrong clock, a full log."""
-    links = Links(settings.ui_url)
-    advice = [_of_problem(one, links) for one in terminal_problems(reach, settings, now)]
+    advice = [_of_problem(one) for one in terminal_problems(reach, settings, now, links=None)]
     advice += [
         Advice(one.device, "warning", _sentence(one.title), _sentence(one.text), one.check.remedy)
         for one in health_problems(health)
@@ -47,12 +45,11 @@ def device_advice(
     return dict(by_device)
 
 
-def _of_problem(problem: Problem, links: Links) -> Advice:
-    text = problem.body.split(f"\n{links.run('')}")[0]  # the link to the run is for messages
-    remedy = "" if _OWN_REMEDY in text or problem.kind != "device" else TERMINALS_READ_RECENTLY.remedy
+def _of_problem(problem: Problem) -> Advice:
+    remedy = "" if _OWN_REMEDY in problem.body or problem.kind != "device" else TERMINALS_READ_RECENTLY.remedy
     device = problem.key.partition(":")[2]
     title = problem.title if problem.title.startswith(device) else _sentence(problem.title)
-    return Advice(device, problem.severity, title, _sentence(text), remedy)
+    return Advice(device, problem.severity, title, _sentence(problem.body), remedy)
 
 
 def _sentence(text: str) -> str:

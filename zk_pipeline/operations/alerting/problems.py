@@ -82,9 +82,9 @@ class Links:
         return f"{self.ui}/automation (see {name})" if self.ui else f"Automation {name}"
 
 
-def device_problems(found: Freshness, now: datetime, silence: timedelta, links: Links) -> list[Problem]:
+def device_problems(found: Freshness, now: datetime, silence: timedelta, links: Links | None) -> list[Problem]:
     """Enabled devices whose latest poll failed, that were not polled for longer than `silence`, or with records that
-    are not in the store. Critical if these are all devices.
+    are not in the store. Critical if these are all devices. `links`: None for texts without the run.
     """
     messages = {one.device: _device_message(one, now, silence) for one in found.devices}
     bad = {name: message for name, message in messages.items() if message}
@@ -97,7 +97,7 @@ def device_problems(found: Freshness, now: datetime, silence: timedelta, links: 
             severity=severity,
             owner="terminals",
             title=f"{name} is not read",
-            body=_lines(message, links.run(str(run)) if (run := runs[name]) else ""),
+            body=_lines(message, links.run(str(run)) if links and (run := runs[name]) else ""),
         )
         for name, message in bad.items()
     ]

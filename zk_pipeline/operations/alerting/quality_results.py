@@ -115,8 +115,8 @@ def evaluate_terminals(health: Sequence[TerminalHealth]) -> list[CheckResult]:
 
     return [
         result(EVERY_RECORD_ACCOUNTED_FOR, _incomplete, missing_records=sum(one.missing for one in health)),
-        result(CLOCK_DRIFT_WITHIN_LIMIT, _clock_off, max_drift_seconds=round(max(drifts, default=0.0), 1)),
-        result(LOG_CAPACITY_AVAILABLE, _full, max_fill_percent=round(100 * max(fills, default=0.0), 1)),
+        result(CLOCK_DRIFT_WITHIN_LIMIT, clock_problem, max_drift_seconds=round(max(drifts, default=0.0), 1)),
+        result(LOG_CAPACITY_AVAILABLE, capacity_problem, max_fill_percent=round(100 * max(fills, default=0.0), 1)),
     ]
 
 
@@ -128,7 +128,8 @@ def _incomplete(one: TerminalHealth) -> str | None:
     return f"no successful poll since {instant(one.read_at, 'UTC', 'minutes')}: {one.error}" if one.error else None
 
 
-def _clock_off(one: TerminalHealth) -> str | None:
+def clock_problem(one: TerminalHealth) -> str | None:
+    """The problem of a wrong clock, None if it is right or was not measured."""
     drift = one.clock_drift_seconds
     if (
         one.read_at is None
@@ -139,7 +140,8 @@ def _clock_off(one: TerminalHealth) -> str | None:
     return "its clock shows no valid date" if drift is None else f"off by {drift:.0f} s"
 
 
-def _full(one: TerminalHealth) -> str | None:
+def capacity_problem(one: TerminalHealth) -> str | None:
+    """The problem of a nearly full log, None if there is none."""
     return f"filled to {one.fill:.0%}" if one.fill is not None and one.fill >= MAX_FILL else None
 
 

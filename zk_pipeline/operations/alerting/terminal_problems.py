@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.operations.alerting.problems import Links, device_problems, lock_problems, push_problems
 from zk_pipeline.operations.alerting.quality_checks import CLOCK_DRIFT_WITHIN_LIMIT, LOG_CAPACITY_AVAILABLE, Check
-from zk_pipeline.operations.alerting.quality_results import evaluate_terminals, max_silence
+from zk_pipeline.operations.alerting.quality_results import capacity_problem, clock_problem, max_silence
 from zk_pipeline.store.quality.alerts import Problem
 from zk_pipeline.store.quality.quality import Freshness
 from zk_pipeline.store.queries.terminal_health import TerminalHealth
 
-_TITLES = {
-    CLOCK_DRIFT_WITHIN_LIMIT: "the clock of {} is wrong",
-    LOG_CAPACITY_AVAILABLE: "the log of {} is nearly full",
+_HEALTH: dict[Check, tuple[str, Callable[[TerminalHealth], str | None]]] = {
+    CLOCK_DRIFT_WITHIN_LIMIT: ("the clock of {} is wrong", clock_problem),
+    LOG_CAPACITY_AVAILABLE: ("the log of {} is nearly full", capacity_problem),
 }
-HEALTH_CHECKS = {check.name for check in _TITLES}
+HEALTH_CHECKS = {check.name for check in _HEALTH}
 
 
 @dataclass(frozen=True)
@@ -33,23 +33,24 @@ class HealthProblem:
     check: Check
 
 
-def terminal_problems(found: Freshness, settings: Settings, now: datetime) -> list[Problem]:
-    """Terminals that are not read, silent, locked, or with punches that are not in the store."""
+def terminal_problems(found: Freshness, settings: Settings, now: datetime, links: Links | None) -> list[Problem]:
+    """Terminals that are not read, silent, locked, or with punches that are not in the store. `links`: None for texts
+    without the run.
+    """
     silence = max_silence(settings.polling_interval_minutes)
     return [
         *lock_problems(found, now, timedelta(seconds=settings.poll_deadline)),
-        *device_problems(found, now, silence, Links(settings.ui_url)),
+        *device_problems(found, now, silence, links),
         *push_problems(found, now, silence),
     ]
 
 
 def health_problems(health: Sequence[TerminalHealth]) -> Iterator[HealthProblem]:
-    """Wrong clocks and nearly full logs, from lines `DEVICE: problem` of the results of their checks."""
-    for result in evaluate_terminals(health):
-        if result.check in _TITLES:
-            for line in result.problems:
-                device, _, text = line.rpartition(": ")
-                yield HealthProblem(device, _TITLES[result.check].format(device), text, result.check)
+    """Wrong clocks and nearly full logs, as their checks find them."""
+    for check, (title, problem_of) in _HEALTH.items():
+        for one in health:
+            if (text := problem_of(one)) is not None:
+                yield HealthProblem(one.device, title.format(one.device), text, check)
 
 
 def as_problem(found: HealthProblem) -> Problem:

@@ -24,8 +24,8 @@ from zk_pipeline.operations.bridge.database import (
 from zk_pipeline.operations.bridge.delivered import delivered_content
 from zk_pipeline.store.deliveries.earlier_deliveries import EARLIER_DELIVERIES
 from zk_pipeline.store.store import Store
-from zk_pipeline.store.terminals.bridge_history import IMPORTED_USERS, UNKNOWN_UID, HistoryRows
-from zk_pipeline.store.terminals.ingest import punches_table, rejected_lines
+from zk_pipeline.store.terminals.bridge_history import UNKNOWN_UID, HistoryRows
+from zk_pipeline.store.terminals.ingest import USERS_OF_DEVICES, punches_table, rejected_lines
 from zk_pipeline.store.terminals.punch_files import FileRows
 
 if TYPE_CHECKING:
@@ -273,7 +273,7 @@ def _users(users: Sequence[BridgeUser], devices: Mapping[int, Device]) -> pa.Tab
         for one in users
         if one.device_id in devices and one.user_id.strip()
     ]
-    return pa.Table.from_pylist(rows, IMPORTED_USERS())
+    return pa.Table.from_pylist(rows, USERS_OF_DEVICES())
 
 
 def _deliveries(bridge: BridgeDatabase, devices: Mapping[int, Device]) -> _Deliveries:

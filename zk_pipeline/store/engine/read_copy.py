@@ -374,7 +374,7 @@ def _named(path: Path) -> Path:
 
 @contextmanager
 def _only_copier(path: Path) -> Iterator[bool]:
-    """Whether no other process copies the file now. Files that a killed copier left are removed."""
+    """Try to lock the copying of the file: False while another process copies it. Removes files of a killed copier."""
     descriptor = os.open(_named(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:

@@ -15,6 +15,7 @@ from zk_pipeline.devices.push.uploads import ParsedUpload, PushedPunch
 from zk_pipeline.store.engine.database import Connection
 from zk_pipeline.store.terminals.ingest import (
     PUNCHES,
+    USERS_OF_DEVICES,
     FetchedTable,
     batches_without_repeats,
     insert_punches,
@@ -286,7 +287,7 @@ def _record_users(connection: Connection, part: Sequence[PreparedUpload], now: d
     }  # fmt: skip
     if not users:
         return
-    connection.register("pushed_users", pa.Table.from_pylist(list(users.values()), _USERS()))
+    connection.register("pushed_users", pa.Table.from_pylist(list(users.values()), USERS_OF_DEVICES()))
     connection.execute(
         """
         UPDATE device_users SET name = pushed.name, privilege = pushed.privilege, card = pushed.card, updated_at = $now
@@ -396,18 +397,6 @@ def _record_batches(
 
 
 _MEASURED = cache(lambda: pa.schema({"device": pa.string(), "at": pa.timestamp("us", "UTC"), "drift": pa.float64()}))
-_USERS = cache(
-    lambda: pa.schema(
-        {
-            "device": pa.string(),
-            "user_id": pa.string(),
-            "uid": pa.int32(),
-            "name": pa.string(),
-            "privilege": pa.int32(),
-            "card": pa.int64(),
-        }
-    )
-)
 _EVENTS = cache(
     lambda: pa.schema(
         {

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 
 from zk_pipeline.data_libraries import pa
 from zk_pipeline.devices.models import Device
@@ -15,25 +14,13 @@ from zk_pipeline.store.terminals.devices import insert_device
 from zk_pipeline.store.terminals.ingest import count_new
 from zk_pipeline.store.terminals.punch_files import FileComparison, FileRows, StoredFile, insert_file
 
-IMPORTED_USERS = cache(
-    lambda: pa.schema(
-        {
-            "device": pa.string(),
-            "user_id": pa.string(),
-            "uid": pa.int32(),
-            "name": pa.string(),
-            "privilege": pa.int32(),
-            "card": pa.int64(),
-        }
-    )
-)
 UNKNOWN_UID = -1  # slot of an imported user, until the first poll reads the user list
 
 
 @dataclass(frozen=True)
 class HistoryRows:
-    """History prepared before the lock: devices to register, punches per device, users (IMPORTED_USERS) and deliveries
-    (`earlier_deliveries.EARLIER_DELIVERIES`).
+    """History prepared before the lock: devices to register, punches per device, users
+    (`ingest.USERS_OF_DEVICES`) and deliveries (`earlier_deliveries.EARLIER_DELIVERIES`).
     """
 
     new_devices: list[Device]

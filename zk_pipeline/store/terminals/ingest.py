@@ -55,6 +55,7 @@ _USERS = cache(
         {"user_id": pa.string(), "uid": pa.int32(), "name": pa.string(), "privilege": pa.int32(), "card": pa.int64()}
     )
 )
+USERS_OF_DEVICES = cache(lambda: pa.schema([pa.field("device", pa.string()), *_USERS()]))
 
 
 # Names under which punches of a terminal are stored: its device, and removed devices with its serial number.

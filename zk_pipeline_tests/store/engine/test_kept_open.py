@@ -28,7 +28,7 @@ def kept(store: Store) -> Iterator[Store]:
 
 
 def is_open(store: Store) -> bool:
-    """Whether a log next to the file has commits that the file itself has not."""
+    """True while a write-ahead log next to the file has commits that the file itself has not."""
     return store.database.path.with_name("store.duckdb.wal").exists()
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from zk_pipeline.devices.push.records import ParsedUpload, PushedPunch
 from zk_pipeline.store.push import upload_writer
+from zk_pipeline.store.push.upload_writer import UploadWriter
 from zk_pipeline.store.push.uploads import PushUpload, store_uploads
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.receiver.receiver_fixtures import SERIAL, adopt, punches
@@ -32,15 +35,23 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upload_writer, "MAX_OPEN_SECONDS", float("inf"))
 
 
-@pytest.mark.file_engine
-@pytest.mark.usefixtures("patient")
-def test_who_waits_for_the_store_gets_it_between_two_uploads(store: Store) -> None:
+@contextmanager
+def writing(store: Store) -> Iterator[tuple[UploadWriter, threading.Thread, list[int]]]:
+    """A writer that stored one upload, a reader to be started, and the number of punches that the reader found."""
     adopt(store)
     writer = store.push.writer()
     found: list[int] = []
-    reader = threading.Thread(target=lambda: found.append(len(punches(store))))
     try:
         writer.store([upload(0)])
+        yield writer, threading.Thread(target=lambda: found.append(len(punches(store)))), found
+    finally:
+        writer.close()
+
+
+@pytest.mark.file_engine
+@pytest.mark.usefixtures("patient")
+def test_who_waits_for_the_store_gets_it_between_two_uploads(store: Store) -> None:
+    with writing(store) as (writer, reader, found):
         assert (writer.is_open, writer.must_close()) == (True, False)
         reader.start()
         until(writer.must_close)
@@ -49,26 +60,17 @@ def test_who_waits_for_the_store_gets_it_between_two_uploads(store: Store) -> No
         reader.join(30)
         assert found == [1]
         writer.store([upload(1)])
-    finally:
-        writer.close()
     assert len(punches(store)) == 2
 
 
 @pytest.mark.file_engine
 @pytest.mark.usefixtures("patient")
 def test_an_upload_gives_way_to_who_already_waits(store: Store) -> None:
-    adopt(store)
-    writer = store.push.writer()
-    found: list[int] = []
-    reader = threading.Thread(target=lambda: found.append(len(punches(store))))
-    try:
-        writer.store([upload(0)])
+    with writing(store) as (writer, reader, found):
         reader.start()
         until(writer.must_close)
         writer.store([upload(1)])  # closes the store first
         reader.join(30)
-    finally:
-        writer.close()
     assert found == [1]
 
 
