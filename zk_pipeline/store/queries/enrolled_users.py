@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from zk_pipeline.attendance.names import LETTERS
 from zk_pipeline.store.engine.database import Database
-from zk_pipeline.store.queries.folding import folded_sql
 
 
 @dataclass(frozen=True)
@@ -71,3 +71,11 @@ NAMES = """
     WHERE enrolled.name <> ''
     GROUP BY ALL
 """
+
+
+def folded_sql(text: str) -> str:
+    """SQL of the expression `text`, lower case and with the plain letters that `clearly_differ` compares."""
+    folded = f"lower({text})"
+    for letter, plain in LETTERS.items():
+        folded = f"replace({folded}, '{letter}', '{plain}')"
+    return f"strip_accents({folded})"
