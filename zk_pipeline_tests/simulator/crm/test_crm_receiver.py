@@ -6,8 +6,7 @@ import http.client
 import json
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -28,6 +27,8 @@ from zk_pipeline.simulator.crm.faults import (
 )
 from zk_pipeline.simulator.crm.ledger import AnomalyKind
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
+from zk_pipeline_tests.leftovers import nothing_left_behind
+from zk_pipeline_tests.waiting import until
 
 TOKEN = "right"
 DAY = date(2026, 11, 11)
@@ -80,13 +81,6 @@ def ask(
         connection.close()
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 @pytest.fixture
 def receiver() -> Iterator[CrmReceiver]:
     with CrmReceiver(token=TOKEN) as running:
@@ -114,7 +108,7 @@ def test_a_key_under_way_conflicts(receiver: CrmReceiver) -> None:
     receiver.fault_rule = first(1, Fault(delay_before=60))
     slow = threading.Thread(target=lambda: ask_and_ignore_the_end(receiver))
     slow.start()
-    wait_until(lambda: bool(receiver.ledger.attempts))
+    until(lambda: bool(receiver.ledger.attempts))
     assert ask(receiver, body=record()).status == 409
     receiver.close()
     slow.join(timeout=5)
@@ -306,11 +300,10 @@ def test_misbehaviours_combine_and_repeat_by_seed() -> None:
 
 
 def test_closing_ends_every_thread_and_connection(tmp_path: Path) -> None:
-    before = threading.active_count()
-    receiver = CrmReceiver(token=TOKEN, ledger_path=tmp_path / "ledger").start()
-    connection = socket.create_connection(("127.0.0.1", receiver.port), timeout=10)
-    wait_until(lambda: receiver.connections == 1)
-    receiver.close()
-    assert connection.recv(1) == b""
-    connection.close()
-    assert threading.active_count() == before
+    with nothing_left_behind():
+        receiver = CrmReceiver(token=TOKEN, ledger_path=tmp_path / "ledger").start()
+        connection = socket.create_connection(("127.0.0.1", receiver.port), timeout=10)
+        until(lambda: receiver.connections == 1)
+        receiver.close()
+        assert connection.recv(1) == b""
+        connection.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -14,12 +13,11 @@ from zk_pipeline.simulator.push.faults import PushFaults
 from zk_pipeline.simulator.push.fleet import PushFleet
 from zk_pipeline.simulator.push.profiles import PROFILES
 from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline_tests.leftovers import nothing_left_behind
 from zk_pipeline_tests.simulator.push.push_fixtures import pushing_terminal
 from zk_pipeline_tests.simulator.push.recording_receiver import RecordingReceiver
 from zk_pipeline_tests.simulator.small_terminal import small_terminal
 from zk_pipeline_tests.waiting import until
-
-OPEN_FILES = Path("/proc/self/fd")
 
 
 @pytest.fixture(autouse=True)
@@ -89,23 +87,18 @@ def test_a_terminal_that_is_switched_off_keeps_its_punches_until_it_is_on(receiv
 
 
 def test_a_hundred_terminals_in_one_thread(receiver: RecordingReceiver) -> None:
-    threads = threading.active_count()
-    with fleet_of(receiver, 100) as fleet:
+    with nothing_left_behind(), fleet_of(receiver, 100) as fleet:  # threads of the receiver end with their connections
         assert sum(one.name == "pushing-terminals" for one in threading.enumerate()) == 1
         until(lambda: len(receiver.at("getrequest")) == 100)
         assert fleet.connected_count == 100
-    until(lambda: threading.active_count() == threads)  # those of the receiver end with their connections
 
 
-@pytest.mark.skipif(not OPEN_FILES.exists(), reason="counts open files in /proc")
 def test_a_closed_fleet_leaves_no_thread_and_no_socket_behind(receiver: RecordingReceiver) -> None:
-    threads, descriptors = threading.active_count(), len(list(OPEN_FILES.iterdir()))
-    fleet = fleet_of(receiver, 5, delay_seconds=0.001)
-    until(lambda: len(receiver.at("getrequest")) > 20)
-    fleet.close()
-    fleet.close()
-    until(lambda: threading.active_count() == threads)
-    until(lambda: len(list(OPEN_FILES.iterdir())) == descriptors)
+    with nothing_left_behind():
+        fleet = fleet_of(receiver, 5, delay_seconds=0.001)
+        until(lambda: len(receiver.at("getrequest")) > 20)
+        fleet.close()
+        fleet.close()
 
 
 def test_a_terminal_that_is_polled_pushes_the_same_punches(receiver: RecordingReceiver) -> None:
@@ -118,10 +111,8 @@ def test_a_terminal_that_is_polled_pushes_the_same_punches(receiver: RecordingRe
 
 
 def test_two_terminals_of_one_name_are_refused(receiver: RecordingReceiver) -> None:
-    threads = threading.active_count()
-    with pytest.raises(UsageError, match="the same name"):
+    with nothing_left_behind(), pytest.raises(UsageError, match="the same name"):
         PushFleet([pushing_terminal(receiver.url), pushing_terminal(receiver.url)])
-    assert threading.active_count() == threads
 
 
 def test_an_error_that_ends_a_terminal_is_raised_when_the_fleet_is_closed(receiver: RecordingReceiver) -> None:

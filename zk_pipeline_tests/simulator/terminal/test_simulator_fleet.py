@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
@@ -17,11 +14,10 @@ from zk_pipeline.errors import UsageError
 from zk_pipeline.simulator.terminal.faults import HangAt
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.simulator.terminal.protocol import Command
+from zk_pipeline_tests.leftovers import nothing_left_behind
 from zk_pipeline_tests.simulator import raw_terminal_client as raw
 from zk_pipeline_tests.simulator.raw_terminal_client import RawClient
 from zk_pipeline_tests.simulator.small_terminal import small_terminal
-
-OPEN_FILES = Path("/proc/self/fd")
 
 
 @pytest.fixture(autouse=True)
@@ -30,35 +26,29 @@ def no_complaint_from_asyncio(caplog: pytest.LogCaptureFixture) -> Iterator[None
     assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
 
 
-@pytest.mark.skipif(not OPEN_FILES.exists(), reason="counts open files in /proc")
 def test_a_closed_fleet_leaves_no_thread_and_no_socket_behind() -> None:
-    gc.collect()  # sockets that pyzk has lost in other tests
-    threads, descriptors = threading.active_count(), len(list(OPEN_FILES.iterdir()))
-    terminals = [small_terminal(name=f"gate-{n}") for n in range(5)]
-    fleet = Fleet.serve(terminals, faults={"gate-4": HangAt(Command.CMD_GET_TIME)})
-    clients = [RawClient(fleet.port_of(name), udp=udp) for name in fleet.names for udp in (False, True)]
-    for client in clients:
-        client.connect()
-    hanging = clients[-2]
-    hanging.send(raw.frame(raw.GET_TIME, hanging.session, 1))
-    fleet.close()
-    fleet.close()
-    for client in clients:
-        if not client.is_udp:
-            with pytest.raises((EOFError, ConnectionResetError)):
-                client.exactly(1)
-        client.socket.close()
-    assert threading.active_count() == threads
-    assert len(list(OPEN_FILES.iterdir())) == descriptors
+    with nothing_left_behind():
+        terminals = [small_terminal(name=f"gate-{n}") for n in range(5)]
+        fleet = Fleet.serve(terminals, faults={"gate-4": HangAt(Command.CMD_GET_TIME)})
+        clients = [RawClient(fleet.port_of(name), udp=udp) for name in fleet.names for udp in (False, True)]
+        for client in clients:
+            client.connect()
+        hanging = clients[-2]
+        hanging.send(raw.frame(raw.GET_TIME, hanging.session, 1))
+        fleet.close()
+        fleet.close()
+        for client in clients:
+            if not client.is_udp:
+                with pytest.raises((EOFError, ConnectionResetError)):
+                    client.exactly(1)
+            client.socket.close()
 
 
 def test_a_port_that_is_taken_is_an_error_that_names_it_and_stops_the_others() -> None:
-    threads = threading.active_count()
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    with nothing_left_behind(), socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match=f"'b' cannot listen on 127.0.0.1:{port}"):
             Fleet.serve([small_terminal(name="a"), small_terminal(name="b")], ports=[0, port])
-    assert threading.active_count() == threads
 
 
 def test_a_udp_port_that_is_taken_is_an_error_too() -> None:
