@@ -1,6 +1,6 @@
 """Threads and sockets of this process that a test has started and not ended.
 
-Compared as sets, not as counts: what an earlier test has left may end meanwhile.
+Compared as sets, not as counts: a thread that an earlier test has left may end during the context.
 """
 
 from __future__ import annotations
