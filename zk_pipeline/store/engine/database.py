@@ -85,8 +85,8 @@ class Database:
         """Path of the file. Raises NotOnThisEngine for a shared store."""
         if isinstance(self.where, LakeAddress):
             raise NotOnThisEngine(
-                f"{self.engine.name} is a shared store and no file: back up its PostgreSQL database (pg_dump) together "
-                "with its data folder, or copy it to a file: `zk-pipeline migrate-store FROM TO`"
+                f"{self.engine.name} is a shared store and no file: `zk-pipeline backup FILE` copies it to one; "
+                "a backup is restored to a file, and that is moved to an empty database (docs/shared-store.md)"
             )
         return self.where
 

@@ -20,6 +20,7 @@ from zk_pipeline.store.engine.engine import Mode
 from zk_pipeline.store.errors import StoreBusy, StoreUnusable
 from zk_pipeline.store.locks.file_lock import HeldLock, StoreFileLock
 from zk_pipeline.store.locks.sync_lock import HasSyncLock, acquire_sync_lock
+from zk_pipeline.store.schema.file_copy import wal_path
 from zk_pipeline.store.schema.migrations_runner import migrate
 
 Connection = duckdb.DuckDBPyConnection
@@ -79,7 +80,7 @@ class FileEngine:
         return acquire_sync_lock(self.path)
 
     def size(self) -> int:
-        return self.path.stat().st_size if self.path.exists() else 0
+        return sum(one.stat().st_size for one in (self.path, wal_path(self.path)) if one.exists())
 
     def is_missing(self) -> bool:
         """Whether the file is missing or empty; also True for a folder, which `prepare` then reports."""

@@ -1,4 +1,7 @@
-"""Backups: verified complete copies of the store, made while runs continue, with rotation. See `restore`."""
+"""Backups: verified complete copies of the store, made while runs continue, with rotation. See `restore`.
+
+The backup of a shared store is a DuckDB file, too, with the rows of one of its snapshots.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,25 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import duckdb
+
+from zk_pipeline.config.ducklake_address import LakeAddress
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.runtime.private_files import mode_by_folder
 from zk_pipeline.store.engine.attached_file import attached_file
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.locks.file_lock import StoreFileLock
+from zk_pipeline.store.maintenance.checksums import MARK, MOVED
 from zk_pipeline.store.maintenance.verify import verify
-from zk_pipeline.store.schema.file_copy import copy_file, fsync_file, temporary_name, wal_path
+from zk_pipeline.store.schema.file_copy import copy_file, fsync_file, temporary_name
+from zk_pipeline.store.schema.migrations_runner import column_types, migrate, transaction
 
 _PURPOSE = "back up"
 
 
 @dataclass(frozen=True)
 class Backup:
-    """Result of a backup. `held_ms`: time for which writers were blocked; readers never are."""
+    """Result of a backup. `held_ms`: time for which writers were blocked, 0 for a shared store; readers never are."""
 
     file: Path
     bytes: int
@@ -55,8 +63,8 @@ class Backups:
                 fsync_file(part)
                 part.replace(file)
                 fsync_file(file)
-        except OSError as error:
-            raise ZkPipelineError(f"the backup {file} could not be written: {error.strerror or error}") from error
+        except (OSError, duckdb.IOException) as error:
+            raise ZkPipelineError(f"the backup {file} could not be written: {_reason(error)}") from error
         removed = self._rotate(file.parent, keep) if keep else []
         return Backup(file, file.stat().st_size, verified.version, verified.rows, held * 1e3, removed)
 
@@ -77,17 +85,37 @@ class Backups:
                     connection.execute("CHECKPOINT")  # applies the WAL of a killed process, which a reader cannot do
                 part.chmod(mode_by_folder(file.parent))
                 part.replace(file)
-        except OSError as error:
-            raise ZkPipelineError(f"the snapshot {file} could not be written: {error.strerror or error}") from error
+        except (OSError, duckdb.IOException) as error:
+            raise ZkPipelineError(f"the snapshot {file} could not be written: {_reason(error)}") from error
         return held * 1e3
 
     def _copy(self, part: Path) -> float:
-        """Copy under a shared lock; returns the lock time in seconds."""
+        """Copy one state of the store; returns the time in seconds for which writers were blocked."""
+        if isinstance(self.database.where, LakeAddress):
+            self._copy_rows(part)
+            return 0.0
         lock = StoreFileLock(self.database.path)
         with lock.hold("shared", _PURPOSE, wait_seconds=self.database.wait_seconds):
             since = time.monotonic()
             copy_file(self.database.path, part)
             return time.monotonic() - since
+
+    def _copy_rows(self, part: Path) -> None:
+        with self.database.read(_PURPOSE) as source, attached_file(part, read_only=False) as copy:
+            migrate(copy, part, keep_copy=False)
+            with transaction(copy):
+                for table in MOVED:
+                    columns = ", ".join(f'"{name}"' for name in column_types(table))
+                    own = f"WHERE name NOT LIKE '{MARK}%'" if table == "store_settings" else ""
+                    rows = source.execute(f"SELECT {columns} FROM {table} {own}").to_arrow_reader()  # noqa: S608 (constant names)
+                    copy.execute(f"DELETE FROM {table}")  # noqa: S608 (what a new store begins with)
+                    copy.register("copied", rows)
+                    copy.execute(f"INSERT INTO {table} ({columns}) FROM copied")
+                    copy.unregister("copied")
+
+    @property
+    def _stem(self) -> str:
+        return self.database.engine.side.stem
 
     def _named(self, target: Path, *, keep: int | None) -> Path:
         folder = target.is_dir() or not target.suffix
@@ -95,11 +123,11 @@ class Backups:
             if folder:
                 target.mkdir(parents=True, exist_ok=True)
                 instant = self.clock().astimezone(UTC)
-                return target.resolve() / f"{self.database.path.stem}-{instant:%Y%m%dT%H%M%SZ}.duckdb"
+                return target.resolve() / f"{self._stem}-{instant:%Y%m%dT%H%M%SZ}.duckdb"
             if keep is not None:
                 raise UsageError(f"--keep counts the backups in a folder, and {target} is a file: name a folder")
             file = target.resolve()
-            if file == self.database.path.resolve():
+            if file == self.database.engine.side.resolve():
                 raise UsageError(f"{target} is the store itself: choose another file")
             if not file.parent.is_dir():
                 raise UsageError(f"there is no folder {file.parent}: create it first")
@@ -108,7 +136,7 @@ class Backups:
         return file
 
     def _check_space(self, file: Path) -> None:
-        needed = sum(one.stat().st_size for one in (self.database.path, wal_path(self.database.path)) if one.exists())
+        needed = self.database.engine.size()
         free = shutil.disk_usage(file.parent).free
         if free < needed:
             raise ZkPipelineError(
@@ -116,8 +144,12 @@ class Backups:
             )
 
     def _rotate(self, folder: Path, keep: int) -> list[Path]:
-        ours = re.compile(re.escape(self.database.path.stem) + r"-\d{8}T\d{6}Z\.duckdb")
+        ours = re.compile(re.escape(self._stem) + r"-\d{8}T\d{6}Z\.duckdb")
         found = sorted(one for one in folder.iterdir() if ours.fullmatch(one.name))
         for old in found[:-keep]:
             old.unlink()
         return found[:-keep]
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error).strip().splitlines()[0]

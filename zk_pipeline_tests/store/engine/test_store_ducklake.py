@@ -269,7 +269,7 @@ def test_punches_have_their_directions(store: Store) -> None:
 
 
 def test_what_only_a_file_has_is_refused_in_words(store: Store) -> None:
-    with pytest.raises(NotOnThisEngine, match="shared store and no file: back up its PostgreSQL"):
+    with pytest.raises(NotOnThisEngine, match="shared store and no file: `zk-pipeline backup FILE`"):
         assert store.database.path
 
 

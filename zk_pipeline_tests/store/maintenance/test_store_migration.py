@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, time
 from pathlib import Path
@@ -23,7 +24,7 @@ from zk_pipeline.store.maintenance.store_migration import MigrationResult, Store
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.crm.due_days import dates_from, make_due
 from zk_pipeline_tests.engines import copy_store, lakes
-from zk_pipeline_tests.store.store_fixtures import device, execute, ingest, store_at
+from zk_pipeline_tests.store.store_fixtures import device, execute, ingest, rows, store_at
 from zk_pipeline_tests.store.store_load import start
 
 pytestmark = [pytest.mark.file_engine, pytest.mark.timeout(300)]  # each names its engines itself
@@ -119,6 +120,36 @@ def test_all_of_a_lake_is_moved_to_a_file_and_the_lake_stays_as_it_was(moved: Mo
     assert contents(target) == before
     assert contents(moved.lake) == before
     assert_goes_on(store_at(target))
+
+
+def test_a_backup_of_a_lake_is_a_file_with_all_of_it_and_writers_do_not_wait(moved: Moved, tmp_path: Path) -> None:
+    before = contents(moved.lake)
+    store = store_at(moved.lake)
+    with ThreadPoolExecutor(1) as other, store.database.write("test"):
+        made = other.submit(store.backups.make, tmp_path / "kept", keep=2).result(60)
+    assert made.held_ms == 0
+    assert {table: made.rows[table] for table in MOVED} == {table: len(found) for table, found in before.items()}
+    assert contents(made.file) == before
+    assert made.file.name.startswith("shared-store-")
+    assert made.file.stat().st_mode & 0o077 == 0
+    assert_goes_on(store_at(made.file))
+
+
+@pytest.mark.stress
+def test_a_lake_goes_back_to_a_backup_as_documented_and_nothing_is_sent_twice(moved: Moved, tmp_path: Path) -> None:
+    """docs/shared-store.md, "Backup and restore"."""
+    lake = store_at(copy_store(moved.lake, tmp_path / "lake"))
+    backup = lake.backups.make(tmp_path / "backup.duckdb").file
+    execute(lake, "UPDATE crm_deliveries SET state = 'delivered', delivered_at = now() WHERE state = 'pending'")
+    ingest(lake, "Gate", ("9", "2024-02-04 08:00"))
+    delivered, punches = (rows(lake, f"FROM {table} ORDER BY ALL") for table in ("crm_deliveries", "raw_punches"))
+    current = store_at(lake.backups.make(tmp_path / "current.duckdb").file)
+    assert current.restore.run(backup).is_history_complete
+    move(current.database.where, fresh := lakes().fresh(tmp_path / "new"))
+    restored = store_at(fresh)
+    assert rows(restored, "FROM crm_deliveries ORDER BY ALL") == delivered
+    assert rows(restored, "FROM raw_punches ORDER BY ALL") == punches
+    assert restored.punches.log_positions() == {}, "the next poll reads whole logs"
 
 
 def test_after_kills_in_the_middle_it_goes_on_where_it_was(source: Path, empty_lake: Where, tmp_path: Path) -> None:
