@@ -14,6 +14,8 @@ import kubernetes
 import kubernetes_validate
 import pytest
 import yaml
+from click.testing import CliRunner
+from dagster._cli import create_dagster_cli
 from dagster._core.instance.ref import InstanceRef
 from dagster_k8s.launcher import K8sRunLauncher
 from dagster_postgres import PostgresEventLogStorage
@@ -34,6 +36,7 @@ from zk_pipeline_tests.many_hosts import storage_variables
 from zk_pipeline_tests.postgres import Postgres
 from zk_pipeline_tests.store.store_fixtures import device
 
+dagster_command = create_dagster_cli()
 HERE = DEPLOY / "kubernetes"
 VERSIONS = ("1.29", "1.35")  # an old one that is still about, and the newest whose schemas there are
 KUSTOMIZATION = yaml.safe_load((HERE / "kustomization.yaml").read_text())
@@ -43,6 +46,16 @@ MANIFESTS = {
     for document in yaml.safe_load_all((HERE / name).read_text())
 }
 DEPLOYMENTS = [one for one in MANIFESTS.values() if one["kind"] == "Deployment"]
+CRON_JOBS = [one for one in MANIFESTS.values() if one["kind"] == "CronJob"]
+PODS = {
+    **{one["metadata"]["name"]: one["spec"]["template"]["spec"] for one in DEPLOYMENTS},
+    **{one["metadata"]["name"]: one["spec"]["jobTemplate"]["spec"]["template"]["spec"] for one in CRON_JOBS},
+}
+CONTAINERS = [
+    (name, container)
+    for name, pod in PODS.items()
+    for container in (*pod.get("initContainers", ()), *pod["containers"])
+]
 
 
 def generated() -> list[str]:
@@ -72,41 +85,40 @@ def test_the_kustomization_names_exactly_the_files() -> None:
 def test_every_name_that_a_manifest_refers_to_is_defined() -> None:
     made = {(one["kind"], one["metadata"]["name"]) for one in MANIFESTS.values()}
     made |= {("ConfigMap", one["name"]) for one in KUSTOMIZATION["configMapGenerator"]}
-    for one in DEPLOYMENTS:
-        pod = one["spec"]["template"]["spec"]
+    for pod in PODS.values():
         assert ("ServiceAccount", pod["serviceAccountName"]) in made
-        (container,) = pod["containers"]
+        for volume in pod["volumes"]:
+            if "configMap" in volume:
+                assert volume["configMap"]["name"] == "zk-pipeline-dagster"
+            if "persistentVolumeClaim" in volume:
+                assert ("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]) in made
+    for name, container in CONTAINERS:
         sources = [next(iter(source.items())) for source in container["envFrom"]]
         assert {(kind.removesuffix("Ref"), ref["name"]) for kind, ref in sources} == {
             ("configMap", "zk-pipeline-settings"),
             ("secret", "zk-pipeline-secrets"),
         }
-        assert {volume["configMap"]["name"] for volume in pod["volumes"] if "configMap" in volume} == {
-            "zk-pipeline-dagster"
-        }
-        mounted = {mount["subPath"] for mount in container["volumeMounts"] if "subPath" in mount}
-        assert mounted <= set(generated())
+        mounts = container["volumeMounts"]
+        assert {mount["name"] for mount in mounts} <= {volume["name"] for volume in PODS[name]["volumes"]}
+        assert {mount["subPath"] for mount in mounts if "subPath" in mount} <= set(generated())
     (server,) = yaml.safe_load((HERE / "workspace.yaml").read_text())["load_from"]
     assert ("Service", server["grpc_server"]["host"]) in made
 
 
 def test_every_container_has_no_root_a_read_only_image_probes_and_requests() -> None:
-    for one in DEPLOYMENTS:
-        pod = one["spec"]["template"]["spec"]
-        (container,) = pod["containers"]
-        assert pod["securityContext"]["runAsNonRoot"], one["metadata"]["name"]
+    for pod in PODS.values():
+        assert pod["securityContext"]["runAsNonRoot"]
+    for name, container in CONTAINERS:
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
-        }
+        }, name
         assert {"cpu", "memory"} <= set(container["resources"]["requests"])
+    for one in DEPLOYMENTS:
+        (container,) = PODS[one["metadata"]["name"]]["containers"]
         assert "livenessProbe" in container
-    may_start_runs = [
-        one["metadata"]["name"]
-        for one in DEPLOYMENTS
-        if one["spec"]["template"]["spec"]["automountServiceAccountToken"]
-    ]
+    may_start_runs = [name for name, pod in PODS.items() if pod["automountServiceAccountToken"]]
     assert may_start_runs == ["zk-pipeline-daemon", "zk-pipeline-webserver"]
 
 
@@ -132,18 +144,24 @@ def test_the_webserver_checks_host_names_and_answers_its_probes() -> None:
     assert "ZK_PIPELINE_UI_URL=https://" in (HERE / "settings.env").read_text()
 
 
-@pytest.mark.parametrize("deployment", ["zk-pipeline-api", "zk-pipeline-receiver"])
-def test_the_command_exists(deployment: str) -> None:
-    (command,) = [
-        one["spec"]["template"]["spec"]["containers"][0]["command"]
-        for one in DEPLOYMENTS
-        if one["metadata"]["name"] == deployment
-    ]
-    program, name, *arguments = command
+@pytest.mark.parametrize("command", [one["command"] for _, one in CONTAINERS if one["command"][0] == "zk-pipeline"])
+def test_the_command_exists(command: list[str]) -> None:
+    _, name, *arguments = command
     found = cli.get_command(click.Context(cli), name)
-    assert (program, found is not None) == ("zk-pipeline", True)
     assert found is not None
     found.make_context(name, arguments)
+
+
+def test_the_page_of_kubernetes_names_what_the_manifests_have() -> None:
+    page = (DEPLOY.parent / "docs" / "kubernetes.md").read_text()
+    kinds = {"deployment": "Deployment", "deploy": "Deployment", "cronjob": "CronJob"}
+    made = {(one["kind"], one["metadata"]["name"]) for one in MANIFESTS.values()}
+    named = {(kinds[kind], name) for kind, name in re.findall(r"(deployment|deploy|cronjob)/(zk-pipeline[a-z-]*)", page)}
+    assert named
+    assert named <= made
+    labels = set(re.findall(r"app.kubernetes.io/component=([a-z]+)", page))
+    assert labels == {"run"}
+    assert "app.kubernetes.io/component: run" in (HERE / "dagster.yaml").read_text()
 
 
 class Cluster:
@@ -174,6 +192,15 @@ def instance(
     with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home))) as opened:
         opened.add_dynamic_partitions(Names().device_partitions_name, ["Gate"])
         yield opened
+
+
+def test_the_init_container_of_the_daemon_migrates_the_database_of_dagster(instance: dg.DagsterInstance) -> None:
+    (daemon,) = [one for one in DEPLOYMENTS if one["metadata"]["name"] == "zk-pipeline-daemon"]
+    (migrate,) = daemon["spec"]["template"]["spec"]["initContainers"]
+    assert migrate["command"] == ["dagster", "instance", "migrate"]
+    done = CliRunner().invoke(dagster_command, migrate["command"][1:], env={"DAGSTER_HOME": instance.root_directory})
+    assert (done.exit_code, done.exception) == (0, None)
+    assert instance.has_asset_key(dg.AssetKey("absent")) is False, "still usable"
 
 
 def test_dagster_accepts_the_settings_and_creates_a_job_with_equally_few_permissions(

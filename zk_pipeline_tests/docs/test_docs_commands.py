@@ -37,6 +37,7 @@ NOT_RUN = {
     "nginx": "tested by deploy/test_deploy_proxy.py, with another prefix",
     "printf": "asks for a password",
     "docker": "needs an engine; compose file and image are tested by deploy/test_deploy_commands.py",
+    "kubectl": "needs a cluster; the names are compared with the manifests by deploy/test_deploy_kubernetes.py",
     "python3": "creates the environment of this test",
     ".uv/bin/pip": "belongs to python3",
     ".uv/bin/uv": "belongs to python3",
