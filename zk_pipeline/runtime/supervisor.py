@@ -90,7 +90,10 @@ class Supervisor:
             ONE_THREAD,
         )
         self._wait("code server", code_socket.exists)
-        self._start("daemon", [*dagster, "dagster._daemon", "run", "-w", str(workspace), "--log-level", "warning"])
+        self._start(
+            "daemon",
+            [*dagster, "zk_pipeline.runs.daemon", "run", "-w", str(workspace), "--log-level", "warning"],
+        )
         self._start(
             "webserver",
             [*dagster, "zk_pipeline.server.dagster_webserver", "-h", "127.0.0.1", "-p", str(self.port),

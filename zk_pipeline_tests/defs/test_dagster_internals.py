@@ -5,9 +5,19 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from dagster._core.storage import sql
+from dagster._grpc import server_watcher
+from dagster._grpc.client import DagsterGrpcClient
 
 import zk_pipeline
 from zk_pipeline.defs import dagster_internals
+from zk_pipeline_tests.waiting import until
 
 PACKAGE = Path(zk_pipeline.__file__).parent
 GATEWAY = Path(dagster_internals.__file__)
@@ -30,6 +40,7 @@ PRIVATE_NAMES = {
     "_core.origin": {"DEFAULT_DAGSTER_ENTRY_POINT", "JobPythonOrigin", "RepositoryPythonOrigin"},
     "_core.remote_origin": {"RegisteredCodeLocationOrigin", "RemoteJobOrigin", "RemoteRepositoryOrigin"},
     "_core.scheduler.instigation": {"TickStatus"},
+    "_core.storage": {"sql"},
     "_core.storage.asset_check_execution_record": {"AssetCheckExecutionRecord", "AssetCheckExecutionRecordStatus"},
     "_core.storage.event_log.schema": {"AssetCheckExecutionsTable", "SqlEventLogStorageTable"},
     "_core.storage.event_log.sql_event_log": {"SqlEventLogStorage"},
@@ -43,11 +54,16 @@ PRIVATE_NAMES = {
         "SENSOR_NAME_TAG",
         "WILL_RETRY_TAG",
     },
-    "_grpc": {"server"},
+    "_daemon.cli": {"cli"},
+    "_grpc": {"server", "server_watcher"},
     "_serdes": {"ConfigurableClassData"},
     "_utils.interrupts": {"setup_interrupt_handlers"},
 }
-USED_BY_GATEWAY = {"run_code_server": {"grpc_command", "server"}}  # function of the gateway → names
+USED_BY_GATEWAY = {  # function of the gateway → names
+    "run_code_server": {"grpc_command", "server", "sql"},
+    "run_daemon": {"cli"},
+    "watch_code_server_rarely": {"server_watcher"},
+}
 
 
 def test_one_module_imports_private_names_of_dagster() -> None:
@@ -67,8 +83,6 @@ def test_the_private_names_of_dagster_are_these() -> None:
 
 
 def test_each_private_name_is_used_and_has_no_public_equivalent() -> None:
-    import dagster
-
     names = {name for names in PRIVATE_NAMES.values() for name in names}
     used = {
         alias.name
@@ -78,7 +92,55 @@ def test_each_private_name_is_used_and_has_no_public_equivalent() -> None:
         for alias in node.names
     }
     assert used == (names - {name for names in USED_BY_GATEWAY.values() for name in names}) | USED_BY_GATEWAY.keys()
-    assert {name for name in names if hasattr(dagster, name)} == set()
+    assert {name for name in names if hasattr(dg, name)} == set()
+
+
+def test_the_storage_of_dagster_reads_its_migration_scripts_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with dg.DagsterInstance.local_temp(str(tmp_path)):
+        pass  # the creation reads them, too
+    monkeypatch.setattr(sql, "ScriptDirectory", ScriptDirectory)  # restored afterwards
+    read: list[str] = []
+    from_config = ScriptDirectory.from_config
+
+    def counted(config: Config) -> ScriptDirectory:
+        read.append(str(config.config_file_name))
+        return from_config(config)
+
+    monkeypatch.setattr(ScriptDirectory, "from_config", counted)
+    dagster_internals.read_migration_scripts_once()
+    for _ in range(3):
+        with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+            assert instance.get_runs() == []
+            assert instance.all_instigator_state() == []
+    assert read
+    assert len(read) == len(set(read))
+
+
+def test_a_code_server_is_asked_for_its_identity_every_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_watcher, "WATCH_INTERVAL", server_watcher.WATCH_INTERVAL)  # restored afterwards
+    dagster_internals.watch_code_server_rarely()
+    assert server_watcher.WATCH_INTERVAL == 10
+    monkeypatch.setattr(server_watcher, "WATCH_INTERVAL", 0.001)
+    asked: list[object] = []
+
+    class Client(DagsterGrpcClient):
+        def get_server_id(self, *_: object, **__: object) -> str:
+            asked.append(None)
+            return "same"
+
+    client = Client(socket="unused")
+    ignored: dict[str, Any] = dict.fromkeys(
+        ("refresh_code_location", "on_disconnect", "on_reconnected", "on_updated", "on_error"), lambda *_: None
+    )
+    end, thread = server_watcher.create_grpc_watch_thread(
+        "zk_pipeline", client, get_location_entry=lambda _: None, **ignored
+    )
+    thread.start()
+    until(lambda: len(asked) > 2)  # the thread follows the constant
+    end.set()
+    thread.join()
 
 
 def _private_imports(path: Path) -> dict[str, set[str]]:

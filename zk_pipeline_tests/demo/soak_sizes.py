@@ -10,7 +10,7 @@ import dagster as dg
 from zk_pipeline_tests.demo.demo_fixtures import processes_of
 
 _CODE_SERVER = "zk_pipeline.runs.code_server"  # with the fork server and the runs, which are smaller
-_PROCESSES = {"daemon": "dagster._daemon run", "code server": _CODE_SERVER, "web server": "dagster_webserver"}
+_PROCESSES = {"daemon": "zk_pipeline.runs.daemon run", "code server": _CODE_SERVER, "web server": "dagster_webserver"}
 
 
 @dataclass(frozen=True)

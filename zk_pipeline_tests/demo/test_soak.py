@@ -169,7 +169,7 @@ def test_a_day_of_faults_and_kills_leaves_everything_right_and_nothing_behind(
                 soak.until(7)
                 killed = soak.kill_a_run()
                 soak.until(11)
-                (daemon,) = [pid for pid, words in processes_of(home).items() if "dagster._daemon run" in words]
+                (daemon,) = [pid for pid, words in processes_of(home).items() if "zk_pipeline.runs.daemon run" in words]
                 os.kill(daemon, signal.SIGKILL)
                 assert ui.process.wait(90) == 1, "up ends with its daemon, and systemd starts it again"
                 assert "the daemon ended with code -9" in ui.output.read_text()

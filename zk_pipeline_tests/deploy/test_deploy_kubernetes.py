@@ -36,7 +36,7 @@ from zk_pipeline_tests.many_hosts import storage_variables
 from zk_pipeline_tests.postgres import Postgres
 from zk_pipeline_tests.store.store_fixtures import device
 
-dagster_command = create_dagster_cli()
+dagster_command = create_dagster_cli()  # type: ignore[no-untyped-call]
 HERE = DEPLOY / "kubernetes"
 VERSIONS = ("1.29", "1.35")  # an old one that is still about, and the newest whose schemas there are
 KUSTOMIZATION = yaml.safe_load((HERE / "kustomization.yaml").read_text())
@@ -156,7 +156,9 @@ def test_the_page_of_kubernetes_names_what_the_manifests_have() -> None:
     page = (DEPLOY.parent / "docs" / "kubernetes.md").read_text()
     kinds = {"deployment": "Deployment", "deploy": "Deployment", "cronjob": "CronJob"}
     made = {(one["kind"], one["metadata"]["name"]) for one in MANIFESTS.values()}
-    named = {(kinds[kind], name) for kind, name in re.findall(r"(deployment|deploy|cronjob)/(zk-pipeline[a-z-]*)", page)}
+    named = {
+        (kinds[kind], name) for kind, name in re.findall(r"(deployment|deploy|cronjob)/(zk-pipeline[a-z-]*)", page)
+    }
     assert named
     assert named <= made
     labels = set(re.findall(r"app.kubernetes.io/component=([a-z]+)", page))

@@ -50,7 +50,7 @@ def alert_sensors(
 
     @dg.run_failure_sensor(
         name=names.unique("run_failure_alert_sensor"),
-        minimum_interval_seconds=min(20, settings.sensor_interval_seconds),
+        minimum_interval_seconds=settings.sensor_interval_seconds,
         default_status=default_status,
         description="Records each failed run as an alert; alert_sensor sends the message.",
     )
