@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 import dagster as dg
 
+from zk_pipeline.defs.dagster_internals import keep_storage_engines
 from zk_pipeline.errors import ZkPipelineError
 
 _MAX_REASON = 500  # characters
@@ -19,6 +20,7 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
     Raises ZkPipelineError in one line if it cannot be opened: a class in `dagster.yaml` that does not exist, a wrong
     field of its configuration, or a storage that cannot be reached.
     """
+    keep_storage_engines()
     with ExitStack() as stack:
         try:
             instance = stack.enter_context(dg.DagsterInstance.get())

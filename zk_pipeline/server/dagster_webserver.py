@@ -26,7 +26,7 @@ with slow_imports():
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from zk_pipeline.config.settings import Settings, load_settings
-    from zk_pipeline.defs.dagster_internals import watch_code_server_rarely
+    from zk_pipeline.defs.dagster_internals import keep_storage_engines, watch_code_server_rarely
     from zk_pipeline.errors import UsageError
     from zk_pipeline.http.origin import SAFE_METHODS, host_name, is_loopback_name, is_same_origin
 
@@ -100,6 +100,7 @@ def main() -> None:
     except UsageError as error:
         sys.exit(f"error: {error}")
     watch_code_server_rarely()
+    keep_storage_engines()
     webserver_app.DagsterWebserver = partial(GuardedWebserver, settings)  # type: ignore[attr-defined,assignment]
     webserver_cli.main()  # type: ignore[no-untyped-call]
 

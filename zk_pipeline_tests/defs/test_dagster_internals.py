@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+import sqlalchemy
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from dagster._core.storage import sql
+from dagster._core.storage.event_log.sqlite import sqlite_event_log
+from dagster._core.storage.runs.sqlite import sqlite_run_storage
+from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
 from dagster._grpc import server_watcher
 from dagster._grpc.client import DagsterGrpcClient
+from sqlalchemy.engine import Engine
 
 import zk_pipeline
 from zk_pipeline.defs import dagster_internals
@@ -42,6 +48,9 @@ PRIVATE_NAMES = {
     "_core.scheduler.instigation": {"TickStatus"},
     "_core.storage": {"sql"},
     "_core.storage.asset_check_execution_record": {"AssetCheckExecutionRecord", "AssetCheckExecutionRecordStatus"},
+    "_core.storage.event_log.sqlite": {"sqlite_event_log"},
+    "_core.storage.runs.sqlite": {"sqlite_run_storage"},
+    "_core.storage.schedules.sqlite": {"sqlite_schedule_storage"},
     "_core.storage.event_log.schema": {"AssetCheckExecutionsTable", "SqlEventLogStorageTable"},
     "_core.storage.event_log.sql_event_log": {"SqlEventLogStorage"},
     "_core.storage.sqlalchemy_compat": {"db_select"},
@@ -60,10 +69,16 @@ PRIVATE_NAMES = {
     "_utils.interrupts": {"setup_interrupt_handlers"},
 }
 USED_BY_GATEWAY = {  # function of the gateway → names
-    "run_code_server": {"grpc_command", "server", "sql"},
+    "keep_storage_engines": {"sql", "sqlite_event_log", "sqlite_run_storage", "sqlite_schedule_storage"},
+    "run_code_server": {"grpc_command", "server"},
     "run_daemon": {"cli"},
     "watch_code_server_rarely": {"server_watcher"},
 }
+
+
+@dg.job
+def job_of_nothing() -> None:
+    pass
 
 
 def test_one_module_imports_private_names_of_dagster() -> None:
@@ -95,27 +110,40 @@ def test_each_private_name_is_used_and_has_no_public_equivalent() -> None:
     assert {name for name in names if hasattr(dg, name)} == set()
 
 
-def test_the_storage_of_dagster_reads_its_migration_scripts_once(
+def test_the_storage_of_dagster_builds_engines_and_reads_migration_scripts_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with dg.DagsterInstance.local_temp(str(tmp_path)):
-        pass  # the creation reads them, too
-    monkeypatch.setattr(sql, "ScriptDirectory", ScriptDirectory)  # restored afterwards
-    read: list[str] = []
-    from_config = ScriptDirectory.from_config
+        pass  # the creation reads scripts itself
+    storages = (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage)
+    built, read = Counter[str](), Counter[str]()
 
-    def counted(config: Config) -> ScriptDirectory:
-        read.append(str(config.config_file_name))
-        return from_config(config)
+    def counted_engine(address: str, **options: Any) -> Engine:
+        built[address] += 1
+        return sqlalchemy.create_engine(address, **options)
 
-    monkeypatch.setattr(ScriptDirectory, "from_config", counted)
-    dagster_internals.read_migration_scripts_once()
+    class Scripts:
+        @staticmethod
+        def from_config(config: Config) -> ScriptDirectory:
+            read[str(config.config_file_name)] += 1
+            return ScriptDirectory.from_config(config)
+
+    monkeypatch.setattr(sql, "ScriptDirectory", Scripts)
+    monkeypatch.setattr(sql, "create_engine", counted_engine)
+    for module in storages:
+        monkeypatch.setattr(module, "create_engine", None)  # restored afterwards
+    for _ in range(2):
+        dagster_internals.keep_storage_engines()
     for _ in range(3):
         with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-            assert instance.get_runs() == []
+            run = instance.create_run_for_job(job_of_nothing)
+            instance.report_engine_event("noted", run)
+            assert instance.get_runs(limit=1) == [run]
+            assert [one.message for one in instance.all_logs(run.run_id)] == ["noted"]
             assert instance.all_instigator_state() == []
-    assert read
-    assert len(read) == len(set(read))
+    assert len(read) == 3
+    assert len(built) == 2 + 3  # runs and schedules; a file of events for each run
+    assert set(built.values()) | set(read.values()) == {1}
 
 
 def test_a_code_server_is_asked_for_its_identity_every_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
