@@ -149,6 +149,34 @@ def test_each_invalid_field_has_its_message_next_to_it_and_the_others_keep_their
     assert [*page.evaluate(CHECKS), *axe_problems(page)] == []
 
 
+def test_a_field_is_checked_when_it_is_left_and_its_message_goes_when_it_is_corrected(open_page: Open) -> None:
+    page = open_page("/devices/new").page
+    key, name, port = (
+        page.get_by_label("Variable"),
+        page.get_by_label("Name", exact=False).first,
+        page.get_by_label("Port"),
+    )
+    port.fill("4370a")
+    key.focus()
+    described = page.locator(f"#{port.get_attribute('aria-describedby')}")
+    assert described.inner_text() == "A whole number from 1 to 65535 is expected."
+    assert port.get_attribute("aria-invalid") == "true"
+    assert name.get_attribute("aria-invalid") is None  # required, but not filled in yet
+    assert [*page.evaluate(CHECKS), *axe_problems(page)] == []
+    port.fill("4371")
+    assert port.get_attribute("aria-invalid") is port.get_attribute("aria-describedby") is None
+    assert described.count() == 0
+    press(page, "Add")
+    page.locator("#name[aria-invalid]").wait_for()
+    assert page.locator(".error").count() == 2  # the name and the address
+    page.get_by_role("link", name="Cancel").hover()
+    port.fill("x")
+    page.mouse.down()
+    assert page.locator(".error").count() == 2  # nothing moves while the link is pressed
+    page.mouse.up()
+    page.wait_for_url("**/devices")
+
+
 def test_a_disabled_terminal_is_enabled_again_from_the_message(web: Web, open_page: Open) -> None:
     one = web.store.devices.add(Device(name="Switched", ip_address="192.0.2.1"))
     page = open_page(f"/devices/{one.id}").page
