@@ -139,7 +139,8 @@ def decision_about(store: Store, known: Sequence[KnownAlert]) -> Decision:
     return decide(known, look, [Everything()], timedelta(0))  # type: ignore[list-item]
 
 
-JUDGED = ("late_minutes", "early_leave_minutes", "attendance_status", "judged_by")  # filled by the next processing
+# Filled by the next processing, or the next message.
+JUDGED = ("late_minutes", "early_leave_minutes", "attendance_status", "judged_by", "notify_type")
 
 
 def content(store: Store, *without: str) -> dict[str, list[str]]:
