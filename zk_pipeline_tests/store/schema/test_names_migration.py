@@ -139,12 +139,11 @@ def decision_about(store: Store, known: Sequence[KnownAlert]) -> Decision:
     return decide(known, look, [Everything()], timedelta(0))  # type: ignore[list-item]
 
 
-# Filled by the next processing, or the next message.
-JUDGED = ("late_minutes", "early_leave_minutes", "attendance_status", "judged_by", "notify_type")
+JUDGED = ("late_minutes", "early_leave_minutes", "attendance_status", "judged_by")  # filled by the next processing
 
 
 def content(store: Store, *without: str) -> dict[str, list[str]]:
-    judged = f"COLUMNS(lambda name: name NOT IN {(*JUDGED, *without)})"
+    judged = f"COLUMNS(lambda name: name NOT IN {(*JUDGED, 'notify_type', *without)})"
     with store.database.read("test") as connection:
         return {
             table: sorted(map(str, connection.execute(f"SELECT {judged} FROM {table}").fetchall()))
