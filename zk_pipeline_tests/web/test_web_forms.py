@@ -21,6 +21,7 @@ from zk_pipeline.simulator.terminal.terminal import EmulatedTerminal
 from zk_pipeline.store.queries.device_details import device_details
 from zk_pipeline.store.shifts.leaves import LeaveFilter, NewLeave
 from zk_pipeline_tests.gates import MONDAY, NASTY, gate, present, switch_on
+from zk_pipeline_tests.store.store_fixtures import execute
 from zk_pipeline_tests.web.web_fixtures import CHECKS, Visit, Web, axe_problems, screenshot
 
 if TYPE_CHECKING:
@@ -345,7 +346,7 @@ def test_a_registration_is_changed_and_an_empty_field_has_its_default(web: Web) 
     web.store.devices.remove("Changed")
 
 
-def test_a_terminal_that_was_left_locked_is_shown_so_until_a_test_unlocks_it(web: Web) -> None:
+def test_a_test_is_recorded_and_unlocks_a_terminal_that_was_left_locked(web: Web) -> None:
     (name,) = switch_on(web.fleet, web.store, gate("Shut"))
     one = web.store.devices.get(name)
     web.store.keypad_locks.note(one)
@@ -355,7 +356,15 @@ def test_a_terminal_that_was_left_locked_is_shown_so_until_a_test_unlocks_it(web
         assert "It may accept no punches" in page
         tested = admin.post(f"/devices/{one.id}/test", data={"csrf_token": csrf_of(admin)})
         assert tested.status_code == 200
+        found = device_details(web.store.database, name)
+        assert found.firmware_version
+        assert found.drift_seconds is not None
         assert "It may accept no punches" not in admin.get(f"/devices/{one.id}").text
+        execute(
+            web.store, "UPDATE devices SET serial_number = 'other', firmware_version = 'Ver 1' WHERE name = ?", [name]
+        )
+        admin.post(f"/devices/{one.id}/test", data={"csrf_token": csrf_of(admin)})
+        assert device_details(web.store.database, name).firmware_version == "Ver 1"  # tested was another terminal
     web.store.devices.remove(name)
 
 
