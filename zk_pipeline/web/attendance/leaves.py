@@ -12,9 +12,10 @@ from zk_pipeline.http.pagination import PageSize
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.http.sessions import Undo
 from zk_pipeline.operations.files.leave_file import ImportOptions, import_leaves
+from zk_pipeline.operations.user_ids import refuse_name
 from zk_pipeline.store.shifts.leaves import DAY_PARTS, Leave, NewLeave
 from zk_pipeline.store.work_dates.manual_punches import unknown_user_warning
-from zk_pipeline.web.attendance.fields import id_of, import_summary, optional, refuse_names, whole_date
+from zk_pipeline.web.attendance.fields import id_of, import_summary, optional, whole_date
 from zk_pipeline.web.list_pages import ROWS_OF_A_PAGE, listed_by_number
 from zk_pipeline.web.notices import leave_notice
 from zk_pipeline.web.rendering import ApproverForm, Form, Reader, render
@@ -39,7 +40,7 @@ def leaves(request: Request, services: Given, identity: Reader) -> Response:
 def add(request: Request, services: Given, form: ApproverForm) -> Response:
     try:
         wanted = _leave(form.fields)
-        refuse_names(services, wanted.user_id)
+        refuse_name(services.store, wanted.user_id)
         made = services.store.leaves.add(wanted, form.identity.name)
     except UsageError as error:
         return _draw(request, services, form.identity, problem=error, fields=form.fields)
