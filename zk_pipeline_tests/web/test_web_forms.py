@@ -198,7 +198,7 @@ def test_what_was_removed_is_added_again_by_its_undo_form(web: Web) -> None:
     leave = store.leaves.add(NewLeave(user_id="1001", first_date=MONDAY, last_date=MONDAY, kind="training"), "cli:ada")
     (assigned,) = [one for one in store.shifts.assignments() if one.shift == "undone"]
     (season,) = store.shifts.seasons()
-    before = assigned.target, season.use, store.holidays.all(), leave.kind
+    before = assigned.target, season.use, store.holidays.all(), leave
     with web.client() as admin:
         for path, fields in {
             "/shifts/unassign": {"id": str(assigned.id)},
@@ -217,7 +217,7 @@ def test_what_was_removed_is_added_again_by_its_undo_form(web: Web) -> None:
     (again,) = [one for one in store.shifts.assignments() if one.shift == "undone"]
     (restored,) = store.shifts.seasons()
     count, leaves = store.leaves.page(LeaveFilter(), limit=5)
-    assert (again.target, restored.use, store.holidays.all(), leaves[0].kind) == before
+    assert (again.target, restored.use, store.holidays.all(), leaves[0]) == before
     assert count == 1
     store.shifts.unassign(again.id or 0)
     store.shifts.remove_season(restored.id or 0)

@@ -50,9 +50,18 @@ def add(request: Request, services: Given, form: ApproverForm) -> Response:
 @router.post("/leaves/remove")
 def remove(services: Given, form: ApproverForm) -> Response:
     removed = services.store.leaves.remove(id_of(form.fields), form.identity.name)
-    # An imported leave is added by its import only.
-    undo = Undo("/leaves", _fields_of(removed)) if removed.source is None else None
-    leave_notice(form.identity, "Removed.", undo)
+    leave_notice(form.identity, "Removed.", Undo("/leaves/restore", {"id": str(removed.id)}))
+    return RedirectResponse("/leaves", 303)
+
+
+@router.post("/leaves/restore")
+def restore(request: Request, services: Given, form: ApproverForm) -> Response:
+    """Undo the removal of the leave `id`."""
+    try:
+        services.store.leaves.restore(id_of(form.fields))
+    except UsageError as error:
+        return _draw(request, services, form.identity, problem=error)
+    leave_notice(form.identity, "The leave is there again.")
     return RedirectResponse("/leaves", 303)
 
 
@@ -86,20 +95,6 @@ def _leave(fields: Form) -> NewLeave:
         day_part=optional(fields, "day_part"),
         note=optional(fields, "note") or "",
     )
-
-
-def _fields_of(one: Leave) -> Form:
-    """A leave as fields of the form."""
-    given = {
-        "new_user": one.user_id,
-        "new_site": one.site,
-        "first_date": one.first_date.isoformat(),
-        "last_date": one.last_date.isoformat(),
-        "kind": one.kind,
-        "day_part": one.day_part,
-        "note": one.note,
-    }
-    return {name: value or "" for name, value in given.items()}
 
 
 def _draw(
