@@ -16,6 +16,7 @@ from zk_pipeline.http.pagination import PageOf, numbered_page
 from zk_pipeline.http.punch_requests import PunchRequestParameters
 from zk_pipeline.http.services import Given
 from zk_pipeline.http.strict_input import StrictRoute
+from zk_pipeline.operations.user_ids import refuse_name
 from zk_pipeline.store.work_dates.manual_punches import (
     ManualPunch,
     PunchRequest,
@@ -93,6 +94,7 @@ def requests(
 def create(services: Given, identity: Requester, new: RequestBody) -> dict[str, Any]:
     """Request a punch that no terminal recorded. It counts after another token or operator has approved it."""
     wanted = PunchRequest(new.user_id.strip(), new.site, datetime.fromisoformat(new.at), new.state, new.reason.strip())
+    refuse_name(services.store, wanted.user_id)
     manual_punches = services.store.manual_punches
     (made,) = manual_punches.request([wanted], identity.name, history_start=services.settings.history_start)
     return {**vars(made), "warning": unknown_user_warning(manual_punches.unknown_users([made.user_id]))}

@@ -17,9 +17,10 @@ from keyword import iskeyword
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
+from click.shell_completion import CompletionItem, add_completion_class
 
 from zk_pipeline import __version__
+from zk_pipeline.cli.completion import QuotingBashComplete
 from zk_pipeline.errors import RowsRefused, UsageError, ZkPipelineError
 from zk_pipeline.runtime.private_files import keep_files_private
 from zk_pipeline.runtime.processes import check_for_end, ended_by, run_with_graceful_shutdown
@@ -131,6 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     keep_files_private()
+    add_completion_class(QuotingBashComplete)
     return run_with_graceful_shutdown(lambda: _run(arguments))
 
 

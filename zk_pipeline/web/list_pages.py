@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, TypeVar
@@ -123,6 +123,42 @@ def listed_by_number(
         previous=page["previous"] and f"{path}{_query_of(page['previous'])}",
         following=page["next"] and f"{path}{_query_of(page['next'])}",
     )
+
+
+Page = TypeVar("Page")
+
+
+def page_after(
+    request: Request,
+    model: type[Query],
+    read: Callable[[Query], Page],
+    *,
+    empty: Page,
+    place: Sequence[str],
+    following: Callable[[Page], Sequence[str] | None],
+) -> dict[str, Any]:
+    """Values for `render` of a list whose pages begin after a row, which the parameters `place` name: status, filters
+    as given, problem, page (`empty` with a problem), and links to the first and the next page.
+
+    `following`: the values of `place` for the next page; None on the last one.
+    """
+    typed = {name: value for name, value in request.query_params.items() if value}
+    filters = {name: value for name, value in typed.items() if name not in place}
+    page, problem = empty, None
+    try:
+        page = read(parse_query(request, model))
+    except UsageError as error:
+        problem = str(error)
+    after = following(page)
+    return {
+        "status": 400 if problem else 200,
+        "typed": typed,
+        "is_filtered": bool(filters),
+        "problem": problem,
+        "page": page,
+        "first_page": None if filters == typed else address(request.url.path, **filters),
+        "next_page": address(request.url.path, **filters, **dict(zip(place, after, strict=True))) if after else None,
+    }
 
 
 def check_date_range(first: date | None, last: date | None) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
+from zk_pipeline.store.api_tokens import Scope
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.queries.waiting import MAX_COUNTED, Waiting
 
@@ -15,11 +16,12 @@ _CACHED_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Entry:
-    """A link. `waiting`: the field of Waiting that is shown with it."""
+    """A link. `waiting`: the field of Waiting that is shown with it, to users with one of `scopes`, who can act."""
 
     path: str
     title: str
     waiting: str | None = None
+    scopes: tuple[Scope, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ GROUPS = (
         "Attendance",
         (
             Entry("/attendance", "Attendance"),
-            Entry("/outliers", "To review", "outliers"),
-            Entry("/punch-requests", "Punch requests", "punch_requests"),
+            Entry("/outliers", "To review", "outliers", ("approve", "operate")),
+            Entry("/punch-requests", "Punch requests", "punch_requests", ("approve",)),
             Entry("/people", "People"),
             Entry("/month", "Month"),
         ),
@@ -43,7 +45,7 @@ GROUPS = (
     Group(
         "Delivery",
         (
-            Entry("/deliveries", "Deliveries", "dead_letters"),
+            Entry("/deliveries", "Deliveries", "dead_letters", ("operate",)),
             Entry("/payroll", "Payroll"),
             Entry("/exports", "Exports"),
         ),
@@ -51,7 +53,7 @@ GROUPS = (
     Group(
         "Terminals",
         (
-            Entry("/devices", "Devices", "pending_terminals"),
+            Entry("/devices", "Devices", "pending_terminals", ("admin",)),
             Entry("/sites", "Sites"),
             Entry("/punches", "Punches"),
             Entry("/quarantine", "Quarantine"),

@@ -25,7 +25,7 @@ from zk_pipeline.runs.run_list import API, BACKFILL, COMMAND, UI, RunFilter, Run
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.queries.run_effects import RunEffects, run_effects
 from zk_pipeline.web.devices.pages import DeviceId
-from zk_pipeline.web.list_pages import address, check_date_range, parse_query
+from zk_pipeline.web.list_pages import check_date_range, page_after
 from zk_pipeline.web.rendering import OperatorForm, Reader, render
 
 router = APIRouter(include_in_schema=False)
@@ -79,30 +79,27 @@ class RunsQuery(BaseModel):
 
 @router.get("/runs")
 def runs(request: Request, services: Given, identity: Reader) -> Response:
-    typed = {name: value for name, value in request.query_params.items() if value}
-    names, problem = services.watch.names, None
-    page = RunPage([], None, is_cut=False)
-    try:
-        asked = parse_query(request, RunsQuery)
+    def read(asked: RunsQuery) -> RunPage:
         wanted = asked.wanted(ZoneInfo(services.settings.timezone))
-        page = services.watch.page(wanted, limit=_SHOWN, cursor=asked.cursor)
-    except UsageError as error:
-        problem = str(error)
-    filters = {name: value for name, value in typed.items() if name != "cursor"}
+        return services.watch.page(wanted, limit=_SHOWN, cursor=asked.cursor)
+
+    names = services.watch.names
+    found = page_after(
+        request,
+        RunsQuery,
+        read,
+        empty=RunPage([], None, is_cut=False),
+        place=["cursor"],
+        following=lambda page: [page.cursor] if page.cursor else None,
+    )
     return render(
         request,
         "runs.html",
         identity,
-        status=400 if problem else 200,
-        typed=typed,
-        problem=problem,
-        page=page,
-        is_filtered=bool(filters),
-        first_page=address("/runs", **filters) if "cursor" in typed else None,
-        next_page=address("/runs", **{**filters, "cursor": page.cursor}) if page.cursor else None,
         jobs=names.jobs,
         states=_STATES,
         triggers=[*_TRIGGERS.items(), *((one, one) for one in sorted(names.instigators))],
+        **found,
         **_labels(),
     )
 

@@ -9,6 +9,7 @@ import pytest
 
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.api.api_fixtures import Served
+from zk_pipeline_tests.store.store_fixtures import execute
 
 PATH = "/api/leaves/"
 WANTED = {"user_id": "1001", "first_date": "2026-03-04", "last_date": "2026-03-06", "kind": "annual leave"}
@@ -40,7 +41,10 @@ def test_a_leave_is_the_reason_of_an_absence_until_it_is_removed(hr: httpx.Clien
     assert hr.get(PATH).json()["results"] == []
 
 
-def test_each_refusal_has_its_status_and_one_line(hr: httpx.Client) -> None:
+def test_each_refusal_has_its_status_and_one_line(hr: httpx.Client, filled: Store) -> None:
+    execute(filled, "INSERT INTO device_users SELECT name, '1001', 1, 'Zoë', 0, 0, now() FROM devices LIMIT 1")
+    named = "no user has the id 'zoe': enter the id of Zoë (1001)"
+    asked = {"user_id": "zoe", "site": "North", "at": "2026-03-02T09:00", "state": "in", "reason": "no power"}
     hr.post(PATH, json=WANTED)
     refused = [
         (hr.post(PATH, json=WANTED), 409, "1001 has this leave already: it is leave 1"),
@@ -50,6 +54,8 @@ def test_each_refusal_has_its_status_and_one_line(hr: httpx.Client) -> None:
         (hr.post(PATH, json=WANTED | {"day_part": "noon"}), 400, "day_part: "),
         (hr.post(PATH, json=WANTED | {"site": "Mars"}), 400, "no site 'Mars'; there are: North"),
         (hr.post(PATH, json=WANTED | {"user_id": " "}), 400, "the user_id is empty"),
+        (hr.post(PATH, json=WANTED | {"user_id": "zoe"}), 400, named),
+        (hr.post("/api/punch-requests/", json=asked), 400, named),
         (hr.get(f"{PATH}?kind=sick"), 400, "kind: there is no such parameter"),
     ]
     for answer, status, words in refused:

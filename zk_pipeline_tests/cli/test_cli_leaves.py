@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
 from zk_pipeline_tests.gates import MONDAY
 from zk_pipeline_tests.operations.files.test_holiday_calendar import calendar
+from zk_pipeline_tests.store.store_fixtures import rows
 
 BY = f"cli:{getpass.getuser()}"
 
 
 @pytest.mark.usefixtures("processed")
-def test_a_leave_is_added_explained_and_removed(zk: CommandLine) -> None:
+def test_a_leave_is_added_explained_and_removed(zk: CommandLine, home_store: Store) -> None:
     dates = ("--start-date", str(MONDAY), "--end-date", "2024-03-20", "--note", "summer")
     added = zk("leave", "add", "--user-id", "1001", "--kind", "annual leave", *dates)
     assert (added.out, added.err) == ("1\n", "")
@@ -34,6 +36,24 @@ def test_a_leave_is_added_explained_and_removed(zk: CommandLine) -> None:
     assert "no leaves" in zk("leave", "list").out
     assert [one["removed_by"] for one in zk("leave", "list", "--removed", "--json").json] == [BY]
     assert zk("leave", "remove", "1").is_refusal()
+    ((name, user_id),) = rows(
+        home_store, "SELECT name, user_id FROM device_users WHERE name > 'A' ORDER BY ALL LIMIT 1"
+    )
+    day = ("--start-date", str(MONDAY), "--kind", "training")
+    at = (
+        "--site",
+        home_store.devices.all()[0].site,
+        "--at",
+        f"{MONDAY} 23:10",
+        "--state",
+        "out",
+        "--reason",
+        "no power",
+    )
+    for command in (("leave", "add", *day), ("punch", "request", *at)):
+        refused = zk(*command, "--user-id", name.upper())
+        assert refused.is_refusal()
+        assert f"enter the id of {name} ({user_id})" in refused.err
 
 
 @pytest.mark.usefixtures("processed")

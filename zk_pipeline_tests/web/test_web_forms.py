@@ -21,6 +21,7 @@ from zk_pipeline.simulator.terminal.terminal import EmulatedTerminal
 from zk_pipeline.store.queries.device_details import device_details
 from zk_pipeline.store.shifts.leaves import LeaveFilter, NewLeave
 from zk_pipeline_tests.gates import MONDAY, NASTY, gate, present, switch_on
+from zk_pipeline_tests.store.store_fixtures import execute
 from zk_pipeline_tests.web.web_fixtures import CHECKS, Visit, Web, axe_problems, screenshot
 
 if TYPE_CHECKING:
@@ -149,6 +150,34 @@ def test_each_invalid_field_has_its_message_next_to_it_and_the_others_keep_their
     assert [*page.evaluate(CHECKS), *axe_problems(page)] == []
 
 
+def test_a_field_is_checked_when_it_is_left_and_its_message_goes_when_it_is_corrected(open_page: Open) -> None:
+    page = open_page("/devices/new").page
+    key, name, port = (
+        page.get_by_label("Variable"),
+        page.get_by_label("Name", exact=False).first,
+        page.get_by_label("Port"),
+    )
+    port.fill("4370a")
+    key.focus()
+    described = page.locator(f"#{port.get_attribute('aria-describedby')}")
+    assert described.inner_text() == "A whole number from 1 to 65535 is expected."
+    assert port.get_attribute("aria-invalid") == "true"
+    assert name.get_attribute("aria-invalid") is None  # required, but not filled in yet
+    assert [*page.evaluate(CHECKS), *axe_problems(page)] == []
+    port.fill("4371")
+    assert port.get_attribute("aria-invalid") is port.get_attribute("aria-describedby") is None
+    assert described.count() == 0
+    press(page, "Add")
+    page.locator("#name[aria-invalid]").wait_for()
+    assert page.locator(".error").count() == 2  # the name and the address
+    page.get_by_role("link", name="Cancel").hover()
+    port.fill("x")
+    page.mouse.down()
+    assert page.locator(".error").count() == 2  # nothing moves while the link is pressed
+    page.mouse.up()
+    page.wait_for_url("**/devices")
+
+
 def test_a_disabled_terminal_is_enabled_again_from_the_message(web: Web, open_page: Open) -> None:
     one = web.store.devices.add(Device(name="Switched", ip_address="192.0.2.1"))
     page = open_page(f"/devices/{one.id}").page
@@ -169,7 +198,7 @@ def test_what_was_removed_is_added_again_by_its_undo_form(web: Web) -> None:
     leave = store.leaves.add(NewLeave(user_id="1001", first_date=MONDAY, last_date=MONDAY, kind="training"), "cli:ada")
     (assigned,) = [one for one in store.shifts.assignments() if one.shift == "undone"]
     (season,) = store.shifts.seasons()
-    before = assigned.target, season.use, store.holidays.all(), leave.kind
+    before = assigned.target, season.use, store.holidays.all(), leave
     with web.client() as admin:
         for path, fields in {
             "/shifts/unassign": {"id": str(assigned.id)},
@@ -188,7 +217,7 @@ def test_what_was_removed_is_added_again_by_its_undo_form(web: Web) -> None:
     (again,) = [one for one in store.shifts.assignments() if one.shift == "undone"]
     (restored,) = store.shifts.seasons()
     count, leaves = store.leaves.page(LeaveFilter(), limit=5)
-    assert (again.target, restored.use, store.holidays.all(), leaves[0].kind) == before
+    assert (again.target, restored.use, store.holidays.all(), leaves[0]) == before
     assert count == 1
     store.shifts.unassign(again.id or 0)
     store.shifts.remove_season(restored.id or 0)
@@ -317,7 +346,7 @@ def test_a_registration_is_changed_and_an_empty_field_has_its_default(web: Web) 
     web.store.devices.remove("Changed")
 
 
-def test_a_terminal_that_was_left_locked_is_shown_so_until_a_test_unlocks_it(web: Web) -> None:
+def test_a_test_is_recorded_and_unlocks_a_terminal_that_was_left_locked(web: Web) -> None:
     (name,) = switch_on(web.fleet, web.store, gate("Shut"))
     one = web.store.devices.get(name)
     web.store.keypad_locks.note(one)
@@ -327,7 +356,15 @@ def test_a_terminal_that_was_left_locked_is_shown_so_until_a_test_unlocks_it(web
         assert "It may accept no punches" in page
         tested = admin.post(f"/devices/{one.id}/test", data={"csrf_token": csrf_of(admin)})
         assert tested.status_code == 200
+        found = device_details(web.store.database, name)
+        assert found.firmware_version
+        assert found.drift_seconds is not None
         assert "It may accept no punches" not in admin.get(f"/devices/{one.id}").text
+        execute(
+            web.store, "UPDATE devices SET serial_number = 'other', firmware_version = 'Ver 1' WHERE name = ?", [name]
+        )
+        admin.post(f"/devices/{one.id}/test", data={"csrf_token": csrf_of(admin)})
+        assert device_details(web.store.database, name).firmware_version == "Ver 1"  # tested was another terminal
     web.store.devices.remove(name)
 
 

@@ -12,6 +12,7 @@ from zk_pipeline.cli.attendance.operators import note_unknown_users, operator_na
 from zk_pipeline.cli.context import SITE, WORK_DATE, open_context
 from zk_pipeline.cli.output import as_json, print_import, print_json, print_rows, wide_option
 from zk_pipeline.operations.files.leave_file import ImportOptions, import_leave_file
+from zk_pipeline.operations.user_ids import refuse_name
 from zk_pipeline.store.shifts.leaves import DAY_PARTS, LeaveFilter, NewLeave
 
 _SHOWN = ["id", "user_id", "site", "first_date", "last_date", "day_part", "kind", "note", "source", "created_by"]
@@ -57,6 +58,7 @@ def add(
         note=note.strip(),
     )
     store = open_context().store
+    refuse_name(store, wanted.user_id)
     made = store.leaves.add(wanted, operator_name())
     note_unknown_users(store, [made.user_id])
     if as_json:

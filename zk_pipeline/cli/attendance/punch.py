@@ -11,6 +11,7 @@ from zk_pipeline.cli.attendance.operators import note_unknown_users, operator_na
 from zk_pipeline.cli.context import SITE, open_context
 from zk_pipeline.cli.output import as_json, note, print_json, print_rows, wide_option
 from zk_pipeline.operations.files.punch_file import apply_punch_file, parse_wall_clock
+from zk_pipeline.operations.user_ids import refuse_name
 from zk_pipeline.store.queries.explanations import PUNCH_STATES
 from zk_pipeline.store.work_dates.manual_punches import STATES, ManualPunch, PunchRequest
 from zk_pipeline.time_text import wall_clock
@@ -40,6 +41,7 @@ def request(*, user_id: str, site: str, at: str, state: str, reason: str, as_jso
     wanted = PunchRequest(user_id.strip(), site, parse_wall_clock(at), state, reason.strip())
     context = open_context()
     store = context.store
+    refuse_name(store, wanted.user_id)
     (made,) = store.manual_punches.request([wanted], operator_name(), history_start=context.settings.history_start)
     note_unknown_users(store, [made.user_id])
     if as_json:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from typing import Literal
 
 from pydantic import SecretStr
 
 from zk_pipeline.config.settings import OWNERS, SEVERITIES, split_alert_urls
 from zk_pipeline.errors import UsageError, ZkPipelineError
-from zk_pipeline.store.quality.alerts import Problem
-
-NotifyType = Literal["info", "success", "warning", "failure"]  # of Apprise: color and icon of a message
+from zk_pipeline.store.quality.alerts import NotifyType, Problem
 
 
 @dataclass(frozen=True)

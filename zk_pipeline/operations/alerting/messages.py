@@ -5,20 +5,19 @@ Pure functions, except `send_due`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from zk_pipeline.errors import ZkPipelineError
-from zk_pipeline.operations.alerting.channels import Alert, Channel, NotifyType
+from zk_pipeline.operations.alerting.channels import Alert, Channel
 from zk_pipeline.operations.alerting.quality_results import format_age
-from zk_pipeline.store.quality.alerts import Decision, KnownAlert, Message, Problem
+from zk_pipeline.store.quality.alerts import Decision, KnownAlert, Message, NotifyType, Problem
 from zk_pipeline.store.store import Store
 
 _MAX_BODIES, _MAX_TITLES = 10, 40  # problems of one kind in a message: with details, and by title
 _MAX_LINE, _MAX_MESSAGE = 200, 3500  # characters of one problem among others, and of a message
-_SEVERITY = "Severity: "  # last line of a message about problems that are not resolved
+_WORST_FIRST: tuple[NotifyType, ...] = ("failure", "warning", "success")
 _MIN_RETRY_INTERVAL, _MAX_RETRY_INTERVAL = timedelta(minutes=1), timedelta(hours=1)
 
 _PLURAL_TITLES = {
@@ -131,7 +130,8 @@ def send_due(store: Store, channels: Sequence[Channel]) -> tuple[int, list[str]]
 
 
 def _joined(messages: Sequence[Message]) -> Alert:
-    notify_type = _notify_type(messages)
+    types = {one.notify_type for one in messages}
+    notify_type = next(one for one in _WORST_FIRST if one in types)
     if len(messages) == 1:
         return Alert(messages[0].title, messages[0].body, notify_type)
     bodies = [f"{one.title}\n{one.body}" for one in messages]
@@ -139,20 +139,12 @@ def _joined(messages: Sequence[Message]) -> Alert:
     return Alert(title, _bounded("\n\n".join(bodies)), notify_type)
 
 
-def _notify_type(messages: Sequence[Message]) -> NotifyType:
-    """Apprise's type of messages by the severity in their bodies: the store has no column of its own for it."""
-    found = {severity for one in messages for severity in re.findall(rf"^{_SEVERITY}(\w+)$", one.body, re.MULTILINE)}
-    if "critical" in found:
-        return "failure"
-    return "warning" if found else "success"
-
-
 def _is_worse(now: Problem, before: Problem) -> bool:
     return now.severity == "critical" and before.severity == "warning"
 
 
-def _render(lines: Sequence[_Line], now: datetime) -> tuple[str, str]:
-    """Title and body of one message."""
+def _render(lines: Sequence[_Line], now: datetime) -> tuple[str, str, NotifyType]:
+    """Title, body and type of one message. The last line of the body is the severity, unless all are resolved."""
     parts = [
         (_headline(kind, phase, group), _section(group, phase, now))
         for phase in ("began", "passed", "lasts", "ended")
@@ -160,12 +152,13 @@ def _render(lines: Sequence[_Line], now: datetime) -> tuple[str, str]:
         if (group := [line for line in lines if line.phase == phase and line.problem.kind == kind])
     ]
     severities = {line.problem.severity for line in lines if line.phase != "ended"}
-    severity = f"\n{_SEVERITY}{min(severities)}" if severities else ""  # critical before warning
+    severity = f"\nSeverity: {min(severities)}" if severities else ""  # critical before warning
+    notify_type: NotifyType = "failure" if "critical" in severities else "warning" if severities else "success"
     if len(parts) == 1:
-        return f"zk_pipeline: {parts[0][0]}", _bounded(parts[0][1]) + severity
+        return f"zk_pipeline: {parts[0][0]}", _bounded(parts[0][1]) + severity, notify_type
     body = "\n\n".join(f"{headline}\n{section}" for headline, section in parts)
     more = f" (and {len(parts) - 1} more)"
-    return f"zk_pipeline: {parts[0][0]}{more}", _bounded(body) + severity
+    return f"zk_pipeline: {parts[0][0]}{more}", _bounded(body) + severity, notify_type
 
 
 def _headline(kind: str, phase: str, group: Sequence[_Line]) -> str:

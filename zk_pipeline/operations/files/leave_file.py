@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 
 from zk_pipeline.errors import RowsRefused, UsageError
 from zk_pipeline.operations.files.table_reader import one_value, parse_date, read_content, read_table
+from zk_pipeline.operations.user_ids import name_problems, refuse_name
 from zk_pipeline.store.shifts.holiday_sources import CalendarEvent, HolidayCalendar, Skipped, SkippedEvents
 from zk_pipeline.store.shifts.leaves import Leave, LeaveFile, LeavesImported, NewLeave
 from zk_pipeline.store.store import Store
@@ -50,10 +51,12 @@ def import_leaves(store: Store, path: PurePath, content: bytes, options: ImportO
 
     Recurring events are imported up to the end of the next year.
     """
+    if options.user_id:
+        refuse_name(store, options.user_id)
     kind = path.suffix.lower()
     skipped: list[Skipped] = []
     if kind in (".csv", ".xlsx"):
-        file = _table(path, content, options)
+        file = _table(store, path, content, options)
     elif kind == ".ics":
         file, skipped = _calendar(store, path, content, options, date(store.clock().year + 1, 12, 31))
     else:
@@ -62,9 +65,11 @@ def import_leaves(store: Store, path: PurePath, content: bytes, options: ImportO
     return LeaveImport(done.added, done.unchanged, done.removed, skipped)
 
 
-def _table(path: PurePath, content: bytes, options: ImportOptions) -> LeaveFile:
+def _table(store: Store, path: PurePath, content: bytes, options: ImportOptions) -> LeaveFile:
     found, problems = read_table(path, content, REQUIRED, OPTIONAL).build(partial(_leave, options))
     leaves = list(found.values())
+    names = name_problems(store, [one.user_id for one in leaves])
+    problems |= {line: names[one.user_id] for line, one in found.items() if one.user_id in names}
     if problems:
         raise RowsRefused(f"{path}: no leave was imported", problems)
     if not leaves:
@@ -109,9 +114,10 @@ def _calendar(
     leaves: list[NewLeave] = []
     skipped = list(read.skipped)
     unread = set(read.calendar.unread)
+    names = {} if options.user_id else name_problems(store, _named_users(read.calendar.events).values())
     for event in read.calendar.events:
         try:
-            leaves += _leaves_of(event, options)
+            leaves += _leaves_of(event, options, names)
         except UsageError as error:
             skipped.append(Skipped(event.line, next(iter(event.days.values()), ""), str(error)))
             unread.add(event.uid)
@@ -122,12 +128,7 @@ def _calendar(
 
 def _check_user(store: Store, path: PurePath, events: Iterable[CalendarEvent], user_id: str) -> None:
     """Raises UsageError for an event whose summary names another user who is known to terminals or punches."""
-    named = {
-        event.line: parts[1]
-        for event in events
-        for summary in event.days.values()
-        if (parts := _SUMMARY.fullmatch(summary))
-    }
+    named = _named_users(events)
     unknown = store.manual_punches.unknown_users(named.values())
     for line, other in sorted(named.items()):
         if other not in unknown:
@@ -137,8 +138,18 @@ def _check_user(store: Store, path: PurePath, events: Iterable[CalendarEvent], u
                 raise UsageError(f"{path}, line {line}: {error}") from None
 
 
-def _leaves_of(event: CalendarEvent, options: ImportOptions) -> list[NewLeave]:
-    """Leaves of consecutive dates with the same summary. Raises UsageError."""
+def _named_users(events: Iterable[CalendarEvent]) -> dict[int, str]:
+    """The users that summaries name, by the line of the event."""
+    return {
+        event.line: parts[1].strip()
+        for event in events
+        for summary in event.days.values()
+        if (parts := _SUMMARY.fullmatch(summary))
+    }
+
+
+def _leaves_of(event: CalendarEvent, options: ImportOptions, names: Mapping[str, str]) -> list[NewLeave]:
+    """Leaves of consecutive dates with the same summary; `names`: problems of users. Raises UsageError."""
     found: list[NewLeave] = []
     name = None
     for day, summary in sorted(event.days.items()):
@@ -150,9 +161,12 @@ def _leaves_of(event: CalendarEvent, options: ImportOptions) -> list[NewLeave]:
         if options.user_id is None and parts is None:
             raise UsageError("its summary must be `USER: KIND`, or give the user of all events")
         user_id, kind = (options.user_id, summary) if options.user_id or not parts else parts.groups()
+        user_id = (user_id or "").strip()
+        if user_id in names:
+            raise UsageError(names[user_id])
         found.append(
             NewLeave(
-                user_id=(user_id or "").strip(),
+                user_id=user_id,
                 first_date=day,
                 last_date=day,
                 kind=kind,

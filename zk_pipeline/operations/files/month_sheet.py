@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import calendar
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
+from functools import cache
 from itertools import combinations
 
 from zk_pipeline.attendance.names import clearly_differ
@@ -20,6 +20,13 @@ COLUMNS = (
     "status", "remark",
 )  # fmt: skip
 FIGURES = ("in", "out", "break", "worked", "overtime", "late", "left early", "punches")  # right-aligned columns
+_DURATIONS = {
+    "break": "break_minutes",
+    "worked": "worked_minutes",
+    "overtime": "overtime_minutes",
+    "late": "late_minutes",
+    "left early": "early_leave_minutes",
+}
 _OFF = (AttendanceStatus.DAY_OFF, AttendanceStatus.HOLIDAY, AttendanceStatus.WORKED_ON_DAY_OFF)
 # Of a date with rows at several sites, the first of these statuses counts in the totals.
 _TOTALS = {
@@ -162,12 +169,10 @@ class MonthSheet:
     @property
     def durations(self) -> dict[str, timedelta]:
         """Sums of the columns with durations: those of the cells as shown."""
+        days = [one.day for one in self.days if one.day is not None]
         return {
-            "break": sum((one.break_taken or timedelta() for one in self.days), timedelta()),
-            "worked": sum((one.worked or timedelta() for one in self.days), timedelta()),
-            "overtime": sum((one.overtime or timedelta() for one in self.days), timedelta()),
-            "late": sum((one.late or timedelta() for one in self.days), timedelta()),
-            "left early": sum((one.left_early or timedelta() for one in self.days), timedelta()),
+            label: timedelta(minutes=sum(getattr(day, column) or 0 for day in days))
+            for label, column in _DURATIONS.items()
         }
 
     @property
@@ -271,8 +276,15 @@ def _duration(minutes: int | None) -> timedelta | None:
 
 def _sheet(person: PersonMonth, name: str, sites: tuple[str, ...], month: date, today: date) -> MonthSheet:
     days = calendar.monthrange(month.year, month.month)[1]
-    dates = [month + timedelta(days=number) for number in range(days)]
-    rows = tuple(row for one in dates for row in _rows(person, sites, one, is_future=one > today))
+    present, empty = defaultdict(list), defaultdict(list)
+    for day in person.days:
+        if day.site in sites:
+            present[day.work_date].append(_present(day))
+    for gap in person.empty:
+        if gap.site in sites:
+            empty[gap.work_date].append(_empty(gap, is_future=gap.work_date > today))
+    dates = (month + timedelta(days=number) for number in range(days))
+    rows = tuple(row for one in dates for row in present.get(one) or [_main_row(empty[one])])
     return MonthSheet(person.user_id, name, sites, month, rows)
 
 
@@ -285,16 +297,9 @@ def _sites_of(person: PersonMonth, wanted: str | None) -> tuple[str, ...]:
     return (wanted,)
 
 
-def _rows(person: PersonMonth, sites: tuple[str, ...], work_date: date, *, is_future: bool) -> Iterator[SheetDay]:
-    """The rows of a date at the sites; without any, the one that says most: an absence, a day off, a shift."""
-    present = [_present(one) for one in person.days if one.work_date == work_date and one.site in sites]
-    if present:
-        yield from present
-        return
-    empty = [
-        _empty(one, is_future=is_future) for one in person.empty if one.work_date == work_date and one.site in sites
-    ]
-    yield min(empty, key=lambda one: (one.status != AttendanceStatus.ABSENT, one.status is None, not one.shift))
+def _main_row(empty: list[SheetDay]) -> SheetDay:
+    """The row of a date without punches, which has one for each site: an absence, a day off, a shift."""
+    return min(empty, key=lambda one: (one.status != AttendanceStatus.ABSENT, one.status is None, not one.shift))
 
 
 def _present(day: PersonDay) -> SheetDay:
@@ -304,7 +309,9 @@ def _present(day: PersonDay) -> SheetDay:
     usual = AttendanceStatus.WORKED_ON_DAY_OFF if day.day_off else AttendanceStatus.PRESENT
     status = AttendanceStatus[day.attendance_status.upper()] if day.attendance_status else usual
     remark = "; ".join(one for one in remarks if one)
-    return SheetDay(day.work_date, day.site, day, status, remark, day.shift or "", _hours(day), day.leave)
+    return SheetDay(
+        day.work_date, day.site, day, status, remark, day.shift or "", _hours(day.shift_start, day.shift_end), day.leave
+    )
 
 
 def _empty(one: EmptyDate, *, is_future: bool) -> SheetDay:
@@ -317,8 +324,18 @@ def _empty(one: EmptyDate, *, is_future: bool) -> SheetDay:
         status = AttendanceStatus.ABSENT
     leave = None if status == AttendanceStatus.DAY_OFF else one.leave
     remark = one.holiday or leave or ("" if is_future or status else "no punches")
-    return SheetDay(one.work_date, one.site, None, status, remark, one.shift or "", _hours(one), one.leave)
+    return SheetDay(
+        one.work_date,
+        one.site,
+        None,
+        status,
+        remark,
+        one.shift or "",
+        _hours(one.shift_start, one.shift_end),
+        one.leave,
+    )
 
 
-def _hours(one: PersonDay | EmptyDate) -> str:
-    return "" if one.shift_start is None or one.shift_end is None else f"{one.shift_start:%H:%M}-{one.shift_end:%H:%M}"
+@cache
+def _hours(start: time | None, end: time | None) -> str:
+    return "" if start is None or end is None else f"{start:%H:%M}-{end:%H:%M}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from zk_pipeline.data_libraries import pa
 from zk_pipeline.store.engine.database import Connection, Database
@@ -45,13 +45,17 @@ class KnownAlert:
     resolved_at: datetime | None
 
 
+NotifyType = Literal["info", "success", "warning", "failure"]  # of Apprise: color and icon of a message
+
+
 @dataclass(frozen=True)
 class Message:
-    """Message for one channel."""
+    """Message for one channel. `notify_type`: failure with a critical problem, success if all are resolved."""
 
     channel: str
     title: str
     body: str
+    notify_type: NotifyType
 
 
 @dataclass(frozen=True)
@@ -184,12 +188,12 @@ def due_messages(connection: Connection, now: datetime) -> list[DueMessage]:
     """Messages whose next attempt is due, in order."""
     rows = connection.execute(
         """
-        SELECT id, channel, title, body, created_at, attempts FROM alert_messages
+        SELECT id, channel, title, body, coalesce(notify_type, 'warning'), created_at, attempts FROM alert_messages
         WHERE sent_at IS NULL AND next_attempt_at <= ? ORDER BY id
         """,
         [now],
     ).fetchall()
-    return [DueMessage(row[0], Message(*row[1:4]), *row[4:]) for row in rows]
+    return [DueMessage(row[0], Message(*row[1:5]), *row[5:]) for row in rows]
 
 
 def _apply(connection: Connection, decision: Decision, now: datetime) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -61,6 +62,25 @@ class EnrolledUserStore:
                 {"text": text},
             ).fetchall()
         return [EnrolledUser(*row) for row in rows]
+
+    def named(self, texts: Iterable[str]) -> dict[str, list[str]]:
+        """Users whose name contains each of `texts`, without case and accents, as `name (user id)`, by name; texts
+        without any are omitted.
+        """
+        with self.database.read("find users by name") as connection:
+            rows = connection.execute(
+                f"""
+                SELECT asked.text, named.name, named.user_id
+                FROM (SELECT unnest($texts::VARCHAR[]) AS text) AS asked
+                JOIN ({NAMES}) AS named ON contains({folded_sql("named.name")}, {folded_sql("asked.text")})
+                GROUP BY ALL ORDER BY ALL
+                """,  # noqa: S608 (constant SQL)
+                {"texts": list(texts)},
+            ).fetchall()
+        found: dict[str, list[str]] = defaultdict(list)
+        for text, name, user_id in rows:
+            found[text].append(f"{name} ({user_id})")
+        return dict(found)
 
 
 # Name of a user at a site: as enrolled last.

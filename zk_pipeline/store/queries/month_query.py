@@ -175,7 +175,8 @@ SELECT own.site, arg_max(enrolled.name, (enrolled.updated_at, enrolled.device)) 
 FROM own LEFT JOIN enrolled USING (site) GROUP BY own.site ORDER BY own.site
 """
 
-# A date without punches has the shift of the device used last before it, as in the view `absences`.
+# A date without punches has the shift of the device used last before it, and is an absence, as in the view `absences`,
+# which evaluates the whole history of a site.
 _EMPTY = f"""
 WITH pairs AS (SELECT unnest($sites::VARCHAR[]) AS site, unnest($users::VARCHAR[]) AS user_id),
 dates AS (
@@ -191,10 +192,11 @@ own AS (
     WHERE {{scope}} AND work_date < $first GROUP BY site, user_id
 ),
 empty AS (
-    SELECT dates.site, dates.user_id, dates.work_date, last.device
+    SELECT dates.site, dates.user_id, dates.work_date, arg_max(earlier.device, earlier.work_date) AS device
     FROM dates ANTI JOIN own USING (site, user_id, work_date)
-    ASOF LEFT JOIN own AS last
-        ON last.site = dates.site AND last.user_id = dates.user_id AND last.work_date <= dates.work_date
+    LEFT JOIN own AS earlier
+        ON earlier.site = dates.site AND earlier.user_id = dates.user_id AND earlier.work_date < dates.work_date
+    GROUP BY ALL
 ),
 held AS (
     SELECT empty.site, empty.user_id, empty.work_date, arg_min(held.shift, {ASSIGNMENT_LEVEL}) AS shift
@@ -204,21 +206,34 @@ held AS (
         AND empty.work_date BETWEEN coalesce(held.valid_from, empty.work_date)
                             AND coalesce(held.valid_to, empty.work_date)
     GROUP BY ALL
+),
+newest AS (
+    SELECT site, max(work_date) AS last FROM daily_attendance WHERE site IN (SELECT site FROM pairs) GROUP BY site
+),
+enrolled AS (
+    SELECT DISTINCT coalesce(device.site, enrolled.device) AS site, enrolled.user_id
+    FROM device_users AS enrolled LEFT JOIN devices AS device ON device.name = enrolled.device
+),
+employed AS (
+    SELECT day.site, day.user_id, min(day.work_date) AS first,
+           CASE WHEN any_value(enrolled.user_id) IS NULL THEN max(day.work_date)
+                ELSE any_value(newest.last) - 1 END AS last
+    FROM daily_attendance AS day JOIN newest USING (site)
+    LEFT JOIN enrolled ON enrolled.site = day.site AND enrolled.user_id = day.user_id
+    WHERE day.{{scope}} GROUP BY day.site, day.user_id
 )
 SELECT
     empty.user_id, empty.site, empty.work_date, coalesce(own_day.name, common.name), held.shift,
     CASE WHEN shift.weekdays <> '' THEN shift.start_time END, CASE WHEN shift.weekdays <> '' THEN shift.end_time END,
-    coalesce(contains(shift.weekdays, lower(strftime(empty.work_date, '%a'))), false),
-    absent.work_date IS NOT NULL,
+    coalesce(contains(shift.weekdays, lower(strftime(empty.work_date, '%a'))), false) AS works,
+    works AND coalesce(own_day.name, common.name) IS NULL
+        AND coalesce(empty.work_date BETWEEN employed.first AND employed.last, false),
     {leave_on(site="empty.site", user_id="empty.user_id", work_date="empty.work_date")}
 FROM empty
 LEFT JOIN held USING (site, user_id, work_date)
 LEFT JOIN shifts AS shift ON shift.name = held.shift
 LEFT JOIN holidays AS own_day ON own_day.holiday_date = empty.work_date AND own_day.site = empty.site
 LEFT JOIN holidays AS common ON common.holiday_date = empty.work_date AND common.site IS NULL
-LEFT JOIN (
-    SELECT site, user_id, work_date FROM absences WHERE {{scope}} AND work_date BETWEEN $first AND $last
-) AS absent
-    ON absent.site = empty.site AND absent.user_id = empty.user_id AND absent.work_date = empty.work_date
+LEFT JOIN employed ON employed.site = empty.site AND employed.user_id = empty.user_id
 ORDER BY empty.site, empty.work_date
 """  # noqa: S608 (constant SQL)

@@ -655,6 +655,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "next_attempt_at": "When it is due next (instant, UTC)",
             "sent_at": "When the channel accepted it (instant, UTC); null while due",
             "last_error": "Error of the last attempt; null after success",
+            "notify_type": "Its type for Apprise: failure (critical), warning or success (resolved); null: warning",
         },
     ),
     "blocked_dates": (

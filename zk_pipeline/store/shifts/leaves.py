@@ -149,6 +149,20 @@ class LeaveStore:
                 raise UnknownLeave(f"there is no leave {leave_id}; `zk-pipeline leave list` shows them")
             return _remove(connection, found, removed_by, self.clock())[0]
 
+    def restore(self, leave_id: int) -> Leave:
+        """Undo the removal of a leave. Raises UsageError for one that is not removed, LeaveExists for one that has been
+        entered again.
+        """
+        with self.database.write("restore a leave", str(leave_id)) as connection:
+            found = read_leaves(connection, "id = ? AND removed_at IS NOT NULL", [leave_id])
+            if not found:
+                raise UsageError(f"there is no removed leave {leave_id}")
+            held = next((one for one in _active(connection) if _content(one) == _content(found[0])), None)
+            if held is not None:
+                raise LeaveExists(f"{held.user_id} has this leave already: it is leave {held.id}")
+            connection.execute("UPDATE leaves SET removed_by = NULL, removed_at = NULL WHERE id = ?", [leave_id])
+            return read_leaves(connection, "id = ?", [leave_id])[0]
+
     def take_over(self, file: LeaveFile, imported_by: str) -> LeavesImported:
         """Import the leaves of a file in one transaction: add new ones, and remove those of its source that are gone.
 

@@ -157,7 +157,8 @@ class DeviceRegistry:
     def record_test(self, name: str, info: TerminalInfo) -> None:
         """Record what a connection test found: firmware, platform, log capacity, transport and clock drift.
 
-        Not the serial number, which the first poll records with the identity of the terminal.
+        Not the serial number, which the first poll records with the identity of the terminal. Nothing, if the polls
+        have another serial number.
         """
         with self.database.write("record a connection test", name) as connection:
             connection.execute(
@@ -167,9 +168,9 @@ class DeviceRegistry:
                     record_capacity = coalesce(nullif($record_capacity, 0), record_capacity),
                     last_transport = $transport,
                     clock_drift_seconds = coalesce($clock_drift_seconds, clock_drift_seconds)
-                WHERE name = $name
+                WHERE name = $name AND ($serial_number = '' OR coalesce(serial_number, $serial_number) = $serial_number)
                 """,
-                {"name": name} | {field: getattr(info, field) for field in _TESTED},
+                {"name": name} | {field: getattr(info, field) for field in ("serial_number", *_TESTED)},
             )
 
     def remove(self, name: str) -> None:

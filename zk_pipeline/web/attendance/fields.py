@@ -11,12 +11,10 @@ from zk_pipeline.errors import UsageError
 from zk_pipeline.web.rendering import Form
 
 if TYPE_CHECKING:
-    from zk_pipeline.http.services import Services
     from zk_pipeline.operations.files.holiday_file import HolidayImport
     from zk_pipeline.operations.files.leave_file import LeaveImport
 
 _MAX_SKIPPED = 20
-_MAX_NAMED = 3
 
 
 def import_summary(done: HolidayImport | LeaveImport) -> str:
@@ -31,16 +29,6 @@ def import_summary(done: HolidayImport | LeaveImport) -> str:
 def optional(fields: Form, name: str) -> str | None:
     """The text without surrounding whitespace; None if it is empty."""
     return fields.get(name, "").strip() or None
-
-
-def refuse_names(services: Services, user_id: str) -> None:
-    """Raise UsageError for an unknown user id that is part of the name of users, with their ids."""
-    if not user_id or not services.store.manual_punches.unknown_users([user_id]):
-        return
-    found = services.store.enrolled_users.find(user_id)
-    named = [f"{one.name} ({one.user_id})" for one in found if user_id.casefold() not in one.user_id.casefold()]
-    if named:
-        raise UsageError(f"no user has the id {user_id!r}: enter the id of {' or '.join(named[:_MAX_NAMED])}")
 
 
 def whole_date(fields: Form, name: str) -> date | None:

@@ -12,9 +12,10 @@ from zk_pipeline.http.pagination import PageSize
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.http.sessions import Undo
 from zk_pipeline.operations.files.leave_file import ImportOptions, import_leaves
+from zk_pipeline.operations.user_ids import refuse_name
 from zk_pipeline.store.shifts.leaves import DAY_PARTS, Leave, NewLeave
 from zk_pipeline.store.work_dates.manual_punches import unknown_user_warning
-from zk_pipeline.web.attendance.fields import id_of, import_summary, optional, refuse_names, whole_date
+from zk_pipeline.web.attendance.fields import id_of, import_summary, optional, whole_date
 from zk_pipeline.web.list_pages import ROWS_OF_A_PAGE, listed_by_number
 from zk_pipeline.web.notices import leave_notice
 from zk_pipeline.web.rendering import ApproverForm, Form, Reader, render
@@ -39,7 +40,7 @@ def leaves(request: Request, services: Given, identity: Reader) -> Response:
 def add(request: Request, services: Given, form: ApproverForm) -> Response:
     try:
         wanted = _leave(form.fields)
-        refuse_names(services, wanted.user_id)
+        refuse_name(services.store, wanted.user_id)
         made = services.store.leaves.add(wanted, form.identity.name)
     except UsageError as error:
         return _draw(request, services, form.identity, problem=error, fields=form.fields)
@@ -49,9 +50,18 @@ def add(request: Request, services: Given, form: ApproverForm) -> Response:
 @router.post("/leaves/remove")
 def remove(services: Given, form: ApproverForm) -> Response:
     removed = services.store.leaves.remove(id_of(form.fields), form.identity.name)
-    # An imported leave is added by its import only.
-    undo = Undo("/leaves", _fields_of(removed)) if removed.source is None else None
-    leave_notice(form.identity, "Removed.", undo)
+    leave_notice(form.identity, "Removed.", Undo("/leaves/restore", {"id": str(removed.id)}))
+    return RedirectResponse("/leaves", 303)
+
+
+@router.post("/leaves/restore")
+def restore(request: Request, services: Given, form: ApproverForm) -> Response:
+    """Undo the removal of the leave `id`."""
+    try:
+        services.store.leaves.restore(id_of(form.fields))
+    except UsageError as error:
+        return _draw(request, services, form.identity, problem=error)
+    leave_notice(form.identity, "The leave is there again.")
     return RedirectResponse("/leaves", 303)
 
 
@@ -85,20 +95,6 @@ def _leave(fields: Form) -> NewLeave:
         day_part=optional(fields, "day_part"),
         note=optional(fields, "note") or "",
     )
-
-
-def _fields_of(one: Leave) -> Form:
-    """A leave as fields of the form."""
-    given = {
-        "new_user": one.user_id,
-        "new_site": one.site,
-        "first_date": one.first_date.isoformat(),
-        "last_date": one.last_date.isoformat(),
-        "kind": one.kind,
-        "day_part": one.day_part,
-        "note": one.note,
-    }
-    return {name: value or "" for name, value in given.items()}
 
 
 def _draw(

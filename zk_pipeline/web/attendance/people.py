@@ -6,14 +6,14 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
 
-from zk_pipeline.errors import UsageError
 from zk_pipeline.http.pagination import Text
 from zk_pipeline.http.services import Given
 from zk_pipeline.store.queries.people import PeoplePage
-from zk_pipeline.web.list_pages import ROWS_OF_A_PAGE, address, parse_query
+from zk_pipeline.web.list_pages import ROWS_OF_A_PAGE, page_after
 from zk_pipeline.web.rendering import Reader, render
 
 router = APIRouter(include_in_schema=False)
+_PLACE = ("after_name", "after_user", "after_site")
 
 
 class PeopleQuery(BaseModel):
@@ -36,29 +36,15 @@ class PeopleQuery(BaseModel):
 
 @router.get("/people")
 def people(request: Request, services: Given, identity: Reader) -> Response:
-    typed = {name: value for name, value in request.query_params.items() if value}
-    page, problem, is_first = PeoplePage(0, [], has_more=False), None, True
-    try:
-        asked = parse_query(request, PeopleQuery)
-        is_first = asked.after is None
-        page = services.store.people.page(text=asked.q or "", site=asked.site, after=asked.after, limit=ROWS_OF_A_PAGE)
-    except UsageError as error:
-        problem = str(error)
-    filters = {name: value for name, value in typed.items() if name in ("q", "site")}
-    return render(
+    found = page_after(
         request,
-        "people.html",
-        identity,
-        status=400 if problem else 200,
-        typed=typed,
-        problem=problem,
-        page=page,
-        first_page=None if is_first else address("/people", **filters),
-        next_page=_after(page, filters) if page.has_more else None,
-        sites=services.store.enrolled_users.around([]).sites,
+        PeopleQuery,
+        lambda asked: services.store.people.page(
+            text=asked.q or "", site=asked.site, after=asked.after, limit=ROWS_OF_A_PAGE
+        ),
+        empty=PeoplePage(0, [], has_more=False),
+        place=_PLACE,
+        following=lambda page: page.rows[-1].place if page.has_more else None,
     )
-
-
-def _after(page: PeoplePage, filters: dict[str, str]) -> str:
-    name, user, site = page.rows[-1].place
-    return address("/people", **filters, after_name=name, after_user=user, after_site=site)
+    sites = services.store.enrolled_users.around([]).sites
+    return render(request, "people.html", identity, sites=sites, **found)

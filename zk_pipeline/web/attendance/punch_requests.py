@@ -15,13 +15,14 @@ from zk_pipeline.http.pagination import PageSize, Text
 from zk_pipeline.http.punch_requests import PunchRequestParameters
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.operations.files.punch_file import parse_wall_clock, request_punches
+from zk_pipeline.operations.user_ids import refuse_name
 from zk_pipeline.store.work_dates.manual_punches import (
     Decision,
     ManualPunch,
     PunchRequest,
     unknown_user_warning,
 )
-from zk_pipeline.web.attendance.fields import optional, refuse_names
+from zk_pipeline.web.attendance.fields import optional
 from zk_pipeline.web.list_pages import ROWS_OF_A_PAGE, listed_by_number
 from zk_pipeline.web.rendering import ApproverForm, Form, Reader, Requester, RequesterForm, render
 from zk_pipeline.web.uploads import RequesterUpload
@@ -56,7 +57,7 @@ def show_new(request: Request, services: Given, identity: Requester) -> Response
 def add(request: Request, services: Given, form: RequesterForm) -> Response:
     try:
         wanted = _request(form.fields)
-        refuse_names(services, wanted.user_id)
+        refuse_name(services.store, wanted.user_id)
         made = services.store.manual_punches.request(
             [wanted], form.identity.name, history_start=services.settings.history_start
         )

@@ -57,12 +57,13 @@ def device(request: Request, services: Given, identity: Reader, device_id: Devic
 
 @router.post("/devices/{device_id}/test")
 def test(request: Request, services: Given, form: ReaderForm, device_id: DeviceId) -> Response:
-    """Connect to the terminal and show its device information."""
+    """Connect to the terminal, and show and record its device information."""
     one = services.store.devices.by_id(device_id)
     try:
         info = services.terminals.probe(one)
     except ZkPipelineError as error:
         return _failed(request, services, form.identity, one, error)
+    services.store.devices.record_test(one.name, info)
     hint = zone_hint(services, one, info.clock_drift_seconds)
     return draw_device(request, services, form.identity, one, info=info, zone_hint=hint)
 

@@ -53,3 +53,42 @@ for (const all of document.querySelectorAll("[data-choose-all]")) {
   all.form.addEventListener("change", show);
   show();
 }
+
+// Forms: the browser's message about a field when it loses the focus, next to it, until its value is valid. Messages of the server stay.
+let isPressed = false;
+document.addEventListener("pointerdown", () => (isPressed = true), true);
+for (const ends of ["pointerup", "pointercancel"]) document.addEventListener(ends, () => (isPressed = false), true);
+
+const messageOf = (field) => (field.validity.patternMismatch && field.title) || field.validationMessage;
+
+const showValidity = (field, isInvalid) => {
+  const id = `${field.id}-invalid`;
+  const others = (field.getAttribute("aria-describedby") ?? "").split(" ").filter((one) => one && one !== id);
+  let message = document.getElementById(id);
+  if (!isInvalid) {
+    message?.remove();
+  } else {
+    if (!message) {
+      message = Object.assign(document.createElement("span"), { id, className: "error" });
+      field.after(message);
+    }
+    message.textContent = messageOf(field);
+    others.push(id);
+  }
+  const attributes = { "aria-describedby": others.join(" "), "aria-invalid": others.length ? "true" : "" };
+  for (const [name, value] of Object.entries(attributes)) value ? field.setAttribute(name, value) : field.removeAttribute(name);
+};
+
+const isChecked = (field) => Boolean(field.id && field.willValidate && field.form?.matches("main form[method=post]"));
+
+document.addEventListener("focusout", ({ target }) => {
+  if (!isChecked(target)) return;
+  const check = () => showValidity(target, target.matches(":user-invalid"));
+  // A message moves the buttons below it: one that is being pressed is clicked first.
+  if (isPressed) document.addEventListener("pointerup", () => setTimeout(check), { once: true, capture: true });
+  else check();
+});
+document.addEventListener("input", ({ target }) => {
+  if (isChecked(target) && target.validity.valid) showValidity(target, false);
+});
+document.addEventListener("invalid", ({ target }) => isChecked(target) && showValidity(target, true), true);

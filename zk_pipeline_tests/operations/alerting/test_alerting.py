@@ -14,7 +14,7 @@ from zk_pipeline.operations.alerting.messages import Observation, decide, note, 
 from zk_pipeline.store.quality.alerts import Problem
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.channel import Channel, listening
-from zk_pipeline_tests.store.store_fixtures import StoppedClock, rows, store_at
+from zk_pipeline_tests.store.store_fixtures import StoppedClock, execute, rows, store_at
 
 KINDS = ("device", "run", "check", "tick", "crm", "daemon")
 DAY = timedelta(hours=24)
@@ -227,7 +227,7 @@ def test_old_alerts_and_messages_leave_the_store(watch: Watch) -> None:
 
 
 def test_a_message_names_its_severity_and_has_the_type_of_the_worst_problem(watch: Watch, channel: Channel) -> None:
-    watch.look(silent())
+    watch.look(silent(body="no answer\nSeverity: critical"))  # the text of a problem decides nothing
     watch.later(silent(), failed(), minutes=1)
     watch.later(minutes=1)
     assert [(one["type"], one["message"].splitlines()[-1].startswith("Severity")) for one in channel.alerts] == [
@@ -237,6 +237,16 @@ def test_a_message_names_its_severity_and_has_the_type_of_the_worst_problem(watc
     ]
     assert channel.bodies[0].endswith("\nSeverity: warning")
     assert channel.bodies[1].endswith("\nSeverity: critical")
+
+
+def test_a_message_that_was_stored_before_messages_had_types_is_a_warning(watch: Watch, channel: Channel) -> None:
+    channel.status = 500
+    watch.look(failed())
+    execute(watch.store, "UPDATE alert_messages SET notify_type = NULL")
+    channel.status = 200
+    channel.alerts.clear()
+    watch.later(failed(), hours=2)
+    assert [one["type"] for one in channel.alerts] == ["warning"]
 
 
 def test_messages_that_are_sent_together_have_the_type_of_the_worst(watch: Watch, channel: Channel) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from collections.abc import Callable
 from datetime import date, datetime
@@ -14,6 +15,7 @@ from openpyxl import Workbook
 
 from zk_pipeline.errors import RowsRefused, UsageError
 from zk_pipeline.operations.files.leave_file import ImportOptions, LeaveImport, import_leave_file, import_leaves
+from zk_pipeline.operations.files.punch_file import request_punches
 from zk_pipeline.store.shifts.leaves import LeaveFilter, NewLeave
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.operations.files.test_holiday_calendar import calendar
@@ -58,6 +60,25 @@ def excel(*lines: tuple[Any, ...]) -> bytes:
         sheet.append(line)
     book.save(stream)
     return stream.getvalue()
+
+
+def test_a_name_in_place_of_a_user_id_is_refused_with_the_ids_of_its_users(take: Import, store: Store) -> None:
+    ingest(store, "Gate", users=[("1001", 1, "Zoë Ak", 0, 0), ("1002", 2, "Room 7", 0, 0)])
+    problem = r"no user has the id '\w+': enter the id of Zoë Ak \(1001\)"
+    with pytest.raises(RowsRefused, match=f"no leave was imported: line 3: {problem}"):
+        take(HEADER + MAY + MAY.replace("1001", "zoe"))
+    with pytest.raises(UsageError, match=problem):
+        take(HEADER + SICK.replace("1002", ""), user_id="zoe")
+    event = "UID:a|SUMMARY:Ak: training|DTSTART;VALUE=DATE:20260504"
+    done = take(calendar(event), "a.ics")
+    assert (counts(done), [re.fullmatch(problem, one.reason) is not None for one in done.skipped]) == (
+        (0, 0, 0),
+        [True],
+    )
+    punch = b"user_id,site,at,state,reason\nzoe,HQ,2026-03-02 09:00,in,no power\n"
+    with pytest.raises(RowsRefused, match=f"no punch was stored: line 2: {problem}"):
+        request_punches(store, PurePath("a.csv"), punch, "cli:ada", history_start=date(2026, 1, 1))
+    assert counts(take(HEADER + MAY.replace("1001", "7") + SICK.replace("1002", "Zoran"))) == (2, 0, 0)  # new users
 
 
 def test_a_repeated_import_applies_only_differences_and_keeps_the_history(take: Import, store: Store) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import itertools
+import random
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import openpyxl
 import pytest
 
-from zk_pipeline.attendance.shifts import Assignment, Holiday, Shift, Target
+from zk_pipeline.attendance.shifts import Assignment, Holiday, Season, Shift, Target
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.files.month_files import as_html, write_excel
 from zk_pipeline.operations.files.month_sheet import DifferentEmployees, MonthSheet, SheetDay, cells, month_sheet
@@ -153,6 +155,32 @@ def test_statuses_of_dates_with_and_without_rows_and_their_totals(worked: Store)
         "present": 2, "half day": 1, "absent": 3, "day off": 7, "holiday": 1, "worked on day off": 2
     }  # fmt: skip
     assert sheet(worked, site="Depot").days[4].remark == "no punches", "no employee is expected there"
+
+
+def test_absences_are_those_of_the_view(store: Store) -> None:
+    """At two sites and before the month, with gaps, shifts by site, device and user, a season and holidays."""
+    for name, site in (("Gate", "Plant"), ("Yard", "Plant"), ("Depot", "Depot")):
+        store.devices.add(device(name, site=site))
+    chance, dates = random.Random(1), [MONDAY + timedelta(days=number) for number in range(-2, 8)]
+    users = [("1001", 1, "Zoë", 0, 0), ("1002", 2, "Ali", 0, 0), ("1003", 3, "New", 0, 0)]  # 1004 is not enrolled
+    for name in ("Gate", "Yard", "Depot"):
+        came = [on(day, "09:00", user_id=user) for day in dates for user in ("1001", "1002", "1004")]
+        ingest(store, name, *(punch for punch in itertools.chain(*came) if chance.random() < 0.4), users=users)
+    assign_office(store, "Depot")
+    for name, target in (("early", Target(device="Yard")), ("late", Target(user_id="1002", site="Plant"))):
+        store.shifts.add(Shift(name=name, start=time(8), end=time(17), weekdays=("mon", "wed", "sat", "sun")))
+        store.shifts.assign(Assignment(shift=name, target=target, valid_to=MONDAY + timedelta(days=8)))
+    store.shifts.add_season(Season(shift="early", use="late", valid_from=MONDAY, valid_to=WEDNESDAY))
+    store.holidays.put([Holiday(day=TUESDAY, name="Feast"), Holiday(day=MONDAY, name="Local", site="Plant")])
+    process(store, *dates)
+    last = MARCH.replace(day=31)
+    view = rows(store, "SELECT site, user_id, work_date FROM absences WHERE work_date >= ? ORDER BY ALL", [MARCH])
+    months = [one for site in ("Depot", "Plant") for one in store.person_months.read_site(site, MARCH, last)]
+    alone = [store.person_months.read(user, MARCH, last) for user in ("1001", "1002", "1003", "1004")]
+    for read in (months, alone):
+        found = [(gap.site, one.user_id, gap.work_date) for one in read for gap in one.empty if gap.is_absent]
+        assert sorted(found) == view
+    assert {user for _, user, _ in view} == {"1001", "1002", "1004"}
 
 
 def test_days_of_before_the_store_had_statuses_have_one(worked: Store) -> None:

@@ -143,7 +143,7 @@ JUDGED = ("late_minutes", "early_leave_minutes", "attendance_status", "judged_by
 
 
 def content(store: Store, *without: str) -> dict[str, list[str]]:
-    judged = f"COLUMNS(lambda name: name NOT IN {(*JUDGED, *without)})"
+    judged = f"COLUMNS(lambda name: name NOT IN {(*JUDGED, 'notify_type', *without)})"
     with store.database.read("test") as connection:
         return {
             table: sorted(map(str, connection.execute(f"SELECT {judged} FROM {table}").fetchall()))

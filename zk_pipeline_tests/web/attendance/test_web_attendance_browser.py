@@ -57,6 +57,21 @@ def test_pages_fit_the_screen_and_are_accessible(open_page: Open, looks: list[tu
     assert found == {}
 
 
+def test_a_month_sheet_scrolls_within_its_own_area_by_keyboard_and_keeps_its_dates(open_page: Open) -> None:
+    page = open_page("/month/sheets?site=Head+office&month=2026-03", width=390).page
+    assert page.evaluate(CHECKS) == []
+    area = page.get_by_role("region", name="Dates of Zoë Yılmaz (1001), Head office, March 2026")
+    assert page.get_by_text("Scroll the table sideways").count() == page.get_by_role("table").count() == 3
+    area.focus()
+    page.keyboard.press("ArrowRight")
+    until(lambda: page.evaluate("document.activeElement.scrollLeft") > 30)
+    (date, frame) = area.get_by_role("rowheader").first.bounding_box(), area.bounding_box()
+    assert date is not None
+    assert frame is not None
+    assert 0 <= date["x"] - frame["x"] <= 2
+    screenshot(page, "sheets-390-light")
+
+
 @pytest.mark.parametrize("script", [True, False])
 def test_the_reason_of_an_outlier_is_found(open_page: Open, script: bool) -> None:
     page = open_page("/outliers", script=script).page

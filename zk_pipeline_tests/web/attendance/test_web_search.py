@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import httpx
 import pytest
 
+from zk_pipeline.store.api_tokens import SCOPES
 from zk_pipeline.store.deliveries.deliveries import DeliveryKey
 from zk_pipeline_tests.store.store_fixtures import execute, rows
 from zk_pipeline_tests.web.attendance.attended import MARCH, NASTY, XSS
@@ -59,6 +61,15 @@ def test_the_search_works_by_keyboard(open_page: Open, web: Web) -> None:
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     page.wait_for_url(f"**/devices/{web.store.devices.get('North').id}")
+
+
+def test_the_menu_shows_numbers_of_what_waits_to_users_who_can_act_on_it(web: Web) -> None:
+    counted = {}
+    for scope in SCOPES:
+        with web.client(scope) as client:
+            counted[scope] = re.findall(r">([\w ]+) <span class=\"count\"", client.get("/search").text)
+    both = ["To review", "Deliveries"]
+    assert counted == {"read": [], "request": [], "approve": both[:1], "operate": both, "admin": both}
 
 
 def test_the_search_and_the_menu_work_on_a_phone_without_scripts(open_page: Open) -> None:
