@@ -25,6 +25,7 @@ PLACES = (
     "crm/matrix/test_crm_matrix_answers.py",
     "crm/matrix/test_crm_matrix_outages.py",
     "crm/test_crm_records.py",
+    "defs",
     "operations",
     "receiver/test_receiver_clocks.py",
     "receiver/test_receiver_commands.py",

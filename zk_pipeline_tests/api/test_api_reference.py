@@ -16,7 +16,7 @@ import pytest
 from zk_pipeline.http.middleware import MAX_BODY_BYTES
 from zk_pipeline.web.api_examples import ExampleRequest, example_request
 from zk_pipeline_tests.api.api_fixtures import Served
-from zk_pipeline_tests.api.test_api_schema import OF_MEANING
+from zk_pipeline_tests.api.refusals import OF_MEANING
 
 UNKNOWN = {"what": "nothing", "run_id": "00000000-0000-4000-8000-000000000000", "day": "1999-01-01"}
 BUSY = 503  # no terminal responds here

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,14 +16,16 @@ import pytest
 
 from zk_pipeline.attendance.shifts import Shift
 from zk_pipeline.cli.main import ALIASES, COMMANDS, cli
+from zk_pipeline.devices.models import Device
 from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
-from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
+from zk_pipeline_tests.gates import MONDAY, gate, present
 from zk_pipeline_tests.kept_open import stores_kept_open
 from zk_pipeline_tests.operations.bridge.bridge_fixtures import sqlite_bridge
 from zk_pipeline_tests.store.push.push_fixtures import contact
-from zk_pipeline_tests.store.store_fixtures import ingest
+from zk_pipeline_tests.store.store_fixtures import copied, ingest
 
 APART = {"watchdog", "test-alerts"}  # need a daemon or a channel: tested in test_cli_alerting
 # Run until interrupted: tested in the folder of the demo.
@@ -50,14 +53,40 @@ def example_of(zk: CommandLine, *path: str) -> list[str]:
     return shlex.split(re.sub(r"\d{4}-\d\d-\d\d", str(MONDAY), " ".join(examples[0].split())))
 
 
-@pytest.fixture
-def main_office(fleet: Fleet, home_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Registered terminals of the examples' names, one that waits for adoption, a CRM, and files of devices, shifts and
-    holidays.
+GATES = ("Main Office", "Back Gate")
+SHIFTS = ("early", "late", "night", "off", "office", "ramadan")
+
+
+@pytest.fixture(scope="module")
+def office_stores(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two stores with terminals of the examples' names and one that waits for adoption, to be copied; the second has
+    shifts, too.
     """
+    store = copied(empty_store_file, tmp_path_factory.mktemp("office"))
     with stores_kept_open():
-        contact(home_store, "CJ0V212560123")
-        switch_on(fleet, home_store, gate("Main Office", *present(MONDAY)), gate("Back Gate"))
+        contact(store, "CJ0V212560123")
+        for name in GATES:
+            store.devices.add(Device(name=name, ip_address="127.0.0.1", site="Head office", protocol="tcp"))
+    with_shifts = copied(store.database.path, tmp_path_factory.mktemp("shifts"))
+    with stores_kept_open():
+        for name in SHIFTS:
+            with_shifts.shifts.add(Shift(name=name, start=time(22), end=time(6)))
+    return store.database.path, with_shifts.database.path
+
+
+@pytest.fixture
+def office(home_store: Store, office_stores: tuple[Path, Path], path: tuple[str, ...]) -> Store:
+    """The store of `home` as a copy of the one for the example of `path`."""
+    shutil.copyfile(office_stores[path[0] == "shift" and path[1] != "add"], home_store.database.path)
+    return home_store
+
+
+@pytest.fixture
+def main_office(fleet: Fleet, office: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Terminals of the examples' names, a CRM, and files of devices, shifts and holidays."""
+    ports = [[fleet.add(gate(name, *(present(MONDAY) if name == "Main Office" else ()))), name] for name in GATES]
+    with office.database.write("test") as connection:
+        connection.executemany("UPDATE devices SET port = ? WHERE name = ?", ports)
     (tmp_path / "shifts.yaml").write_text('shifts:\n  - {name: night, start: "22:00", end: "06:00"}\n')
     (tmp_path / "punches.csv").write_text(f"user_id,site,at,state,reason\n1001,Head office,{MONDAY} 08:30,in,power\n")
     (tmp_path / "assignments.csv").write_text("user_id,shift,from\n1001,night,2026-01-01\n")
@@ -92,10 +121,6 @@ def test_the_example_of_a_command_works(zk: CommandLine, home_store: Store, path
         zk("poll")  # stores the user
     if path[0] in {"punch", "leave"}:
         ingest(home_store, "Main Office", users=[("1001", 1, "Ada", 0, 0)])
-    if path[0] == "shift" and path[1] != "add":
-        with stores_kept_open():
-            for name in ("early", "late", "night", "off", "office", "ramadan"):
-                home_store.shifts.add(Shift(name=name, start=time(22), end=time(6)))
     if path == ("shift", "unassign"):
         for site in ("Head office", "Main Office"):
             home_store.devices.update("Main Office", site=site)

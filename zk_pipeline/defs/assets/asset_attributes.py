@@ -7,7 +7,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -168,23 +168,22 @@ def sources(name: str) -> list[Path]:
 
 @cache
 def _digest(source: Path) -> str:
-    digest = hashlib.sha256()
-    for part in _code(ast.parse(source.read_bytes())):
-        digest.update(f"{part}\n".encode())
-    return digest.hexdigest()
+    parts: list[str] = []
+    _add_code(ast.parse(source.read_bytes()), parts)
+    return hashlib.sha256("".join(f"{part}\n" for part in parts).encode()).hexdigest()
 
 
-def _code(node: ast.AST) -> Iterator[str]:
-    """Node types, fields and values of a syntax tree. `ast.dump` differs between Python versions."""
-    yield type(node).__name__
+def _add_code(node: ast.AST, parts: list[str]) -> None:
+    """Append node types, fields and values of a syntax tree. `ast.dump` differs between Python versions."""
+    parts.append(type(node).__name__)
     for name, field in ast.iter_fields(node):
         for value in field if isinstance(field, list) else [field]:
             if isinstance(value, ast.AST):
                 if not _is_docstring(value):
-                    yield name
-                    yield from _code(value)
+                    parts.append(name)
+                    _add_code(value, parts)
             elif value is not None:
-                yield f"{name} {value!r}"
+                parts.append(f"{name} {value!r}")
 
 
 def _is_docstring(node: ast.AST) -> bool:

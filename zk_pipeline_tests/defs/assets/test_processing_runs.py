@@ -188,6 +188,7 @@ def test_a_date_of_late_punches_fails_its_own_run_and_is_red_if_the_run_ends_ear
     assert statuses(launcher, "daily_attendance", [day]) == {str(day): "failed"}
 
 
+@pytest.mark.file_engine
 @pytest.mark.usefixtures("punched")
 def test_a_run_that_cannot_reach_the_store_fails_as_a_whole_in_one_line(launcher: Launcher, home_store: Store) -> None:
     home_store.database.path.write_bytes(b"no database")

@@ -20,6 +20,7 @@ from zk_pipeline.store.store import Store
 from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
 from zk_pipeline_tests.store.store_fixtures import device, ingest, on, process
 
+pytestmark = pytest.mark.closed_stores  # copies of the file have all of it once it is closed
 DOCUMENT = Path(__file__).parents[3] / "docs" / "analysts.md"
 MINUTES = 4  # each with a poll and processing
 PAUSE_SECONDS = 0.02  # of who publishes and who reads
