@@ -391,7 +391,10 @@ def _only_copier(path: Path) -> Iterator[bool]:
 
 def _opened(part: Path, temp_directory: str) -> Connection:
     """An instance with the copy attached for reading. Raises ZkPipelineError unless it has the newest schema."""
-    instance = duckdb.connect(":memory:", config={"memory_limit": _MEMORY_LIMIT, "temp_directory": temp_directory})
+    # One thread per query: queries of several requests run side by side, and a second thread of each costs CPU.
+    instance = duckdb.connect(
+        ":memory:", config={"memory_limit": _MEMORY_LIMIT, "temp_directory": temp_directory, "threads": 1}
+    )
     try:
         instance.execute(f"ATTACH {literal(str(part))} AS {NAME} (TYPE duckdb, READ_ONLY); USE {NAME}")
         if read_version(instance, part) != newest_version():
