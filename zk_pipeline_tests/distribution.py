@@ -64,6 +64,7 @@ SLOW = {
     "store/terminals/test_store_slots.py": WHOLE,
     "store/terminals/test_store_clock_errors.py": WHOLE,
     "store/queries/test_store_lists.py": WHOLE,
+    "store/queries/test_delivery_counts.py": WHOLE,
     "store/queries/test_store_explanations.py": WHOLE,
     "store/terminals/test_keypad_locks.py": BY_CASE,
     # More than a seventh of a second per case, mostly waits for timeouts and copies of stores.

@@ -124,4 +124,8 @@ def services_of(request: Request) -> Services:
     return found
 
 
-Given = Annotated[Services, Depends(services_of)]
+async def _given(request: Request) -> Services:
+    return services_of(request)  # a dependency that is no coroutine would run in another thread
+
+
+Given = Annotated[Services, Depends(_given)]

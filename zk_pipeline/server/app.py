@@ -55,7 +55,5 @@ _API_MODULES = (
 def create_app(settings: Settings, store: Store, terminals: TerminalGateway, *, parts: Parts | None = None) -> FastAPI:
     """The REST API and the web admin on a store and a terminal gateway."""
     services = make_services(settings, store, terminals, parts)
-    app = make_app(services, *ROUTERS, openapi_url="/api/openapi.json")
-    for part in _API_MODULES:
-        app.include_router(part.router)
-    return app
+    api = [part.router for part in _API_MODULES]
+    return make_app(services, *ROUTERS, api=api, openapi_url="/api/openapi.json")

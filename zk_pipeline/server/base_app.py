@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
@@ -23,8 +23,12 @@ _TOKEN_USE_SECONDS = 60.0
 _log = logging.getLogger("zk_pipeline.api")
 
 
-def make_app(services: Services, *pages: APIRouter, openapi_url: str | None = None) -> FastAPI:
-    """An application with `pages`, error handlers and middleware."""
+def make_app(
+    services: Services, *pages: APIRouter, api: Sequence[APIRouter] = (), openapi_url: str | None = None
+) -> FastAPI:
+    """An application with `api`, `pages`, error handlers and middleware. Routes are compared in this order: a request
+    to the API takes half a millisecond longer after those of all pages.
+    """
     app = DocumentedApp(
         title="zk_pipeline",
         version=__version__,
@@ -38,6 +42,8 @@ def make_app(services: Services, *pages: APIRouter, openapi_url: str | None = No
     app.state.services = services
     app.state.stopping = asyncio.Event()
     add_error_handlers(app)
+    for router in api:
+        app.include_router(router)
     mount_web(app, *pages)
     app.add_middleware(
         RequestGuard,

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from zk_pipeline.store.engine.database import Database, Where
+from zk_pipeline.store.queries.delivery_counts import DeliveryCounts
 from zk_pipeline.store.queries.keyset_pagination import BucketCache
 from zk_pipeline.store.queries.metrics import PollHistory
 
@@ -67,6 +68,7 @@ class Store:
     database: Database
     clock: Callable[[], datetime] = utc_now
     page_cache: BucketCache = field(default_factory=BucketCache, repr=False, compare=False)
+    delivery_counts: DeliveryCounts = field(default_factory=DeliveryCounts, repr=False, compare=False)
     poll_history: PollHistory = field(default_factory=PollHistory, repr=False, compare=False)
 
     @classmethod
@@ -119,7 +121,7 @@ class Store:
     def deliveries(self) -> DeliveryStore:
         from zk_pipeline.store.deliveries.deliveries import DeliveryStore
 
-        return DeliveryStore(self.database, self.clock)
+        return DeliveryStore(self.database, self.clock, self.delivery_counts)
 
     @property
     def overview(self) -> Overview:
@@ -297,7 +299,7 @@ class Store:
     def lists(self) -> ListStore:
         from zk_pipeline.store.queries.lists import ListStore
 
-        return ListStore(self.database, self.page_cache)
+        return ListStore(self.database, self.page_cache, self.delivery_counts)
 
     @property
     def api_tokens(self) -> TokenStore:

@@ -17,6 +17,7 @@ from zk_pipeline.store.deliveries.due_deliveries import SyncScope, date_pages, d
 from zk_pipeline.store.deliveries.outbox import SyncOutbox
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.locks.sync_lock import HasSyncLock
+from zk_pipeline.store.queries.delivery_counts import DeliveryCounts
 from zk_pipeline.store.work_dates.staleness import keep_setting
 
 _PAGE = 1000  # due deliveries per read
@@ -86,6 +87,7 @@ class Backlog:
 class DeliveryStore:
     database: Database
     clock: Callable[[], datetime]
+    delivery_counts: DeliveryCounts
 
     def acquire_sync_lock(self) -> AbstractContextManager[HasSyncLock]:
         """The lock for claiming and settling; yields a function that verifies it. Raises SyncAlreadyRunning."""
@@ -239,15 +241,9 @@ class DeliveryStore:
 
     def _read_stats(self) -> SyncStats:
         with self.database.read("sync statistics") as connection:
-            row = connection.execute(
-                """
-                SELECT count(*), count(*) FILTER (synced_to_crm), count(*) FILTER (NOT synced_to_crm),
-                       count(*) FILTER (sync_state = 'failed')
-                FROM processed_attendance
-                """
-            ).fetchone()
-        assert row is not None
-        return SyncStats(*row)
+            counts = self.delivery_counts.of(self.database, connection).values()
+        total, synced = sum(one.total for one in counts), sum(one.synced for one in counts)
+        return SyncStats(total, synced, total - synced, sum(one.failed for one in counts))
 
     def errors_of(self, run_ids: Sequence[str], *, limit: int) -> list[SyncError]:
         """Up to `limit` failed deliveries that these runs claimed last, by work date and user."""

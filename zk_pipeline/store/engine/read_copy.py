@@ -13,6 +13,7 @@ import os
 import shutil
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
@@ -111,6 +112,35 @@ def current_client() -> str | None:
     return None if current is None else current.name
 
 
+@dataclass
+class FairSlots:
+    """A semaphore that gives its slots in the order in which they were requested.
+
+    `threading.Semaphore` lets a new thread overtake those that wait, which then wait again, behind all others.
+    """
+
+    free: int
+    _waiting: deque[threading.Lock] = field(default_factory=deque)
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+
+    def __enter__(self) -> None:
+        with self._guard:
+            if self.free:
+                self.free -= 1
+                return
+            own = threading.Lock()
+            own.acquire()
+            self._waiting.append(own)
+        own.acquire()  # until `__exit__` of another thread passes its slot on
+
+    def __exit__(self, *_: object) -> None:
+        with self._guard:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self.free += 1
+
+
 @dataclass(eq=False)
 class ReadCopy:
     """The copies of one store's file in this process, at most one at a time and one that is being replaced.
@@ -128,7 +158,7 @@ class ReadCopy:
     _copying: threading.Thread | None = None
     _changed_at: dict[str, float] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
-    _queries: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(_QUERIES))
+    _queries: FairSlots = field(default_factory=lambda: FairSlots(_QUERIES))
     _direct_reads: int = 0  # of the store itself, by requests that may use a copy
     _shared: dict[Hashable, _SharedRead] = field(default_factory=dict)
     _turns: threading.Condition = field(init=False)
@@ -391,7 +421,10 @@ def _only_copier(path: Path) -> Iterator[bool]:
 
 def _opened(part: Path, temp_directory: str) -> Connection:
     """An instance with the copy attached for reading. Raises ZkPipelineError unless it has the newest schema."""
-    instance = duckdb.connect(":memory:", config={"memory_limit": _MEMORY_LIMIT, "temp_directory": temp_directory})
+    # One thread per query: queries of several requests run side by side, and a second thread of each costs CPU.
+    instance = duckdb.connect(
+        ":memory:", config={"memory_limit": _MEMORY_LIMIT, "temp_directory": temp_directory, "threads": 1}
+    )
     try:
         instance.execute(f"ATTACH {literal(str(part))} AS {NAME} (TYPE duckdb, READ_ONLY); USE {NAME}")
         if read_version(instance, part) != newest_version():

@@ -91,6 +91,19 @@ class Page:
     has_more: bool
 
 
+@dataclass(frozen=True)
+class Known:
+    """Facts about the present rows of a list, so that a page is read without queries for them; each may be unknown.
+
+    `newest`: the highest id, also of rows that do not fulfil the conditions; `count`: number of rows; `buckets`: their
+    number by bucket of the first key.
+    """
+
+    newest: int | None = None
+    count: int | None = None
+    buckets: Counter[Any] | None = None
+
+
 @dataclass
 class BucketCache:
     """Cache of bucket counts for lists of immutable rows. New rows have higher ids and are added to the counts.
@@ -123,26 +136,34 @@ def read_page(
     *,
     source: str = "",
     cache: BucketCache | None = None,
-    count: int | None = None,
+    known: Known = Known(),
 ) -> Page:
     """Read a page, with `columns` of `source` (by default the relation of the list).
 
-    `source` may have more columns than the relation that is counted and sorted, which is faster with few columns.
-    `cache` is only for relations of immutable rows; `count` is the present number of rows, if it is known.
+    `source` may have more columns than the relation that is counted and sorted, which is faster with few columns; where
+    it contains `{chosen}`, it selects the ids of the page itself, before its joins. `cache` is only for relations of
+    immutable rows.
     """
-    until = place.until
-    if until is not None:
-        count = None
-    else:
-        until = _one(connection, f"SELECT coalesce(max(id), 0) FROM ({listing.numbered or listing.relation})", {})  # noqa: S608 (constant SQL)
+    until, known = _bounded(connection, listing, place.until, known)
     skip = (place.number - 1) * place.size
-    if listing.numbered and place.after is None and skip <= _SHALLOW:
+    if listing.numbered and place.after is None and skip <= _SHALLOW and known.count is None:
         count, found = _count_and_keys(connection, listing, until, place)
     else:
-        count, found = _count_then_keys(connection, listing, until, place, cache, count=count)
+        count, found = _count_then_keys(connection, listing, until, place, cache=cache, known=known)
     shown = found[: place.size]
     rows = _fetch(connection, [row[-1] for row in shown], columns, source or listing.relation)
     return Page(count, rows, until, tuple(shown[-1]) if shown else None, has_more=len(found) > place.size)
+
+
+def _bounded(connection: Connection, listing: ListQuery, until: int | None, known: Known) -> tuple[int, Known]:
+    """The highest id of the list, and what is known of the rows up to it."""
+    newest = known.newest
+    if newest is None and (until is None or known != Known()):
+        newest = _one(connection, f"SELECT coalesce(max(id), 0) FROM ({listing.numbered or listing.relation})", {})  # noqa: S608 (constant SQL)
+    if until is None:
+        assert newest is not None
+        return newest, known
+    return until, known if newest is not None and newest <= until else Known()
 
 
 _Keys = list[tuple[Any, ...]]
@@ -153,21 +174,23 @@ def _count_then_keys(
     listing: ListQuery,
     until: int,
     place: PageRequest,
-    cache: BucketCache | None,
     *,
-    count: int | None,
+    cache: BucketCache | None,
+    known: Known,
 ) -> tuple[int, _Keys]:
     """Number of all rows, and the keys of those of the page and the next row."""
     values = {**listing.values, "until": until}
-    count = _count(connection, listing, values) if count is None else count
+    count = _count(connection, listing, values) if known.count is None else known.count
     where, skip, keys = listing.where, 0, listing.keys
     if place.after is not None:
         where += f" AND {_behind(keys)}"
         values |= {f"after{number}": value for number, value in enumerate(place.after)}
     elif (skip := (place.number - 1) * place.size) >= count:
         return count, []
-    elif skip > _SHALLOW:
-        if cache is not None and not listing.conditions:
+    elif skip > _SHALLOW or known.buckets is not None:
+        if known.buckets is not None:
+            buckets = known.buckets
+        elif cache is not None and not listing.conditions:
             buckets = cache.buckets(connection, listing, until)
         else:
             buckets = _count_buckets(connection, listing, until)
@@ -211,12 +234,12 @@ def _fetch(connection: Connection, ids: list[int], columns: str, source: str) ->
     """Rows of these ids in their order; the joins of `source` run for these only."""
     if not ids:
         return []
-    rows = connection.execute(
-        f"""
-        SELECT id, {columns} FROM ({source})
-        WHERE id IN ({", ".join(map(str, ids))})
-        """,  # noqa: S608 (constant SQL, numbers; a list that DuckDB knows when it plans is searched before the joins)
-    ).fetchall()
+    numbers = ", ".join(map(str, ids))
+    # A subquery becomes a semi-join, which DuckDB also applies in the scan: columns are read for the chosen rows only.
+    chosen = source.replace("{chosen}", f"SELECT unnest([{numbers}]::BIGINT[])")
+    # Elsewhere a list that DuckDB knows when it plans, which it searches before the joins.
+    where = "" if chosen != source else f"WHERE id IN ({numbers})"
+    rows = connection.execute(f"SELECT id, {columns} FROM ({chosen}) {where}").fetchall()  # noqa: S608 (numbers)
     by_id = {row[0]: row[1:] for row in rows}
     return [by_id[number] for number in ids]
 

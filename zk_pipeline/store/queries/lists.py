@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, datetime
@@ -9,7 +10,16 @@ from typing import Any, Generic, TypeVar, cast
 
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.engine.database import Connection, Database
-from zk_pipeline.store.queries.keyset_pagination import BucketCache, Key, Kind, ListQuery, PageRequest, read_page
+from zk_pipeline.store.queries.delivery_counts import DeliveryCounts
+from zk_pipeline.store.queries.keyset_pagination import (
+    BucketCache,
+    Key,
+    Kind,
+    Known,
+    ListQuery,
+    PageRequest,
+    read_page,
+)
 from zk_pipeline.store.queries.reviews import REVIEWED
 
 
@@ -147,6 +157,7 @@ DAY_ORDER: Mapping[str, tuple[str, Kind]] = {
 class ListStore:
     database: Database
     cache: BucketCache
+    delivery_counts: DeliveryCounts
 
     def punches(self, wanted: Filter, order: Sequence[Key], place: PageRequest) -> Rows[PunchRow]:
         """Raises UsageError for an unknown device."""
@@ -169,22 +180,37 @@ class ListStore:
                 ListQuery(_PUNCHES, order, conditions, values),
                 ", ".join(field.name for field in fields(cast(Any, kind))),
                 place,
-                source=_NUMBERED_PUNCHES,
+                source=_PUNCH_ROWS,
                 cache=self.cache,
-                count=self._count_by_user(connection, wanted),
+                known=self._known(connection, wanted, _PUNCHES),
             )
         return Rows(page.count, [kind(*row) for row in page.rows], page.until, page.last, page.has_more)
 
-    def _count_by_user(self, connection: Connection, wanted: Filter) -> int | None:
-        """Number of punches of the user, if the filter names nothing else and a copy is read: counts of all users take
+    def _known(self, connection: Connection, wanted: Filter, relation: str) -> Known:
+        """Facts that a copy of the store has ready for lists of one user or without a filter: counts of all users take
         as long as that of one.
         """
+        newest, count = self.database.once_per_copy(
+            f"rows: {relation}",
+            lambda: connection.execute(f"SELECT coalesce(max(id), 0), count(*) FROM ({relation})").fetchone(),  # noqa: S608
+        ) or (None, None)
         if wanted.user_id is None or wanted != Filter(user_id=wanted.user_id):
-            return None
-        counts = self.database.once_per_copy(
-            "punches by user", lambda: dict(connection.execute(_PUNCHES_BY_USER).fetchall())
+            return Known(newest, count if wanted == Filter() else None)
+        by_user = self.database.once_per_copy(
+            f"users: {relation}",
+            lambda: dict(connection.execute(f"SELECT user_id, count(*) FROM ({relation}) GROUP BY user_id").fetchall()),  # noqa: S608
         )
-        return None if counts is None else counts.get(wanted.user_id, 0)
+        return Known(newest, None if by_user is None else by_user.get(wanted.user_id, 0))
+
+    def _known_days(self, connection: Connection, wanted: Filter, order: Sequence[Key]) -> Known:
+        """The same of days, and their number by date for lists by date of the delivered days, or of the others."""
+        known = self._known(connection, wanted, _DAYS)
+        is_synced = wanted.synced_to_crm
+        if is_synced is None or wanted != Filter(synced_to_crm=is_synced) or order[0].column != "date":
+            return known
+        counts = self.delivery_counts.of(self.database, connection)
+        buckets = Counter({day: one.synced if is_synced else one.unsynced for day, one in counts.items()})
+        return Known(known.newest, buckets.total(), +buckets)
 
     def days(self, wanted: Filter, order: Sequence[Key], place: PageRequest) -> Rows[DayRow]:
         """Raises UsageError for an unknown device."""
@@ -205,7 +231,8 @@ class ListStore:
                 ),
                 ", ".join(DayRow.__dataclass_fields__),
                 place,
-                source=_DELIVERED_DAYS,
+                source=_DAY_ROWS,
+                known=self._known_days(connection, wanted, order),
             )
         return Rows(page.count, [DayRow(*row) for row in page.rows], page.until, page.last, page.has_more)
 
@@ -238,11 +265,10 @@ _PUNCHES = """
            status, punch_state, verify_type, work_code, source, is_clock_suspect, created_at
     FROM raw_punches WHERE voided_at IS NULL
 """
-_PUNCHES_BY_USER = f"SELECT user_id, count(*) FROM ({_PUNCHES}) GROUP BY user_id"  # noqa: S608 (constant SQL)
-_NUMBERED_PUNCHES = f"""
+_PUNCH_ROWS = f"""
     SELECT punch.*, device.id AS device, coalesce(device.site, punch.device_name) AS site,
            coalesce(device.timezone, 'UTC') AS timezone
-    FROM ({_PUNCHES}) AS punch LEFT JOIN devices AS device ON device.name = punch.device_name
+    FROM ({_PUNCHES} AND seq IN ({{chosen}})) AS punch LEFT JOIN devices AS device ON device.name = punch.device_name
 """  # noqa: S608 (constant SQL)
 # Without the join that only `synced_to_crm` needs.
 _DAYS = """
@@ -251,6 +277,31 @@ _DAYS = """
     FROM daily_attendance
 """
 _DELIVERED_DAYS = "SELECT * FROM processed_attendance"
+# The view for the days of a page: their deliveries are looked up, instead of joined before the days are chosen.
+_DAY_COLUMNS = (
+    "id, device, site, user_id, work_date, clock_in, clock_out, clock_in_local, clock_out_local, punch_count, "
+    "worked_minutes, is_incomplete, is_outlier, outlier_codes, outlier_reason, late_minutes, early_leave_minutes, "
+    "attendance_status, break_minutes, break_source, overtime_minutes, overtime_class, night_minutes, revision, "
+    "created_at, updated_at"
+)
+_DAY_ROWS = f"""
+    WITH day AS MATERIALIZED (SELECT {_DAY_COLUMNS} FROM daily_attendance WHERE id IN ({{chosen}})),
+    delivery AS (
+        SELECT day.id, max(struct_pack(
+            one.revision, is_own := one.site = day.site AND one.revision = day.revision, state, attempts,
+            last_attempt_at, last_error
+        )) AS latest
+        FROM day JOIN crm_deliveries AS one USING (user_id, work_date)
+        WHERE merged IS NOT NULL OR (one.site = day.site AND one.revision = day.revision)
+        GROUP BY day.id
+    )
+    SELECT day.* EXCLUDE (device, work_date), day.device AS device_name, day.work_date AS date, registered.id AS device,
+           late_minutes > 0 AS is_late_arrival, early_leave_minutes > 0 AS is_early_departure,
+           round(worked_minutes / 60, 2) AS hours_worked, coalesce(latest.state = 'delivered', false) AS synced_to_crm,
+           latest.state AS sync_state, coalesce(latest.attempts, 0) AS sync_attempts,
+           latest.last_attempt_at AS last_sync_attempt, latest.last_error AS sync_error
+    FROM day LEFT JOIN delivery ON delivery.id = day.id LEFT JOIN devices AS registered ON registered.name = day.device
+"""  # noqa: S608 (constant SQL)
 
 
 def _conditions(connection: Connection, wanted: Filter, *, day: str) -> tuple[list[str], dict[str, object]]:

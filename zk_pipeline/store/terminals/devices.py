@@ -69,6 +69,9 @@ class DeviceRegistry:
 
     def all(self) -> list[Device]:
         """Registered devices by name."""
+        return list(self.database.once("devices", self._read_all))
+
+    def _read_all(self) -> list[Device]:
         with self.database.read("list devices") as connection:
             rows = connection.execute(f"{_SELECT} ORDER BY name").fetchall()
         return [_device(row) for row in rows]

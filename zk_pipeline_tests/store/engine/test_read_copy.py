@@ -12,14 +12,14 @@ from datetime import timedelta
 import duckdb
 import pytest
 
-from zk_pipeline.store.engine.read_copy import MAX_AGE_SECONDS, ReadCopy, Reader, _only_copier, reader
+from zk_pipeline.store.engine.read_copy import MAX_AGE_SECONDS, FairSlots, ReadCopy, Reader, _only_copier, reader
 from zk_pipeline.store.locks.file_lock import StoreFileLock
 from zk_pipeline.store.queries.keyset_pagination import Key, PageRequest
 from zk_pipeline.store.queries.lists import Filter
 from zk_pipeline.store.schema.file_copy import wal_path
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.api.api_fixtures import Stopwatch
-from zk_pipeline_tests.store.store_fixtures import MONDAY, device, execute, ingest, on
+from zk_pipeline_tests.store.store_fixtures import MONDAY, TUESDAY, device, execute, ingest, on, process
 from zk_pipeline_tests.waiting import until
 
 
@@ -242,6 +242,42 @@ def test_punches_are_counted_by_user_once_per_copy(api: Api, store: Store) -> No
     assert [count(user) for user in "123"] == expected
     assert count("1", until=1) == 1
     assert count("1", first=MONDAY + timedelta(days=1)) == 0
+
+
+def test_days_of_a_copy_are_counted_by_user_and_without_a_filter(api: Api, store: Store) -> None:
+    ingest(store, "North", *on(MONDAY, "08:00", "17:00", user_id="1"), *on(MONDAY, "08:00", user_id="2"))
+    ingest(store, "North", *on(TUESDAY, "08:00", "17:00", user_id="1"))
+    process(store, MONDAY)
+    process(store, TUESDAY)
+    order = [Key("date", "date", descending=True)]
+
+    def count(wanted: Filter, until: int | None = None) -> int:
+        with api.request():
+            return api.store.lists.days(wanted, order, PageRequest(1, 1, until)).count
+
+    wanted = [Filter(user_id="1"), Filter(user_id="2"), Filter(user_id="3"), Filter(), Filter(synced_to_crm=False)]
+    assert [count(one) for one in wanted] == [2, 1, 0, 3, 3]
+    api.make_copy()
+    assert [count(one) for one in wanted] == [2, 1, 0, 3, 3]
+    assert [count(one, until=2) for one in wanted] == [1, 1, 0, 2, 2]
+    assert count(Filter(user_id="1", last=MONDAY)) == 1
+
+
+def test_slots_are_given_in_the_order_of_the_requests() -> None:
+    slots, order = FairSlots(1), list[str]()
+
+    def ask(name: str) -> None:
+        with slots:
+            order.append(name)
+
+    with ThreadPoolExecutor(3) as threads:
+        with slots:
+            for number, name in enumerate("abc"):
+                threads.submit(ask, name)
+                until(lambda number=number: len(slots._waiting) > number)  # type: ignore[misc]
+        ask("late")
+    assert order == ["a", "b", "c", "late"]
+    assert slots.free == 1
 
 
 def test_a_slow_read_is_repeated_on_the_next_copy_before_a_request_needs_it(api: Api, store: Store) -> None:
