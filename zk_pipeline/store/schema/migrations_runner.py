@@ -5,6 +5,7 @@ transaction; in a new store, all of them in one. A store with data is copied fir
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -49,10 +50,20 @@ def read_version(connection: duckdb.DuckDBPyConnection, path: object) -> int:
     if foreign:
         raise StoreUnusable(
             f"{path} is at store version {max(foreign)}, written by a newer zk_pipeline; "
-            f"this one knows up to {newest_version()}: upgrade zk_pipeline"
+            f"this one knows up to {newest_version()}: upgrade zk_pipeline, or go back to {_earlier_state(path)}"
         )
     in_order = takewhile(applied.__contains__, known)  # a lower number that was added later is still missing
     return max(in_order, default=0)
+
+
+def _earlier_state(path: object) -> str:
+    """What an older program can restore in place of a newer store."""
+    if not isinstance(path, Path):
+        return "the backup of the PostgreSQL database and the data folder from before the upgrade"
+    copies = [one for one in copies_before_migration(path) if int(one.stem[-4:]) <= newest_version()]
+    if not copies:
+        return "a backup from before the upgrade with `zk-pipeline restore`"
+    return f"the copy from before the upgrade: `zk-pipeline restore {shlex.quote(str(copies[-1]))}`"
 
 
 def _applied(connection: duckdb.DuckDBPyConnection, path: object) -> set[int]:
@@ -98,7 +109,7 @@ def apply_missing(
 def copies_before_migration(path: Path) -> list[Path]:
     """Copies that earlier upgrades left next to the store, oldest first."""
     named = re.compile(re.escape(path.stem) + r"\.at-version-\d{4}\.duckdb")
-    return sorted(one for one in path.parent.iterdir() if named.fullmatch(one.name))
+    return sorted(one for one in path.absolute().parent.iterdir() if named.fullmatch(one.name))
 
 
 def _keep_copy(connection: duckdb.DuckDBPyConnection, path: Path, version: int) -> None:
