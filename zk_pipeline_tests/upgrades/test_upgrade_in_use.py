@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -86,6 +87,8 @@ def test_a_command_does_not_upgrade_under_an_older_process_which_records_nothing
                 f"zk-pipeline: {home} is in use by an older zk_pipeline, under which this version does not upgrade the "
                 f"store: end process {pid} (zk-pipeline receive), then try again\n"
             )
+        (finding,) = [one for one in json.loads(zk("doctor", "--json").out)["findings"] if one["name"] == "old-store"]
+        assert finding["what"] == f"{newer} is of an earlier version, and was not examined"
         assert not is_upgraded(newer)
         # As a process would that is no command, such as another Dagster deployment with this code location.
         assert rows(store_at(newer), PENDING) == [(0,)]
