@@ -16,7 +16,7 @@ from zk_pipeline.cli.output import ZONE
 from zk_pipeline.config.home import export_home, find_home
 from zk_pipeline.config.settings import Settings, in_file, load_settings, parse_settings, read_env_file
 from zk_pipeline.errors import UsageError, ZkPipelineError
-from zk_pipeline.runtime.home_users import is_registered, older_users, registered
+from zk_pipeline.runtime.home_users import describe_process, is_registered, older_users, registered
 from zk_pipeline.runtime.supervisor import home_lock_holder
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.schema.migrations_runner import newest_version
@@ -73,7 +73,7 @@ def _refuse_upgrade_in_use(context: CliContext) -> None:
     users = older_users(home, newest_version())
     holder = home_lock_holder(home)
     if not users and holder is not None and not is_registered(home, newest_version(), holder):
-        users = [f"process {holder}"]  # `zk-pipeline up` of a version that did not register
+        users = [describe_process(holder)]  # `zk-pipeline up` of a version that did not register
     if users and context.store.database.needs_upgrade():
         raise UsageError(
             f"{home} is in use by an older zk_pipeline, under which this version does not upgrade the store: end "

@@ -40,7 +40,7 @@ def older_users(home: Path, version: int) -> list[str]:
 
     Call it before `registered`: it would end the registration of this process.
     """
-    return [_description(pid) for pid in _registered(home, 0, _position(version, 0))]
+    return [describe_process(pid) for pid in _registered(home, 0, _position(version, 0))]
 
 
 def is_registered(home: Path, version: int, pid: int) -> bool:
@@ -73,7 +73,7 @@ def _registered(home: Path, start: int, end: int) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _description(pid: int) -> str:
+def describe_process(pid: int) -> str:
     """`process 12 (zk-pipeline up)`."""
     if not pid:
         return "a process outside this container"

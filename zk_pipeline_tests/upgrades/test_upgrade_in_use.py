@@ -14,6 +14,10 @@ from pathlib import Path
 import pytest
 import requests
 
+from zk_pipeline.config.settings import load_settings
+from zk_pipeline.operations.sync import sync
+from zk_pipeline.simulator.crm.receiver import CrmReceiver
+from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.schema import migrations_runner
 from zk_pipeline.store.schema.migrations_runner import copies_before_migration
@@ -123,7 +127,7 @@ def test_an_up_from_before_processes_registered_is_found_by_its_lock(
     assert is_upgraded(newer)
 
 
-def test_a_store_is_not_upgraded_while_a_sync_sends(newer: Path) -> None:
+def test_a_store_is_not_upgraded_while_a_sync_of_an_older_version_sends(newer: Path) -> None:
     store = store_at(newer)
     with (
         store.database.engine.acquire_sync_lock(),
@@ -131,8 +135,12 @@ def test_a_store_is_not_upgraded_while_a_sync_sends(newer: Path) -> None:
     ):
         store.punches.total()
     assert not is_upgraded(newer)
-    with store.deliveries.acquire_sync_lock():
-        assert is_upgraded(newer)
+
+
+def test_a_sync_as_first_use_of_a_store_upgrades_it(crm: CrmReceiver, newer: Path) -> None:
+    assert sync(store_at(newer), load_settings(), SyncScope(), run_id="run").failed == 0
+    assert is_upgraded(newer)
+    assert crm.posts == 0
 
 
 def test_an_older_version_names_the_copy_to_restore_and_restores_it(zk: CommandLine, newer: Path) -> None:

@@ -88,12 +88,7 @@ class DeliveryStore:
     clock: Callable[[], datetime]
 
     def acquire_sync_lock(self) -> AbstractContextManager[HasSyncLock]:
-        """The lock for claiming and settling; yields a function that verifies it. Raises SyncAlreadyRunning.
-
-        Upgrades an old store first, which is refused while the lock is held.
-        """
-        with self.database.read("check the store"):
-            pass
+        """The lock for claiming and settling; yields a function that verifies it. Raises SyncAlreadyRunning."""
         return self.database.engine.acquire_sync_lock()
 
     def outbox(
