@@ -8,8 +8,8 @@ import dagster as dg
 import pytest
 
 from zk_pipeline.config.home import TEMPLATES
-from zk_pipeline.runtime.home_users import FILE
 from zk_pipeline.defs.names import Names
+from zk_pipeline.runtime.home_users import FILE
 from zk_pipeline.runtime.supervisor import single_instance
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.simulator.terminal.fleet import Fleet
