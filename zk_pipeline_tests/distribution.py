@@ -18,6 +18,8 @@ SLOW = {
     "crm/matrix/test_crm_matrix_outages.py": BY_CASE,
     "cli/test_cli_signals.py": BY_CASE,
     "demo/test_demo_ui.py": WHOLE,
+    "upgrades/test_upgrades.py": BY_CASE,
+    "upgrades/test_upgrade_in_use.py": BY_CASE,
     "cli/test_cli_secrets.py": BY_CASE,
     "store/engine/test_store_ducklake.py": WHOLE,
     "cli/test_cli_pipeline.py": BY_CASE,

@@ -15,8 +15,11 @@ from click.shell_completion import CompletionItem
 from zk_pipeline.cli.output import ZONE
 from zk_pipeline.config.home import export_home, find_home
 from zk_pipeline.config.settings import Settings, in_file, load_settings, parse_settings, read_env_file
-from zk_pipeline.errors import ZkPipelineError
+from zk_pipeline.errors import UsageError, ZkPipelineError
+from zk_pipeline.runtime.home_users import describe_process, is_registered, older_users, registered
+from zk_pipeline.runtime.supervisor import home_lock_holder
 from zk_pipeline.store.engine.database import Connection, Database
+from zk_pipeline.store.schema.migrations_runner import newest_version
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.terminals.device_names import device_names, site_names
 
@@ -51,13 +54,31 @@ class CliContext:
 
 def open_context() -> CliContext:
     """Check the settings and export the home to the environment; tables print instants in the zone of the settings.
+    Registers this process as a user of the home until the command ends.
 
-    Raises UsageError.
+    Raises UsageError, also if the store must be upgraded while a process of an older version uses the home.
     """
     settings = load_settings()
     click.get_current_context().meta[ZONE] = settings.timezone
     export_home(settings.home, os.environ)
-    return CliContext(settings)
+    context = CliContext(settings)
+    _refuse_upgrade_in_use(context)
+    click.get_current_context().with_resource(registered(settings.home, newest_version()))
+    return context
+
+
+def _refuse_upgrade_in_use(context: CliContext) -> None:
+    """Raises UsageError if the first use of the store would upgrade it under running processes of an older version."""
+    home = context.settings.home
+    users = older_users(home, newest_version())
+    holder = home_lock_holder(home)
+    if not users and holder is not None and not is_registered(home, newest_version(), holder):
+        users = [describe_process(holder)]  # `zk-pipeline up` of a version that did not register
+    if users and context.store.database.needs_upgrade():
+        raise UsageError(
+            f"{home} is in use by an older zk_pipeline, under which this version does not upgrade the store: end "
+            f"{' and '.join(users)}, then try again"
+        )
 
 
 class WorkDate(click.ParamType):  # type: ignore[type-arg]

@@ -231,6 +231,10 @@ def _store(settings: Settings, now: datetime) -> Iterator[Finding]:
             problem = f"there is no store at {store.database.name} yet"
             yield Finding("note", "no-store", problem, "none needed: the first command creates it")
             return
+        if store.database.needs_upgrade():
+            problem = f"{store.database.name} is of an earlier version, and was not examined"
+            yield Finding("warning", "old-store", problem, "start `zk-pipeline up`, or run any command: it upgrades it")
+            return
         found = list(Doctor(store.database).examine(now))
         yield from found
         if not any(one.name == "tables" for one in found):

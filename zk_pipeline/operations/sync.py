@@ -122,6 +122,8 @@ def sync(
     Raises SyncAlreadyRunning during another sync, SyncLockLost if another may be running, and CrmMisconfigured if an
     operator must change a setting first.
     """
+    with store.database.read("check the store"):
+        pass  # upgrades an old store, which the sync lock prevents
     deliveries = store.deliveries
     with deliveries.acquire_sync_lock() as has_sync_lock, crm_client(settings) as client:
         if force:

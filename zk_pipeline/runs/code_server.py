@@ -18,6 +18,7 @@ import duckdb
 
 from zk_pipeline.definitions import defs
 from zk_pipeline.defs.dagster_internals import run_code_server
+from zk_pipeline.runs.instance import upgrade_instance
 from zk_pipeline.runtime.fork_server import start_fork_server
 
 
@@ -42,8 +43,8 @@ def run_processes(address: Path) -> BaseContext:
 def warm_up() -> None:
     """Import what runs use and build the definitions. Leaves no connection open and starts no thread."""
     defs().get_repository_def().get_all_jobs()
-    with dg.DagsterInstance.get():
-        pass  # imports the classes that `dagster.yaml` names
+    with dg.DagsterInstance.get() as instance:  # imports the classes that `dagster.yaml` names
+        upgrade_instance(instance)  # `up` starts the daemon and the webserver later
     duckdb.default_connection().close()  # `import duckdb` opens it, with a thread
     gc.freeze()  # a collection in a forked process would copy all pages
 

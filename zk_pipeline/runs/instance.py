@@ -34,3 +34,13 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
                 "Compare dagster.yaml in DAGSTER_HOME with the shipped one"
             ) from error
         yield instance
+
+
+def upgrade_instance(instance: dg.DagsterInstance) -> None:
+    """Migrate the storages of an instance of an older Dagster, as `dagster instance migrate` does. Not for an instance
+    that other processes use.
+    """
+    storages = (instance.run_storage, instance.event_log_storage, instance.schedule_storage)
+    revisions = [one.alembic_version() for one in storages if one is not None]
+    if any(revision is not None and revision[0] != revision[1] for revision in revisions):
+        instance.upgrade()

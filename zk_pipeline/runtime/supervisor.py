@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -167,6 +167,18 @@ def single_instance(home: Path) -> Iterator[None]:
         stream.write(str(os.getpid()))
         stream.flush()
         yield
+
+
+def home_lock_holder(home: Path) -> int | None:
+    """Process number of the `single_instance` of the home; None if none runs."""
+    with suppress(OSError, ValueError), (home / LOCK_FILE).open() as stream:
+        pid = int(stream.read())
+        os.kill(pid, 0)
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return pid
+    return None
 
 
 def webserver_answers(port: int) -> bool:

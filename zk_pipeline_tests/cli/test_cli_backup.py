@@ -9,6 +9,7 @@ import pytest
 
 from zk_pipeline.config.home import TEMPLATES
 from zk_pipeline.defs.names import Names
+from zk_pipeline.runtime.home_users import FILE
 from zk_pipeline.runtime.supervisor import single_instance
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.simulator.terminal.fleet import Fleet
@@ -116,7 +117,7 @@ def test_a_preview_on_a_new_machine_writes_nothing_and_names_deliveries_of_unkno
     shown = zk("restore", file, "--dry-run")
     assert (shown.code, shown.err) == (0, "")
     assert "due at the CRM without the restore 0 records, 0 retractions" in " ".join(shown.out.split())
-    assert sorted(path.name for path in new.iterdir()) == sorted(TEMPLATES), "what every command puts there"
+    assert sorted(path.name for path in new.iterdir()) == sorted([FILE, *TEMPLATES]), "what every command puts there"
     assert "3 undelivered records of the backup may have arrived since: `sync` sends those that wait again" in shown.out
     monkeypatch.setenv("CRM_LOOKUP", "/lookup/?user={user_id}&date={date}")
     done = zk("restore", file, "--yes")

@@ -96,8 +96,21 @@ class Ui:
         for schedule in found["schedules"]:
             until(partial(self._stops, schedule["scheduleState"]["id"]), seconds=30)
         for sensor in found["sensors"] if and_sensors else ():
-            stopped = self.ask(_STOP_SENSOR, id=sensor["sensorState"]["id"])["stopSensor"]
-            assert stopped["__typename"] == "StopSensorMutationResult", stopped
+            self._stop_sensor(sensor["sensorState"]["id"])
+
+    def stop_one(self, name: str) -> None:
+        """Stop a schedule or sensor by its name."""
+        found = self.ask(_REPOSITORY)["repositoryOrError"]
+        for schedule in found["schedules"]:
+            if schedule["name"] == name:
+                until(partial(self._stops, schedule["scheduleState"]["id"]), seconds=30)
+        for sensor in found["sensors"]:
+            if sensor["name"] == name:
+                self._stop_sensor(sensor["sensorState"]["id"])
+
+    def _stop_sensor(self, sensor: str) -> None:
+        stopped = self.ask(_STOP_SENSOR, id=sensor)["stopSensor"]
+        assert stopped["__typename"] == "StopSensorMutationResult", stopped
 
     def _stops(self, schedule: str) -> bool:
         """Stop a schedule. False if its state was added by the scheduler at the same moment: PythonError."""
@@ -118,13 +131,16 @@ def answers(url: str) -> bool:
 
 
 @contextmanager
-def serving_ui(home: Path, command: Sequence[str], output: Path, **settings: str) -> Iterator[Ui]:
-    """`zk-pipeline command --port P`, from the moment it says that the UI is there."""
+def serving_ui(
+    home: Path, command: Sequence[str], output: Path, *, python: str = sys.executable, **settings: str
+) -> Iterator[Ui]:
+    """`zk-pipeline command --port P` of an interpreter, from the moment it says that the UI is there."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with output.open("wb") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-m", "zk_pipeline", *command, "--port", str(port)],
+            [python, "-m", "zk_pipeline", *command, "--port", str(port)],
+            cwd=output.parent,  # not a checkout, whose package would come before the installed one
             env=environ(home, **settings),
             stdout=stream,
             stderr=subprocess.STDOUT,

@@ -26,6 +26,7 @@ from zk_pipeline.store.engine.read_copy import ReadCopy
 from zk_pipeline.store.errors import NotOnThisEngine, StoreBusy
 from zk_pipeline.store.locks.file_lock import HeldLock
 from zk_pipeline.store.locks.lock_statistics import LockStatistics
+from zk_pipeline.store.locks.sync_lock import SyncAlreadyRunning
 from zk_pipeline.store.schema.migrations_runner import newest_version, read_version, transaction
 
 Connection = duckdb.DuckDBPyConnection
@@ -166,8 +167,15 @@ class Database:
         """Open the only connection, outside a transaction, for statements that cannot run in one (CHECKPOINT)."""
         self.engine.prepare()
         with self._open("maintenance", purpose) as (connection, _):
-            self.engine.migrate(connection)
+            self._migrate_opened(connection)
             yield connection
+
+    def needs_upgrade(self) -> bool:
+        """Whether the store exists and the next `read` or `write` upgrades it. Raises StoreBusy or StoreUnusable."""
+        if self.engine.is_missing():
+            return False
+        with self._open("shared", "read the store version") as (connection, _):
+            return self._is_old(connection)
 
     def _migrate(self) -> None:
         with self.maintenance("create or migrate the store"):
@@ -178,12 +186,29 @@ class Database:
         with ExitStack() as hold:
             connection, held = hold.enter_context(self._open(mode, purpose, about))
             if mode != "shared" and not self.engine.migrates_in_maintenance:
-                self.engine.migrate(connection)
+                self._migrate_opened(connection)
             elif self._is_old(connection):
                 hold.close()
                 self._migrate()
                 connection, held = hold.enter_context(self._open(mode, purpose, about))
             yield connection, held
+
+    def _migrate_opened(self, connection: Connection) -> None:
+        """Migrate the store; not during a sync, whose older program could not record what it has sent."""
+        version = read_version(connection, self.where)
+        if version == newest_version():
+            return
+        if not version:
+            self.engine.migrate(connection)
+            return
+        try:
+            with self.engine.acquire_sync_lock():
+                self.engine.migrate(connection)
+        except SyncAlreadyRunning:
+            raise StoreBusy(
+                f"{self.name} was not upgraded, because a sync of an older zk_pipeline is sending to the CRM: wait for "
+                "it to end"
+            ) from None
 
     def _is_old(self, connection: Connection) -> bool:
         return read_version(connection, self.where) < newest_version()

@@ -5,6 +5,7 @@ transaction; in a new store, all of them in one. A store with data is copied fir
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import duckdb
 
+from zk_pipeline.config.ducklake_address import LakeAddress
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.store.errors import StoreUnusable
 from zk_pipeline.store.schema.catalog import TABLES, VIEWS
@@ -49,10 +51,22 @@ def read_version(connection: duckdb.DuckDBPyConnection, path: object) -> int:
     if foreign:
         raise StoreUnusable(
             f"{path} is at store version {max(foreign)}, written by a newer zk_pipeline; "
-            f"this one knows up to {newest_version()}: upgrade zk_pipeline"
+            f"this one knows up to {newest_version()}: upgrade zk_pipeline{_or_go_back(path)}"
         )
     in_order = takewhile(applied.__contains__, known)  # a lower number that was added later is still missing
     return max(in_order, default=0)
+
+
+def _or_go_back(path: object) -> str:
+    """Advice for an older program that finds a newer store; empty for a file that is only named by its role."""
+    if isinstance(path, LakeAddress):
+        return ", or go back to the backup of its PostgreSQL database and data folder from before the upgrade"
+    if not isinstance(path, Path):
+        return ""
+    copies = [one for one in copies_before_migration(path) if int(one.stem[-4:]) <= newest_version()]
+    if not copies:
+        return ", or go back to a backup from before the upgrade with `zk-pipeline restore`"
+    return f", or go back to the copy from before the upgrade: `zk-pipeline restore {shlex.quote(str(copies[-1]))}`"
 
 
 def _applied(connection: duckdb.DuckDBPyConnection, path: object) -> set[int]:
@@ -98,7 +112,7 @@ def apply_missing(
 def copies_before_migration(path: Path) -> list[Path]:
     """Copies that earlier upgrades left next to the store, oldest first."""
     named = re.compile(re.escape(path.stem) + r"\.at-version-\d{4}\.duckdb")
-    return sorted(one for one in path.parent.iterdir() if named.fullmatch(one.name))
+    return sorted(one for one in path.absolute().parent.iterdir() if named.fullmatch(one.name))
 
 
 def _keep_copy(connection: duckdb.DuckDBPyConnection, path: Path, version: int) -> None:
