@@ -204,7 +204,8 @@ def store(empty_store_file: Where, tmp_path: Path, clock: StoppedClock) -> Store
 
 @pytest.fixture(autouse=True)
 def _stores_kept_open(request: pytest.FixtureRequest) -> Iterator[None]:
-    with stores_kept_open() if keeps_open(request.node) else nullcontext():
+    temporary = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
+    with stores_kept_open(temporary) if keeps_open(request.node) else nullcontext():
         yield
 
 

@@ -8,16 +8,17 @@ rows; not for those of the file itself (marked `file_engine`) or with other proc
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import RLock
 
+import duckdb
 import pytest
 from duckdb import DuckDBPyConnection
 
 from zk_pipeline.store.engine import duckdb_file
-from zk_pipeline.store.engine.attached_file import attached_file
+from zk_pipeline.store.engine.attached_file import _attached, attached_file
 from zk_pipeline_tests.distribution import file_of
 
 PLACES = (
@@ -56,6 +57,7 @@ def keeps_open(item: pytest.Item) -> bool:
 class KeptOpen:
     """In the place of `attached_file`: the first use of a file attaches it, and further ones share that."""
 
+    temporary: Path | None = None  # a folder that is removed with the test: its files need no checkpoint at the end
     _attached: dict[Path, tuple[int, ExitStack]] = field(default_factory=dict)  # with the number of the inode
     _guard: RLock = field(default_factory=RLock)
 
@@ -78,7 +80,11 @@ class KeptOpen:
 
     def close_all(self) -> None:
         for path in list(self._attached):
-            self.close(path)
+            with no_checkpoint(path) if self._is_temporary(path) else nullcontext():
+                self.close(path)
+
+    def _is_temporary(self, path: Path) -> bool:
+        return self.temporary is not None and self.temporary in path.parents
 
     def _attach(self, path: Path) -> None:
         """Attach the file, also if another one has taken its place since."""
@@ -91,13 +97,23 @@ class KeptOpen:
                 self._attached[path] = path.stat().st_ino, attached
 
 
+@contextmanager
+def no_checkpoint(path: Path) -> Iterator[None]:
+    """Leave what was written in the `.wal` when the file is closed inside the context: half of the time of closing."""
+    instance = _attached[path].instance
+    instance.execute("PRAGMA disable_checkpoint_on_shutdown")
+    yield
+    with suppress(duckdb.ConnectionException):  # it was closed, too
+        instance.execute("PRAGMA enable_checkpoint_on_shutdown")
+
+
 _kept: list[KeptOpen] = []
 
 
 @contextmanager
-def stores_kept_open() -> Iterator[None]:
-    """Keep the stores of this process open that are used inside the context."""
-    kept = KeptOpen()
+def stores_kept_open(temporary: Path | None = None) -> Iterator[None]:
+    """Keep the stores of this process open that are used inside the context; see `KeptOpen.temporary`."""
+    kept = KeptOpen(temporary)
     _kept.append(kept)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(duckdb_file, "attached_file", kept.open)
