@@ -33,8 +33,12 @@ PLACES = (
     "receiver/test_receiver_mistakes.py",
     "receiver/test_receiver_security.py",
     "receiver/test_reconciliation.py",
+    "simulator/push/test_independent_terminal.py",
     "store/days",
     "store/deliveries",
+    "store/engine/test_store_together.py",
+    "store/maintenance/test_poll_totals.py",
+    "store/maintenance/test_store_retention.py",
     "store/payroll",
     "store/push",
     "store/quality",
@@ -45,8 +49,8 @@ PLACES = (
 )
 
 
-def keeps_open(item: pytest.Item) -> bool:
-    """True for a test in PLACES in which stores stay open between operations."""
+def keeps_open(item: pytest.Item | pytest.Collector) -> bool:
+    """True for a test or module in PLACES in which stores stay open between operations."""
     if item.config.getoption("--closed-stores"):
         return False
     is_marked = any(item.get_closest_marker(mark) for mark in ("file_engine", "closed_stores"))
