@@ -17,6 +17,7 @@ SLOW = {
     "demo/test_control_room.py": WHOLE,
     "crm/matrix/test_crm_matrix_outages.py": BY_CASE,
     "cli/test_cli_signals.py": BY_CASE,
+    "crm/test_crm_stress.py": BY_CASE,
     "demo/test_demo_ui.py": WHOLE,
     "cli/test_cli_secrets.py": BY_CASE,
     "store/engine/test_store_ducklake.py": WHOLE,
