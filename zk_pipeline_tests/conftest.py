@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import cache, lru_cache
 from pathlib import Path
@@ -84,7 +84,7 @@ def pytest_configure(config: pytest.Config) -> None:
     sys.dont_write_bytecode = False
     if config.option.markexpr != "stress":  # full-size stores may need more than there is
         use_memory_folder()
-        use_one_duckdb_thread()
+        use_cheap_duckdb_instances()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; its children inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
     # pytest sets its own warning filters; the warnings that the product suppresses are suppressed here, too.
@@ -100,14 +100,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--closed-stores", action="store_true", help=words)
 
 
-def use_one_duckdb_thread() -> None:
-    """Let DuckDB run the queries of this process in one thread: over small tables, two cost 40 % more CPU time."""
+def use_cheap_duckdb_instances() -> None:
+    """Let DuckDB run the queries of this process in one thread: over small tables, two cost 40 % more CPU time.
+
+    It loads the extensions of a lake without checking their signatures (0.3 s of CPU time); child processes check them.
+    """
     connect = duckdb.connect
+    cheap = {"threads": 1, "allow_unsigned_extensions": True}
 
-    def in_one_thread(*arguments: Any, config: Mapping[str, Any] | None = None, **options: Any) -> Any:
-        return connect(*arguments, config={"threads": 1, **(config or {})}, **options)  # type: ignore[misc]
+    def connect_cheaply(*arguments: Any, config: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        return connect(*arguments, config={**cheap, **(config or {})}, **options)  # type: ignore[misc]
 
-    duckdb.connect = in_one_thread
+    duckdb.connect = connect_cheaply
 
 
 @pytest.fixture
@@ -204,8 +208,19 @@ def store(empty_store_file: Where, tmp_path: Path, clock: StoppedClock) -> Store
 
 @pytest.fixture(autouse=True)
 def _stores_kept_open(request: pytest.FixtureRequest) -> Iterator[None]:
-    with stores_kept_open() if keeps_open(request.node) else nullcontext():
+    temporary = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
+    with stores_kept_open(temporary) if keeps_open(request.node) else nullcontext():
         yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
+) -> Generator[None, object, object]:
+    """Keep stores open also while a fixture of a module fills them; its tests find them closed."""
+    is_template = fixturedef.scope == "module" and keeps_open(request.node)
+    with stores_kept_open() if is_template else nullcontext():
+        return (yield)
 
 
 def pytest_unconfigure() -> None:

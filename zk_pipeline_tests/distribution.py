@@ -17,6 +17,7 @@ SLOW = {
     "demo/test_control_room.py": WHOLE,
     "crm/matrix/test_crm_matrix_outages.py": BY_CASE,
     "cli/test_cli_signals.py": BY_CASE,
+    "crm/test_crm_stress.py": BY_CASE,
     "demo/test_demo_ui.py": WHOLE,
     "upgrades/test_upgrades.py": BY_CASE,
     "upgrades/test_upgrade_in_use.py": BY_CASE,

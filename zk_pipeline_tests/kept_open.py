@@ -8,16 +8,17 @@ rows; not for those of the file itself (marked `file_engine`) or with other proc
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import RLock
 
+import duckdb
 import pytest
 from duckdb import DuckDBPyConnection
 
 from zk_pipeline.store.engine import duckdb_file
-from zk_pipeline.store.engine.attached_file import attached_file
+from zk_pipeline.store.engine.attached_file import _attached, attached_file
 from zk_pipeline_tests.distribution import file_of
 
 PLACES = (
@@ -33,8 +34,12 @@ PLACES = (
     "receiver/test_receiver_mistakes.py",
     "receiver/test_receiver_security.py",
     "receiver/test_reconciliation.py",
+    "simulator/push/test_independent_terminal.py",
     "store/days",
     "store/deliveries",
+    "store/engine/test_store_together.py",
+    "store/maintenance/test_poll_totals.py",
+    "store/maintenance/test_store_retention.py",
     "store/payroll",
     "store/push",
     "store/quality",
@@ -45,8 +50,8 @@ PLACES = (
 )
 
 
-def keeps_open(item: pytest.Item) -> bool:
-    """True for a test in PLACES in which stores stay open between operations."""
+def keeps_open(item: pytest.Item | pytest.Collector) -> bool:
+    """True for a test or module in PLACES in which stores stay open between operations."""
     if item.config.getoption("--closed-stores"):
         return False
     is_marked = any(item.get_closest_marker(mark) for mark in ("file_engine", "closed_stores"))
@@ -57,6 +62,7 @@ def keeps_open(item: pytest.Item) -> bool:
 class KeptOpen:
     """In the place of `attached_file`: the first use of a file attaches it, and further ones share that."""
 
+    temporary: Path | None = None  # a folder that is removed with the test: its files need no checkpoint at the end
     _attached: dict[Path, tuple[int, ExitStack]] = field(default_factory=dict)  # with the number of the inode
     _guard: RLock = field(default_factory=RLock)
 
@@ -79,7 +85,11 @@ class KeptOpen:
 
     def close_all(self) -> None:
         for path in list(self._attached):
-            self.close(path)
+            with no_checkpoint(path) if self._is_temporary(path) else nullcontext():
+                self.close(path)
+
+    def _is_temporary(self, path: Path) -> bool:
+        return self.temporary is not None and self.temporary in path.parents
 
     def _attach(self, path: Path) -> None:
         """Attach the file, also if another one has taken its place since."""
@@ -92,13 +102,23 @@ class KeptOpen:
                 self._attached[path] = path.stat().st_ino, attached
 
 
+@contextmanager
+def no_checkpoint(path: Path) -> Iterator[None]:
+    """Leave what was written in the `.wal` when the file is closed inside the context: half of the time of closing."""
+    instance = _attached[path].instance
+    instance.execute("PRAGMA disable_checkpoint_on_shutdown")
+    yield
+    with suppress(duckdb.ConnectionException):  # it was closed, too
+        instance.execute("PRAGMA enable_checkpoint_on_shutdown")
+
+
 _kept: list[KeptOpen] = []
 
 
 @contextmanager
-def stores_kept_open() -> Iterator[None]:
-    """Keep the stores of this process open that are used inside the context."""
-    kept = KeptOpen()
+def stores_kept_open(temporary: Path | None = None) -> Iterator[None]:
+    """Keep the stores of this process open that are used inside the context; see `KeptOpen.temporary`."""
+    kept = KeptOpen(temporary)
     _kept.append(kept)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(duckdb_file, "attached_file", kept.open)

@@ -13,7 +13,7 @@ from zk_pipeline_tests.attendance.any_company import Worked, companies
 from zk_pipeline_tests.attendance.plain_company import plain_days
 from zk_pipeline_tests.attendance.rules_fixtures import as_days, dated_rules_of, shifts_of, summaries
 
-USERS, EXAMPLES = 100, 5
+USERS, EXAMPLES = 100, 3
 
 
 def compare(worked: Worked, hours: int) -> int:

@@ -47,7 +47,9 @@ class NaiveCrm:
             self.loses -= 1
             if self.instead:
                 connection.sendall(answer(b"", status=self.instead))
-            connection.close()
+                connection.close()
+            else:
+                connection.shutdown(socket.SHUT_RDWR)  # at once: closed, it would be lost at the timeout
             return
         results = [{"idempotency_key": one.get("idempotency_key"), "status": 201} for one in records]
         connection.sendall(answer(json.dumps(results).encode() if isinstance(body, list) else b"{}"))
@@ -57,8 +59,10 @@ class NaiveCrm:
         return [one for one in self.held if one["user_id"] == user]
 
 
-def client_at(url: str, mapping: FieldMapping = IDENTITY_MAPPING, lookup: str | None = LOOKUP) -> CrmClient:
-    endpoint = CrmEndpoint(url=url, timeout=5, lookup=lookup)
+def client_at(
+    url: str, mapping: FieldMapping = IDENTITY_MAPPING, lookup: str | None = LOOKUP, timeout: float = 5
+) -> CrmClient:
+    endpoint = CrmEndpoint(url=url, timeout=timeout, lookup=lookup)
     return CrmClient(endpoint, token=lambda: TOKEN, clock=lambda: NOON, mapping=mapping)
 
 
@@ -206,7 +210,7 @@ def test_a_lookup_that_does_not_answer_leaves_the_record_unsent() -> None:
             posts.append(request)
         connection.close()
 
-    with raw_crm(serve) as server, client_at(server.url) as client:
+    with raw_crm(serve) as server, client_at(server.url, timeout=0.5) as client:
         assert client.post_one(replace(delivery(), sent_body="{}")).meaning is ResponseClass.UNKNOWN
     assert posts == []
 

@@ -60,16 +60,22 @@ def gates_template(empty_store_file: Where, tmp_path_factory: pytest.TempPathFac
     return store.database.where
 
 
-@pytest.fixture
-def store(gates_template: Where, tmp_path: Path, clock: StoppedClock) -> Store:
+@pytest.fixture(scope="module")
+def processed_template(gates_template: Where, tmp_path_factory: pytest.TempPathFactory) -> Where:
     """Monday at three sites, processed: 1001 and 1002 at North, 1002 and 1003 at South, 1004 at West."""
-    store = copied(gates_template, tmp_path, clock)
+    store = copied(gates_template, tmp_path_factory.mktemp("processed"))
     ingest(store, "A", *on(MONDAY, "08:00", "17:00"), *on(MONDAY, "08:00", "12:00", user_id="1002"))
     ingest(store, "B", *on(MONDAY, "14:00", "14:02", "18:00", user_id="1002"), *on(MONDAY, "09:00", user_id="1003"))
     ingest(store, "C", *on(MONDAY, "09:00", "17:00", user_id="1004"))
     process(store, MONDAY, run_id="first run")
+    return store.database.where
+
+
+@pytest.fixture
+def store(processed_template: Where, tmp_path: Path, clock: StoppedClock) -> Store:
+    """A copy of `processed_template`, an hour later."""
     clock.go(hours=1)
-    return store
+    return copied(processed_template, tmp_path, clock)
 
 
 def sites(store: Store) -> dict[date, list[str] | None]:

@@ -43,7 +43,7 @@ _inherited: list[object] = []  # of the parent process: their threads do not exi
 
 @contextmanager
 def attached_file(path: Path, *, read_only: bool) -> Iterator[Connection]:
-    """Open a connection whose current database is the file, under the store lock; creates a missing file.
+    """Open a connection in UTC whose current database is the file, under the store lock; creates a missing file.
 
     Concurrent readers share one attachment: closing a second file descriptor would drop the process's lock on the
     file. After an error the instance is not used again. Raises duckdb.Error.
@@ -94,7 +94,9 @@ def _instance(temp_directory: str, *, is_small: bool) -> Connection:
         else:
             return instance
     threads = {"threads": 1} if is_small else {}
-    return duckdb.connect(":memory:", config={"temp_directory": temp_directory, **threads})
+    instance = duckdb.connect(":memory:", config={"temp_directory": temp_directory, **threads})
+    instance.execute("SET GLOBAL TimeZone = 'UTC'")  # of all its cursors
+    return instance
 
 
 def _detach(path: Path, attachment: _Attachment) -> None:

@@ -62,7 +62,6 @@ class FileEngine:
         with ExitStack() as attached:
             connection = self._attach(attached, held, read_only=mode == "shared")
             try:
-                connection.execute("SET TimeZone = 'UTC'")
                 yield connection
             except duckdb.Error as error:
                 if not re.search(r"No space left|Read-only file system", str(error)):

@@ -87,10 +87,12 @@ def record_contacts(connection: Connection, contacts: Sequence[Contact]) -> None
     # The address of a device that only pushes follows its contacts, unless an operator has set another one.
     connection.execute(
         """
-        UPDATE devices SET ip_address = contacts.address
+        UPDATE devices SET
+            last_sync = contacts.seen_at,
+            ip_address = CASE WHEN contacts.address <> '' AND devices.ip_address = terminal.address
+                              THEN contacts.address ELSE devices.ip_address END
         FROM contacts JOIN push_terminals AS terminal USING (serial_number)
-        WHERE devices.name = terminal.device AND NOT devices.polled AND contacts.address <> ''
-          AND devices.ip_address = terminal.address AND contacts.address <> terminal.address
+        WHERE devices.name = terminal.device AND NOT devices.polled
         """
     )
     learned = ", ".join(f"{name} = coalesce(contacts.{name}, push_terminals.{name})" for name in _LEARNED)
@@ -106,13 +108,6 @@ def record_contacts(connection: Connection, contacts: Sequence[Contact]) -> None
         SELECT serial_number, address, seen_at, seen_at, {", ".join(_LEARNED)}
         FROM contacts ANTI JOIN push_terminals USING (serial_number)
         """  # noqa: S608 (constant names)
-    )
-    connection.execute(
-        """
-        UPDATE devices SET last_sync = contacts.seen_at
-        FROM contacts JOIN push_terminals AS terminal USING (serial_number)
-        WHERE devices.name = terminal.device AND NOT devices.polled
-        """
     )
     connection.execute(
         """

@@ -28,7 +28,7 @@ def kept(store: Store) -> Iterator[Store]:
 
 
 def is_open(store: Store) -> bool:
-    """True while a write-ahead log next to the file has commits that the file itself has not."""
+    """True while a write-ahead log next to the file has commits that the file itself does not have."""
     return store.database.path.with_name("store.duckdb.wal").exists()
 
 
@@ -61,3 +61,12 @@ def test_a_file_that_takes_the_place_of_an_open_store_is_opened(kept: Store, emp
     Path(shutil.copyfile(empty_store_file, path.with_name("new"))).replace(path)
     assert kept.devices.all() == []
     kept.devices.add(device())
+
+
+def test_only_what_is_removed_with_the_test_is_closed_without_a_checkpoint(store: Store, tmp_path: Path) -> None:
+    with stores_kept_open(temporary=tmp_path):
+        store.devices.add(device())
+    assert is_open(store)
+    assert [one.name for one in store.devices.all()] == ["Gate"]
+    store.devices.update("Gate", port=4371)
+    assert not is_open(store)

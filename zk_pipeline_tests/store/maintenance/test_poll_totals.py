@@ -41,7 +41,7 @@ def counters(store: Store) -> list[PollCounters]:
         return read_poll_counters(connection)
 
 
-@pytest.mark.both_engines
+@pytest.mark.both_engines("matrix")
 def test_counters_of_polls_do_not_change_when_retention_deletes_their_rows(
     polled: Store, clock: StoppedClock, engine: str
 ) -> None:

@@ -29,7 +29,7 @@ def terminal(store: Store, serial: str = SERIAL) -> PushTerminal:
     return next(one for one in store.push.terminals() if one.serial_number == serial)
 
 
-@pytest.mark.both_engines
+@pytest.mark.both_engines("matrix")
 def test_a_pending_terminal_becomes_a_device_that_is_not_polled(store: Store, clock: StoppedClock) -> None:
     first = clock.now
     connect(store, family="A", push_version="2.4.1")
@@ -188,7 +188,7 @@ def test_secret_networks_and_zone_form_are_kept_until_the_terminal_is_given_up(s
 
 
 class TestCommands:
-    @pytest.mark.both_engines
+    @pytest.mark.both_engines("matrix")
     def test_a_command_is_open_until_its_terminal_confirms_it(self, store: Store, clock: StoppedClock) -> None:
         number = store.push.queue(SERIAL, INFO, by="cli:ann")
         assert store.push.queue(SERIAL, INFO, by="cli:bob") == number  # the same command

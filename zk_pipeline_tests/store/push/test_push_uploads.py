@@ -212,7 +212,7 @@ class TestClock:
         return [row[0] for row in rows(store, "SELECT user_id FROM raw_punches WHERE is_clock_suspect ORDER BY 1")]
 
 
-@pytest.mark.both_engines
+@pytest.mark.both_engines("matrix")
 def test_users_are_added_or_changed_and_others_stay(pushing: Store) -> None:
     store_uploads(pushing, [upload(users=[PushedUser("7", "Ann", 0, 0, None), PushedUser("8", "Bob", 14, 99, 3)])])
     store_uploads(pushing, [upload(users=[PushedUser("7", "Anna", 0, 0, None)], dropped=2)])
@@ -235,7 +235,7 @@ def test_the_users_of_a_later_poll_replace_the_pushed_ones(store: Store) -> None
     assert rows(store, "SELECT user_id, uid, name FROM device_users ORDER BY 1") == [("1", 1, "Cem"), ("2", 2, "Dan")]
 
 
-@pytest.mark.both_engines
+@pytest.mark.both_engines("matrix")
 def test_an_event_is_stored_once_and_is_no_punch(pushing: Store) -> None:
     set_clock = DeviceEvent(21, "1", EIGHT, "0\t0\t0\t0", True)
     for _ in range(2):

@@ -8,7 +8,7 @@ from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_fixtures import ALL, StoppedClock, device, ingest
 
 
-@pytest.mark.both_engines
+@pytest.mark.both_engines("matrix")
 def test_a_lock_is_noted_with_its_first_moment_until_it_is_forgotten(store: Store, clock: StoppedClock) -> None:
     gate, yard = (store.devices.add(device(name, ip=ip)) for name, ip in (("Gate", "192.0.2.1"), ("Yard", "192.0.2.2")))
     assert not store.keypad_locks.is_noted(gate)
