@@ -20,9 +20,17 @@ VERSIONS = [
 
 def test_ci_runs_all_checks_on_each_supported_version_of_python() -> None:
     workflow = yaml.safe_load((CHECKOUT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
-    job = workflow["jobs"]["run"]
-    assert job["strategy"]["matrix"]["python"] == VERSIONS
-    assert ".ci/run" in [step.get("run") for step in job["steps"]]
+    for name, command in {"run": ".ci/run", "package": ".ci/package python3"}.items():
+        job = workflow["jobs"][name]
+        assert job["strategy"]["matrix"]["python"] == VERSIONS
+        assert command in [step.get("run") for step in job["steps"]]
+
+
+def test_each_script_of_ci_is_run_by_the_workflow() -> None:
+    workflow = yaml.safe_load((CHECKOUT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+    commands = " ".join(step.get("run", "") for job in workflow["jobs"].values() for step in job["steps"])
+    scripts = {f".ci/{path.name}" for path in (CHECKOUT / ".ci").iterdir()}
+    assert scripts == set(re.findall(r"\.ci/[\w-]+", commands))
 
 
 def test_the_oldest_supported_version_is_the_required_one() -> None:

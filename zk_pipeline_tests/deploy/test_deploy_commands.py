@@ -34,13 +34,14 @@ def test_each_started_command_exists(name: str) -> None:
     found.make_context(command, list(arguments))  # raises for an option that it has not
 
 
-def test_containers_share_one_home_and_the_loopback_of_the_pipeline() -> None:
+def test_containers_share_one_home_and_the_loopback_of_a_container_that_never_restarts() -> None:
     services = containers()["services"]
     for name in container_commands():
         assert services[name]["volumes"] == ["home:/var/lib/zk-pipeline"]
     for name in services:
-        if name != "pipeline":
-            assert services[name]["network_mode"] == "service:pipeline"
+        if name != "network":
+            assert services[name]["network_mode"] == "service:network"
+    assert services["network"]["entrypoint"] == ["sleep", "infinity"]
     assert [port for name in services for port in services[name].get("ports", [])] == [
         "80:80",
         "443:443",
