@@ -36,7 +36,6 @@ NOT_RUN = {
     "cd": "belongs to git",
     "nginx": "tested by deploy/test_deploy_proxy.py, with another prefix",
     "printf": "asks for a password",
-    "docker": "needs an engine; compose file and image are tested by deploy/test_deploy_commands.py",
     "kubectl": "needs a cluster; the names are compared with the manifests by deploy/test_deploy_kubernetes.py",
     "docker": "needs an engine; compose file and image are tested by deploy/test_deploy_container.py, run by .ci/image",
     "pip": "installs a wheel; run by .ci/package",
