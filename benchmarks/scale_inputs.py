@@ -83,7 +83,7 @@ def _lock_time(store: Store) -> Line:
 def _finished(device: Device, minute: int) -> FinishedReading:
     at = _BEGIN + timedelta(minutes=minute)
     punches = [(str(1000 + number), f"{at:%Y-%m-%d %H:%M}:{number:02}") for number in range(PUNCHES)]
-    return FinishedReading(device=device, reading=reading(punches), started_at=at, finished_at=at)
+    return FinishedReading(device=device, reading=reading(punches, serial=device.name), started_at=at, finished_at=at)
 
 
 @dataclass(frozen=True)
