@@ -150,7 +150,11 @@ class Database:
         self.engine.prepare()
         with (
             self._open_current("exclusive", purpose, about) as (connection, held),
-            transaction(connection, lambda: self.engine.commit(connection, held)),
+            transaction(
+                connection,
+                lambda: self.engine.commit(connection, held),
+                is_begun=self.engine.opens_in_transaction,
+            ),
         ):
             yield connection
 
@@ -176,6 +180,8 @@ class Database:
         """
         self.engine.prepare()
         with self._open_current("exclusive", purpose, "") as (connection, held):
+            if self.engine.opens_in_transaction:
+                connection.rollback()
             yield OpenStore(connection, held, self.engine)
 
     @contextmanager

@@ -51,6 +51,7 @@ class LakeEngine:
     readers_block_writers = False
     shares_instance = True
     migrates_in_maintenance = True
+    opens_in_transaction = True  # each transaction costs six round trips to PostgreSQL, apart from its content
 
     @property
     def name(self) -> str:
@@ -129,7 +130,7 @@ class LakeEngine:
         waiting = waiting_writes(held.session)
         others = waiting.others(write.kind, purpose)
         try:
-            with transaction(connection, lambda: self.commit(connection, held)):
+            with transaction(connection, lambda: self.commit(connection, held), is_begun=True):
                 own, *results = write.store(connection, [write.item, *map(write.decode, others.values())])
                 if others:
                     encoded = map(write.encode_result, results)
@@ -166,10 +167,10 @@ class LakeEngine:
         for is_last in (False, True):
             instance, connection = lake_connection(self.address, create=mode != "shared")
             try:
+                if mode != "maintenance":
+                    connection.execute(f"BEGIN TRANSACTION {'READ ONLY' if mode == 'shared' else ''}")
                 connection.execute(f"USE {CATALOG}")
                 connection.execute("SET TimeZone = 'UTC'")
-                if mode == "shared":
-                    connection.execute("BEGIN TRANSACTION READ ONLY")
                 connection.execute(f"FROM ducklake_current_snapshot('{CATALOG}')").fetchall()
             except duckdb.Error as error:
                 connection.close()

@@ -25,7 +25,7 @@ def encode_readings(readings: Sequence[PreparedReading]) -> bytes:
     sink = pa.BufferOutputStream()
     _write(sink, pa.Table.from_pylist([_facts(one) for one in readings]))
     for one in readings:
-        for table in filter(None.__ne__, (one.punches, one.rejected, one.users)):
+        for table in (one.punches, one.rejected, *([] if one.users is None else [one.users])):
             _write(sink, table)
     data: bytes = sink.getvalue().to_pybytes()
     return data
