@@ -15,6 +15,7 @@ from typing import Literal
 import pytest
 
 from zk_pipeline.config.ducklake_address import LakeAddress
+from zk_pipeline.simulator.terminal.definition import serial_number_of
 from zk_pipeline.store.engine import advisory_locks
 from zk_pipeline.store.engine.ducklake_connection import CATALOG
 from zk_pipeline.store.engine.waiting_writes import WaitingWrites
@@ -25,7 +26,7 @@ from zk_pipeline.store.terminals.poll_results import IngestResult
 from zk_pipeline_tests.engines import lakes
 from zk_pipeline_tests.postgres import Postgres
 from zk_pipeline_tests.store.lake_merges import engine_of
-from zk_pipeline_tests.store.store_fixtures import MONDAY, device, ingest, on, rows, serial_number_of, store_at
+from zk_pipeline_tests.store.store_fixtures import MONDAY, device, ingest, on, rows, store_at
 from zk_pipeline_tests.store.store_load import end_all, start
 from zk_pipeline_tests.waiting import until
 
@@ -79,7 +80,7 @@ def die_at(lake: LakeAddress, when: Literal["before", "after"]) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     if when == "before":
-        poll_results.keep_positions = die
+        vars(poll_results)["keep_positions"] = die
     else:
         WaitingWrites.wake = die  # type: ignore[method-assign]
     poll(store_at(lake), "North")
@@ -120,10 +121,8 @@ def test_a_killed_process_that_stores_for_others_loses_and_doubles_nothing(
     with ThreadPoolExecutor() as pool, store.database.write("keep them waiting"):
         killed = start(die_at, lake, when)
         until(lambda: postgres.run(WAITING) == "1", seconds=60)
-        polls = []
-        for number, name in enumerate(GATES[1:], start=2):
-            polls.append(pool.submit(poll, store, name))
-            until(lambda number=number: postgres.run(WAITING) == f"{number}")
+        polls = [pool.submit(poll, store, name) for name in GATES[1:]]
+        until(lambda: postgres.run(WAITING) == "3")
     assert ended(killed) == -signal.SIGKILL
     assert [one.result(30).new for one in polls] == [2, 2]
     committed = STORED if when == "after" else [one for one in STORED if one[0] != "North"]
