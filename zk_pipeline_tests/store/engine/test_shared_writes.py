@@ -168,3 +168,16 @@ def test_readings_in_another_encoding_are_left_to_their_processes(store: Store, 
         database = dict(engine_of(store.database).address.parameters)["dbname"]
         postgres.run("UPDATE zk_pipeline_waiting_writes SET kind = 'of a newer version'", database)
     assert [one.result(30).new for one in polls] == [2, 2]
+
+
+def test_a_poll_queries_the_catalog_fewer_than_250_times(store: Store, postgres: Postgres) -> None:
+    """Each query is a round trip to PostgreSQL under the lock: docs/shared-store.md has the resulting times."""
+    poll(store, "North")
+    database = dict(engine_of(store.database).address.parameters)["dbname"]
+    postgres.run(f"ALTER DATABASE {database} SET log_statement = 'all'")
+    engine_of(store.database).forget()  # the setting is read by new connections
+    ingest(store, "North", *on(MONDAY, "08:30"))  # connects, and caches the schema
+    before = postgres.log.stat().st_size
+    ingest(store, "North", *on(MONDAY, "09:00"))
+    log = postgres.log.read_bytes()[before:].decode()
+    assert 50 < log.count("LOG:  statement: ") < 250
