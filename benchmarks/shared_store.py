@@ -22,6 +22,7 @@ from benchmarks.readings import finished_reading
 from zk_pipeline.config.ducklake_address import LakeAddress, parse_lake
 from zk_pipeline.devices.models import Device
 from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.engine.ducklake import LakeEngine
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.engines import where, with_password
 from zk_pipeline_tests.ports import free_port
@@ -73,31 +74,38 @@ def polls(writers: int, seconds: float, round_trips: tuple[float, ...]) -> None:
 @main.command()
 @click.option("--round-trip", "round_trips", multiple=True, type=float, default=(0, 5, 20, 50), show_default=True)
 def locks(round_trips: tuple[float, ...]) -> None:
-    """Time of one transaction with 1 and with 32 readings, in a process without others.
+    """One transaction with 1 and with 32 readings, in a process without others: queries of PostgreSQL, wall time, CPU.
 
     Example:  python -m benchmarks.shared_store locks --round-trip 5
     """
-    click.echo("| round trip | 1 reading | 32 readings |")
-    click.echo("|---|---|---|")
+    click.echo("| round trip | readings | queries | wall time | of it round trips | CPU of the process |")
+    click.echo("|---|---|---|---|---|---|")
     for milliseconds in round_trips:
         with (
             tempfile.TemporaryDirectory() as folder,
             postgres_server() as server,
             _far(server, Path(folder), milliseconds, devices=32) as address,
         ):
-            times = [_transaction(Store(Database(address)), number) for number in (1, 32)]
-        click.echo(f"| {milliseconds:g} ms | {times[0]:.2f} s | {times[1]:.2f} s |")
+            server.run(f"ALTER DATABASE {dict(address.parameters)['dbname']} SET log_statement = 'all'")
+            for number in (1, 32):
+                queries, wall, cpu = _transaction(Store(Database(address)), number, server.log)
+                waited = queries * milliseconds / 1e3
+                click.echo(
+                    f"| {milliseconds:g} ms | {number} | {queries} | {wall:.2f} s | {waited:.2f} s | {cpu:.2f} s |"
+                )
 
 
-def _transaction(store: Store, readings: int) -> float:
-    """The shortest of three transactions, in seconds."""
-    times = []
+def _transaction(store: Store, readings: int, log: Path) -> tuple[int, float, float]:
+    """Queries, wall seconds and CPU seconds of the shortest of three transactions."""
+    done = []
     for minute in range(3):
         group = [finished_reading(_device(number), 100 * readings + minute) for number in range(readings)]
-        began = time.perf_counter()
+        logged, began, cpu = log.stat().st_size, time.perf_counter(), time.process_time()
         store.punches.ingest_all(group, run_id=None)
-        times.append(time.perf_counter() - began)
-    return min(times)
+        wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+        done.append((wall, log.read_bytes()[logged:].decode().count("LOG:  statement: "), cpu))
+    wall, queries, cpu = min(done)
+    return queries, wall, cpu
 
 
 def _polled(
@@ -159,6 +167,7 @@ def _far(server: Postgres, folder: Path, milliseconds: float, *, devices: int) -
     store = Store(Database(near))
     for number in range(devices):
         store.devices.add(_device(number))
+    LakeEngine(near).forget()
     if not milliseconds:
         yield near
         return
