@@ -43,7 +43,7 @@ class Engine(Protocol):
 
     @property
     def opens_in_transaction(self) -> bool:
-        """Whether `open` begins a transaction in the mode `exclusive`, the first one of the connection."""
+        """True if `open` begins the first transaction of the connection in the mode `exclusive`."""
 
     def prepare(self) -> None:
         """Create the folders that a write needs. Raises StoreUnusable if the store cannot exist there."""
