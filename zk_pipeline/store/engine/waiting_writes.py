@@ -43,13 +43,10 @@ _RESULT = """
     WHERE snapshot_id > %(snapshot)s AND strpos(commit_extra_info, %(ticket)s) > 0
 """
 # Process ids of PostgreSQL are used again: a row belongs to the connection that has its id and its start.
-_DELETE_ABANDONED = """
-    DELETE FROM zk_pipeline_waiting_writes AS waiting
-    WHERE NOT EXISTS (
-        SELECT FROM pg_stat_activity AS session
-        WHERE session.pid = waiting.pid AND session.backend_start = waiting.connected_at
-    )
-"""
+_IS_CONNECTED = (
+    "(pid, connected_at) IN (SELECT pid, backend_start FROM pg_stat_activity WHERE backend_start IS NOT NULL)"
+)
+_DELETE_ABANDONED = f"DELETE FROM zk_pipeline_waiting_writes WHERE NOT {_IS_CONNECTED}"  # noqa: S608 (constant SQL)
 _WAITS = """
     SELECT pid FROM pg_locks
     WHERE locktype = 'advisory' AND NOT granted AND classid = %(class)s AND objid = %(number)s
@@ -58,7 +55,7 @@ _WAITS = """
 _OTHERS = f"""
     SELECT %(purpose)s AS held_for, ticket, item FROM (
         SELECT ticket, item, submitted_at, sum(length(item)) OVER (ORDER BY submitted_at, ticket) AS total
-        FROM zk_pipeline_waiting_writes WHERE kind = %(kind)s AND pid IN ({_WAITS})
+        FROM zk_pipeline_waiting_writes WHERE kind = %(kind)s AND {_IS_CONNECTED} AND pid IN ({_WAITS})
     ) AS waiting
     WHERE total <= %(bytes)s ORDER BY submitted_at, ticket LIMIT %(writes)s
 """  # noqa: S608 (constant SQL)
