@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from zk_pipeline_tests.engines import where, with_password
 from zk_pipeline_tests.ports import free_port
 from zk_pipeline_tests.postgres import Postgres, postgres_server
 from zk_pipeline_tests.store.store_load import at_once, start
+from zk_pipeline_tests.waiting import until
 
 _WAIT_SECONDS = 3_600.0
 
@@ -174,10 +176,16 @@ def _far(server: Postgres, folder: Path, milliseconds: float, *, devices: int) -
     port = free_port()
     proxy = start(_proxy, port, server.port, milliseconds / 2e3)
     try:
+        until(lambda: _is_accepting(port))
         yield replace(near, parameters=tuple((dict(near.parameters) | {"port": f"{port}"}).items()))
     finally:
         proxy.kill()
         proxy.join()
+
+
+def _is_accepting(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _proxy(port: int, target: int, delay: float) -> None:
