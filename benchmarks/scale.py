@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from benchmarks.scale_inputs import PUNCHES, events, lock_times, maybe_postgres
+from benchmarks.readings import PUNCHES
+from benchmarks.scale_inputs import events, lock_times, maybe_postgres
 from benchmarks.scale_model import TICK_SECONDS, Company, Costs, Tick, simulate
 
 SIZES = (100, 1_000, 5_000, 10_000, 100_000)

@@ -7,25 +7,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 
 import dagster as dg
 
+from benchmarks.readings import finished_reading
 from zk_pipeline.config.ducklake_address import parse_lake
 from zk_pipeline.devices.models import Device
 from zk_pipeline.store.engine.database import Database, Where
 from zk_pipeline.store.store import Store
-from zk_pipeline.store.terminals.poll_results import FinishedReading
 from zk_pipeline_tests.postgres import NoPostgres, Postgres, postgres_server
-from zk_pipeline_tests.store.store_fixtures import reading
 
-PUNCHES = 8  # new punches per reading: a terminal of fifty employees in a quarter of an hour of the morning
 FEW, MANY, REPEATS = 1, 32, 15
 EVENTS = (50, 250)
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-_BEGIN = datetime(2026, 3, 2, 6, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -72,18 +68,12 @@ def _lock_time(store: Store) -> Line:
         times = []
         for _ in range(REPEATS):
             minute += 1
-            group = [_finished(one, minute) for one in devices[:many]]
+            group = [finished_reading(one, minute) for one in devices[:many]]
             began = time.perf_counter()
             store.punches.ingest_all(group, run_id=None)
             times.append(time.perf_counter() - began)
         taken[many] = median(times[2:])
     return Line.through(FEW, taken[FEW], MANY, taken[MANY])
-
-
-def _finished(device: Device, minute: int) -> FinishedReading:
-    at = _BEGIN + timedelta(minutes=minute)
-    punches = [(str(1000 + number), f"{at:%Y-%m-%d %H:%M}:{number:02}") for number in range(PUNCHES)]
-    return FinishedReading(device=device, reading=reading(punches), started_at=at, finished_at=at)
 
 
 @dataclass(frozen=True)

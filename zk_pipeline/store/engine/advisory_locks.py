@@ -10,7 +10,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import ModuleType
@@ -18,6 +18,7 @@ from typing import Any
 
 from zk_pipeline.config.ducklake_address import LakeAddress
 from zk_pipeline.store.engine.engine import Mode
+from zk_pipeline.store.engine.waiting_writes import MAX_BYTES_SHARED, WaitingWrites
 from zk_pipeline.store.errors import StoreBusy, StoreUnreachable, StoreUnusable
 from zk_pipeline.store.locks.file_lock import HeldLock, single_lock_per_thread
 from zk_pipeline.store.locks.sync_lock import HasSyncLock, SyncAlreadyRunning
@@ -90,6 +91,13 @@ class HeldAdvisoryLock(HeldLock):
 
 
 @dataclass(frozen=True)
+class StoredByAnother(HeldLock):
+    """No lock: the process that had it stored the write that was waiting for it. `result`: see `WaitingWrites`."""
+
+    result: str
+
+
+@dataclass(frozen=True)
 class AdvisoryLocks:
     address: LakeAddress
 
@@ -108,6 +116,24 @@ class AdvisoryLocks:
                 )
 
     @contextmanager
+    def lock_or_share(
+        self, purpose: str, kind: str, item: Callable[[], bytes], *, wait_seconds: float
+    ) -> Iterator[HeldAdvisoryLock | StoredByAnother]:
+        """The writer lock; or StoredByAnother, if its holder stored `item` while this process waited for the lock.
+
+        `item` is called only if the lock is taken; `kind` names its encoding. Raises as `lock`.
+        """
+        with single_lock_per_thread(str(self.address), purpose):
+            started = time.monotonic()
+            with self._session() as session:
+                result = self._wait_or_share(session, purpose, kind, item, started + wait_seconds)
+                now = time.monotonic()
+                if result is None:
+                    yield HeldAdvisoryLock(now - started, now, lambda _: None, session, (_WRITER,))
+                else:
+                    yield StoredByAnother(now - started, now, lambda _: None, result)
+
+    @contextmanager
     def acquire_sync_lock(self) -> Iterator[HasSyncLock]:
         """Acquire the sync lock. Raises SyncAlreadyRunning at once if a sync run on any host has it."""
         with self._session() as session:
@@ -123,6 +149,37 @@ class AdvisoryLocks:
         with self._session() as session, session.cursor() as cursor:
             cursor.execute(sql)
             return cursor.fetchone()[0]
+
+    def _wait_or_share(
+        self, session: Any, purpose: str, kind: str, item: Callable[[], bytes], deadline: float
+    ) -> str | None:
+        """Wait until the lock is acquired (None), or another process has stored the item: its result."""
+        with session.cursor() as cursor:
+            cursor.execute("SELECT %s AS held_for, pg_try_advisory_lock(%s, %s)", [_shown(purpose), _CLASS, _WRITER])
+            if cursor.fetchone()[1]:
+                return None
+        sent = item()
+        if len(sent) > MAX_BYTES_SHARED:
+            self._acquire(session, _WRITER, "", purpose, deadline)
+            return None
+        writes = waiting_writes(session)
+        ticket = writes.submit(kind, sent)
+        is_acquired = self._is_acquired_or_woken(session, purpose, deadline)
+        result = writes.take_result(ticket)
+        if result is None and not is_acquired:  # interrupted otherwise
+            self._acquire(session, _WRITER, "", purpose, deadline)
+        elif result is not None and is_acquired:
+            with session.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock_all()")
+        return result
+
+    def _is_acquired_or_woken(self, session: Any, purpose: str, deadline: float) -> bool:
+        """True if the lock is acquired, False if the wait was interrupted. Raises StoreBusy."""
+        try:
+            self._acquire(session, _WRITER, "", purpose, deadline)
+        except driver().errors.QueryCanceled:
+            return False
+        return True
 
     def _acquire(self, session: Any, number: int, kind: str, purpose: str, deadline: float) -> None:
         stops_readers = number == _MAINTENANCE and not kind
@@ -141,7 +198,7 @@ class AdvisoryLocks:
                 cursor.execute(
                     f"SET lock_timeout = {patience_ms}; "
                     f"SELECT pg_advisory_lock{kind}({_CLASS}, {number}), %s AS held_for; SET lock_timeout = 0",
-                    [purpose.replace("\\", "/")],
+                    [_shown(purpose)],
                 )
             except driver().errors.LockNotAvailable:
                 return False
@@ -218,6 +275,15 @@ class AdvisoryLocks:
     def _unreachable(self, error: Exception) -> StoreUnreachable:
         lines = self.address.scrubbed(str(error)).strip().splitlines() or ["no message"]
         return StoreUnreachable(f"the PostgreSQL server of the store cannot be used: {lines[0]}")
+
+
+def waiting_writes(session: Any) -> WaitingWrites:
+    """Writes that wait for the writer lock."""
+    return WaitingWrites(session, driver(), _CLASS, _WRITER)
+
+
+def _shown(purpose: str) -> str:
+    return purpose.replace("\\", "/")
 
 
 def _named(application: str, query: str, seconds: float) -> str:

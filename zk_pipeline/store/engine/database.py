@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,10 +20,12 @@ import duckdb
 from zk_pipeline.config.ducklake_address import LakeAddress
 from zk_pipeline.data_libraries import bindings_without_pandas
 from zk_pipeline.runtime.processes import check_for_end
+from zk_pipeline.store.engine.advisory_locks import HeldAdvisoryLock, StoredByAnother
 from zk_pipeline.store.engine.duckdb_file import FileEngine
 from zk_pipeline.store.engine.ducklake import LakeEngine
 from zk_pipeline.store.engine.engine import Engine, Mode
 from zk_pipeline.store.engine.read_copy import ReadCopy
+from zk_pipeline.store.engine.shared_write import Item, Result, SharedWrite
 from zk_pipeline.store.errors import NotOnThisEngine, StoreBusy
 from zk_pipeline.store.locks.file_lock import HeldLock
 from zk_pipeline.store.locks.lock_statistics import LockStatistics
@@ -32,6 +35,7 @@ from zk_pipeline.store.schema.migrations_runner import newest_version, read_vers
 Connection = duckdb.DuckDBPyConnection
 Where = Path | LakeAddress
 T = TypeVar("T")
+AnyLock = TypeVar("AnyLock", bound=HeldLock)
 
 _log = logging.getLogger(__name__)
 
@@ -147,9 +151,26 @@ class Database:
         self.engine.prepare()
         with (
             self._open_current("exclusive", purpose, about) as (connection, held),
-            transaction(connection, lambda: self.engine.commit(connection, held)),
+            transaction(
+                connection,
+                lambda: self.engine.commit(connection, held),
+                is_begun=self.engine.opens_in_transaction,
+            ),
         ):
             yield connection
+
+    def write_shared(self, purpose: str, about: str, write: SharedWrite[Item, Result]) -> Result:
+        """Store the item of a write, in one transaction; on a shared store together with those of other processes that
+        wait for the lock. Returns its result, after the commit.
+
+        Raises StoreBusy, StoreUnusable, and exceptions of `write.store`.
+        """
+        if isinstance(self.engine, LakeEngine):
+            done = self._share(self.engine, purpose, about, write)
+            if done is not None:
+                return done
+        with self.write(purpose, about) as connection:
+            return write.store(connection, [write.item])[0]
 
     @contextmanager
     def keep_open(self, purpose: str) -> Iterator[OpenStore]:
@@ -160,6 +181,8 @@ class Database:
         """
         self.engine.prepare()
         with self._open_current("exclusive", purpose, "") as (connection, held):
+            if self.engine.opens_in_transaction:
+                connection.rollback()
             yield OpenStore(connection, held, self.engine)
 
     @contextmanager
@@ -220,21 +243,44 @@ class Database:
             _import_ahead()
         with (
             bindings_without_pandas(),
-            self._lock_counted(mode, purpose, about) as held,
+            self._lock_counted(
+                mode, purpose, about, partial(self.engine.lock, mode, wait_seconds=self.wait_seconds)
+            ) as held,
             self.engine.open(held, mode) as connection,
         ):
             yield connection, held
 
+    def _share(self, engine: LakeEngine, purpose: str, about: str, write: SharedWrite[Item, Result]) -> Result | None:
+        """The result of the write, stored by this process or another; None, with nothing written, if the store must be
+        created or migrated first.
+        """
+        check_for_end()
+        _import_ahead()
+        item = write.item
+
+        def lock(label: str) -> AbstractContextManager[HeldAdvisoryLock | StoredByAnother]:
+            return engine.lock_or_share(label, write.kind, lambda: write.encode(item), wait_seconds=self.wait_seconds)
+
+        with bindings_without_pandas(), self._lock_counted("exclusive", purpose, about, lock) as held:
+            if isinstance(held, StoredByAnother):
+                return write.decode_result(held.result)
+            with engine.open(held, "exclusive") as connection:
+                if self._is_old(connection):
+                    return None
+                return engine.store_with_others(connection, held, _label(purpose, about), write)
+
     @contextmanager
-    def _lock_counted(self, mode: Mode, purpose: str, about: str) -> Iterator[HeldLock]:
+    def _lock_counted(
+        self, mode: Mode, purpose: str, about: str, lock: Callable[[str], AbstractContextManager[AnyLock]]
+    ) -> Iterator[AnyLock]:
         """Acquire the lock; record its wait and lock time after the release."""
         counted = "shared" if mode == "shared" else "exclusive"
-        label = f"{purpose}: {about}" if about else purpose
-        held: HeldLock | None = None
+        label = _label(purpose, about)
+        held: AnyLock | None = None
         is_open_elsewhere = False
         began = time.monotonic()
         try:
-            with self.engine.lock(mode, label, wait_seconds=self.wait_seconds) as held:
+            with lock(label) as held:
                 yield held
         except StoreBusy:
             is_open_elsewhere = held is not None
@@ -251,6 +297,10 @@ class Database:
                 self.lock_statistics.record(
                     counted, purpose, about, waited_ms=held.waited_seconds * 1e3, held_ms=seconds * 1e3
                 )
+
+
+def _label(purpose: str, about: str) -> str:
+    return f"{purpose}: {about}" if about else purpose
 
 
 def _engine_of(where: Where, foreign_wait_seconds: float) -> Engine:

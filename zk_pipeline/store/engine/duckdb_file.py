@@ -40,6 +40,7 @@ class FileEngine:
     readers_block_writers = True
     shares_instance = False
     migrates_in_maintenance = False
+    opens_in_transaction = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_lock", StoreFileLock(self.path))

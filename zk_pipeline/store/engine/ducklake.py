@@ -7,7 +7,8 @@ lost with its connection, PostgreSQL's unique key of snapshots still lets only o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,13 @@ from pathlib import Path
 import duckdb
 
 from zk_pipeline.config.ducklake_address import LakeAddress
-from zk_pipeline.store.engine.advisory_locks import AdvisoryLocks, HeldAdvisoryLock, forget_sessions
+from zk_pipeline.store.engine.advisory_locks import (
+    AdvisoryLocks,
+    HeldAdvisoryLock,
+    StoredByAnother,
+    forget_sessions,
+    waiting_writes,
+)
 from zk_pipeline.store.engine.ducklake_connection import (
     CATALOG,
     forget_instance,
@@ -25,12 +32,16 @@ from zk_pipeline.store.engine.ducklake_connection import (
     unusable,
 )
 from zk_pipeline.store.engine.engine import Mode
-from zk_pipeline.store.errors import StoreBusy, StoreUnusable
+from zk_pipeline.store.engine.shared_write import Item, Result, SharedWrite
+from zk_pipeline.store.engine.waiting_writes import note_results
+from zk_pipeline.store.errors import StoreBusy, StoreUnusable, is_store_failure
 from zk_pipeline.store.locks.file_lock import HeldLock
 from zk_pipeline.store.locks.sync_lock import HasSyncLock
-from zk_pipeline.store.schema.migrations_runner import apply_missing, newest_version, read_version
+from zk_pipeline.store.schema.migrations_runner import apply_missing, newest_version, read_version, transaction
 
 Connection = duckdb.DuckDBPyConnection
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,7 @@ class LakeEngine:
     readers_block_writers = False
     shares_instance = True
     migrates_in_maintenance = True
+    opens_in_transaction = True  # each transaction costs six round trips to PostgreSQL, apart from its content
 
     @property
     def name(self) -> str:
@@ -67,6 +79,12 @@ class LakeEngine:
         with suppress(OSError):  # contains only lock statistics
             self.side.parent.mkdir(parents=True, exist_ok=True)
         return self._locks.lock(mode, purpose, wait_seconds=wait_seconds)
+
+    def lock_or_share(
+        self, purpose: str, kind: str, item: Callable[[], bytes], *, wait_seconds: float
+    ) -> AbstractContextManager[HeldAdvisoryLock | StoredByAnother]:
+        """See `AdvisoryLocks.lock_or_share`."""
+        return self._locks.lock_or_share(purpose, kind, item, wait_seconds=wait_seconds)
 
     @contextmanager
     def open(self, held: HeldLock, mode: Mode) -> Iterator[Connection]:  # noqa: ARG002 (not needed here)
@@ -102,6 +120,33 @@ class LakeEngine:
                 "another process wrote to the store without its lock; nothing was written: try again"
             ) from error
 
+    def store_with_others(
+        self, connection: Connection, held: HeldAdvisoryLock, purpose: str, write: SharedWrite[Item, Result]
+    ) -> Result:
+        """Store the item of a write and those of waiting processes in one transaction, and notify the processes.
+
+        If that fails for an item, only the own one is stored. Raises StoreBusy, and exceptions of `write.store`.
+        """
+        waiting = waiting_writes(held.session)
+        others = waiting.others(write.kind, purpose)
+        try:
+            with transaction(connection, lambda: self.commit(connection, held), is_begun=True):
+                own, *results = write.store(connection, [write.item, *map(write.decode, others.values())])
+                if others:
+                    encoded = map(write.encode_result, results)
+                    note_results(connection, CATALOG, dict(zip(others, encoded, strict=True)))
+        except Exception as error:
+            if not others or is_store_failure(error):
+                raise
+            _log.warning("stored without the %d writes of waiting processes: %s", len(others), error)
+            waiting.withdraw(list(others))
+            with transaction(connection, lambda: self.commit(connection, held)):
+                (own,) = write.store(connection, [write.item])
+            return own
+        if others:
+            waiting.wake(list(others))
+        return own
+
     def acquire_sync_lock(self) -> AbstractContextManager[HasSyncLock]:
         return self._locks.acquire_sync_lock()
 
@@ -122,10 +167,10 @@ class LakeEngine:
         for is_last in (False, True):
             instance, connection = lake_connection(self.address, create=mode != "shared")
             try:
+                if mode != "maintenance":
+                    connection.execute(f"BEGIN TRANSACTION {'READ ONLY' if mode == 'shared' else ''}")
                 connection.execute(f"USE {CATALOG}")
                 connection.execute("SET TimeZone = 'UTC'")
-                if mode == "shared":
-                    connection.execute("BEGIN TRANSACTION READ ONLY")
                 connection.execute(f"FROM ducklake_current_snapshot('{CATALOG}')").fetchall()
             except duckdb.Error as error:
                 connection.close()

@@ -41,6 +41,10 @@ class Engine(Protocol):
     def migrates_in_maintenance(self) -> bool:
         """Whether a writer must release the lock and take it for `maintenance` to migrate the store."""
 
+    @property
+    def opens_in_transaction(self) -> bool:
+        """True if `open` begins the first transaction of the connection in the mode `exclusive`."""
+
     def prepare(self) -> None:
         """Create the folders that a write needs. Raises StoreUnusable if the store cannot exist there."""
 

@@ -186,9 +186,14 @@ def _apply(
 
 
 @contextmanager
-def transaction(connection: duckdb.DuckDBPyConnection, commit: Callable[[], object] | None = None) -> Iterator[None]:
-    """Commit at the end (with `commit` of the engine, if given), roll back on any exception."""
-    connection.begin()
+def transaction(
+    connection: duckdb.DuckDBPyConnection, commit: Callable[[], object] | None = None, *, is_begun: bool = False
+) -> Iterator[None]:
+    """Begin a transaction unless `is_begun`, commit at the end (with `commit` of the engine, if given), roll back on
+    any exception.
+    """
+    if not is_begun:
+        connection.begin()
     try:
         yield
     except BaseException:

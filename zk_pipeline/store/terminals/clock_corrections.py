@@ -165,8 +165,7 @@ def correct(connection: Connection, device: str) -> None:
 
 def correct_fresh(connection: Connection) -> None:
     """Apply corrections to the new punches in the temporary table `fresh`."""
-    has_active = "SELECT EXISTS (FROM clock_corrections WHERE revoked_at IS NULL)"
-    if not connection.execute(has_active).fetchall()[0][0]:
+    if not connection.execute("SELECT EXISTS (SELECT 1 FROM clock_corrections)").fetchall()[0][0]:
         return
     zones = connection.execute(
         """

@@ -48,7 +48,8 @@ def keep_positions(connection: Connection, readings: Mapping[str, Reading], now:
             "SELECT device, full_read_at FROM device_log_positions WHERE list_contains(?, device)", [names]
         ).fetchall()
     )
-    connection.execute("DELETE FROM device_log_positions WHERE list_contains(?, device)", [names])
+    if known:
+        connection.execute("DELETE FROM device_log_positions WHERE list_contains(?, device)", [names])
     rows = [
         {
             "device": device,

@@ -86,7 +86,8 @@ class FailedPoll:
 @dataclass(frozen=True)
 class PreparedReading:
     """A reading as Arrow tables, prepared before the lock; `users` is None if no list was read. Instants are those of
-    `zone`.
+    `zone`. `fetched`: number of records read; `accounted_for`: as in `device_polls`; `has_frames`: False for a reading
+    of another process, of which `finished` has empty frames.
     """
 
     finished: FinishedReading
@@ -94,6 +95,10 @@ class PreparedReading:
     punches: pa.Table
     rejected: pa.Table
     users: pa.Table | None
+    fetched: int
+    accounted_for: int
+    run_id: str | None = None
+    has_frames: bool = True
 
     @classmethod
     def of(cls, finished: FinishedReading) -> PreparedReading:
@@ -104,12 +109,19 @@ class PreparedReading:
             punches=punches_table(reading.punches, zone),
             rejected=rejected_table(reading.rejected),
             users=None if reading.users is None else users_table(reading.users),
+            fetched=len(reading.punches) + len(reading.rejected),
+            accounted_for=records_accounted_for(reading),
         )
 
     def in_zone(self, zone: str) -> PreparedReading:
-        """The same with the instants of another zone, to which the device was changed since the reading."""
+        """The same with the instants of another zone, to which the device was changed since the reading.
+
+        Raises RuntimeError without frames: then the process that has them must store the reading.
+        """
         if zone == self.zone:
             return self
+        if not self.has_frames:
+            raise RuntimeError(f"{self.finished.device.name}: its zone changed, and its frames are in another process")
         reading = self.finished.reading
         info = reading.info
         drift = drift_in_zone(info.clock_drift_seconds, info.clock_local, zone=self.zone, other=zone)
@@ -117,9 +129,7 @@ class PreparedReading:
         return replace(self, finished=finished, zone=zone, punches=punches_table(reading.punches, zone))
 
 
-def ingest(
-    connection: Connection, come: Sequence[PreparedReading], *, now: datetime, run_id: str | None
-) -> list[IngestResult]:
+def ingest(connection: Connection, come: Sequence[PreparedReading], *, now: datetime) -> list[IngestResult]:
     """Store one reading each of different devices, in the caller's transaction; returns results in order.
 
     Registrations are read in this transaction, because the zone of a device may have changed since the start of the
@@ -156,7 +166,7 @@ def ingest(
         for (poll, name, one), done, (_, rejected), drift in zip(numbered, inserted, attributed, drifts, strict=True)
     ]
     polls = [
-        _poll(one.finished, done, run_id) | {"doubted_drift_seconds": drift}
+        _poll(one, done) | {"doubted_drift_seconds": drift}
         for one, done, drift in zip(come, ingested, drifts, strict=True)
     ]
     _insert_polls(connection, polls)
@@ -386,7 +396,7 @@ def _ingested(
 ) -> IngestResult:
     return IngestResult(
         poll_id=poll_id,
-        fetched=len(come.finished.reading.punches) + len(come.rejected),
+        fetched=come.fetched,
         stored=inserted.stored,
         new=inserted.new,
         quarantined=quarantined,
@@ -396,9 +406,9 @@ def _ingested(
     )
 
 
-def _poll(finished: FinishedReading, ingested: IngestResult, run_id: str | None) -> dict[str, object]:
+def _poll(come: PreparedReading, ingested: IngestResult) -> dict[str, object]:
     """A row of `device_polls`."""
-    reading = finished.reading
+    finished, reading = come.finished, come.finished.reading
     return {
         "id": ingested.poll_id,
         "device": finished.device.name,
@@ -417,8 +427,8 @@ def _poll(finished: FinishedReading, ingested: IngestResult, run_id: str | None)
         "layout": reading.layout,
         "bytes_read": reading.bytes_read,
         "mode": reading.mode,
-        "records_accounted_for": records_accounted_for(reading),
-        "run_id": run_id,
+        "records_accounted_for": come.accounted_for,
+        "run_id": come.run_id,
         "warnings": "\n".join(ingested.warnings) or None,
     }
 

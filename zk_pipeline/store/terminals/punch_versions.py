@@ -35,6 +35,8 @@ def _newest_polls(connection: Connection, devices: Sequence[str]) -> dict[str, i
 
 
 def _newest_uploads(connection: Connection, devices: Sequence[str]) -> dict[str, int]:
+    if not connection.execute("SELECT EXISTS (SELECT 1 FROM push_terminals)").fetchall()[0][0]:
+        return {}
     pushing = connection.execute(
         "SELECT device FROM push_terminals WHERE list_contains(?, device)", [list(devices)]
     ).fetchall()

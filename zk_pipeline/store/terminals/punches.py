@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time
+from itertools import islice
 
 import pandas as pd
 
 from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.devices.models import Device, LogPosition, Reading
 from zk_pipeline.devices.protocol.events import LivePunch
-from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.engine.database import Connection, Database
+from zk_pipeline.store.engine.shared_write import SharedWrite
 from zk_pipeline.store.terminals.ingest import batches_without_repeats, count_missing, next_poll_id, punches_table
 from zk_pipeline.store.terminals.log_positions import usable_positions
 from zk_pipeline.store.terminals.poll_results import (
@@ -22,6 +24,13 @@ from zk_pipeline.store.terminals.poll_results import (
     ingest,
     ingest_live,
     record_failures,
+)
+from zk_pipeline.store.terminals.shared_readings import (
+    KIND,
+    decode_readings,
+    decode_results,
+    encode_readings,
+    encode_results,
 )
 from zk_pipeline.store.work_dates.assignment import stored_workday_start
 from zk_pipeline.store.work_dates.configured_hours import rejudge
@@ -68,16 +77,32 @@ class PunchStore:
 
     def ingest_all(self, finished: Sequence[FinishedReading], *, run_id: str | None) -> list[IngestResult]:
         """As `ingest`, for several devices in one transaction with the statements of one: a statement costs more than
-        the rows of most readings.
+        the rows of most readings. On a shared store, also together with readings of other processes.
         """
-        come = [PreparedReading.of(one) for one in finished]
+        write = SharedWrite(
+            item=[replace(PreparedReading.of(one), run_id=run_id) for one in finished],
+            kind=KIND,
+            encode=encode_readings,
+            decode=decode_readings,
+            store=self._store_readings,
+            encode_result=encode_results,
+            decode_result=decode_results,
+        )
+        return self.database.write_shared("store a poll", ", ".join(one.device.name for one in finished), write)
+
+    def _store_readings(
+        self, connection: Connection, groups: Sequence[Sequence[PreparedReading]]
+    ) -> list[list[IngestResult]]:
         now = self.clock()
-        with self.database.write("store a poll", ", ".join(one.device.name for one in finished)) as connection:
-            return [
-                done
-                for part in batches_without_repeats(come, lambda one: one.finished.device.name)
-                for done in ingest(connection, part, now=now, run_id=run_id)
+        readings = (one for group in groups for one in group)
+        done = iter(
+            [
+                ingested
+                for part in batches_without_repeats(readings, lambda one: one.finished.device.name)
+                for ingested in ingest(connection, part, now=now)
             ]
+        )
+        return [list(islice(done, len(group))) for group in groups]
 
     def log_positions(self) -> dict[str, LogPosition]:
         """Log position by device; none for a device whose complete log is to be read."""
