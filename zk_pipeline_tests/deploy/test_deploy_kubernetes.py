@@ -117,7 +117,7 @@ def test_every_container_has_no_root_a_read_only_image_probes_and_requests() -> 
         assert {"cpu", "memory"} <= set(container["resources"]["requests"])
     for one in DEPLOYMENTS:
         (container,) = PODS[one["metadata"]["name"]]["containers"]
-        assert "livenessProbe" in container
+        assert "livenessProbe" in container or one["spec"]["replicas"] == 0
     may_start_runs = [name for name, pod in PODS.items() if pod["automountServiceAccountToken"]]
     assert may_start_runs == ["zk-pipeline-daemon", "zk-pipeline-webserver"]
 

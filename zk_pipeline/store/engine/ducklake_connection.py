@@ -92,8 +92,10 @@ def attach(connection: duckdb.DuckDBPyConnection, address: LakeAddress, name: st
         load_extension(connection, extension)
     # A commit that is not based on the newest snapshot fails; it must not be retried on data that it has not read.
     connection.execute("SET GLOBAL ducklake_max_retry_count = 0")
-    if address.password:
-        connection.execute(f"CREATE SECRET (TYPE postgres, PASSWORD {literal(address.password)})")
+    # Also without a password, which libpq then looks for: without any secret, DuckDB looks for persistent ones, and fails
+    # because they are switched off.
+    password = f", PASSWORD {literal(address.password)}" if address.password else ""
+    connection.execute(f"CREATE SECRET (TYPE postgres{password})")
     if address.is_remote:
         connection.execute(f"CREATE SECRET (TYPE s3, PROVIDER credential_chain{_elsewhere(address)})")
     connection.execute(

@@ -268,6 +268,28 @@ def test_punches_have_their_directions(store: Store) -> None:
     assert rows(store, directions) == [(MONDAY, "in", "device"), *[(MONDAY, "out", "alternation")] * 2]
 
 
+@pytest.mark.parametrize("place", ["PGPASSFILE", "passfile"])
+def test_the_password_may_be_in_the_file_of_libpq(
+    store: Store, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = store.database.where
+    assert isinstance(lake, LakeAddress)
+    known = tmp_path / "pgpass"
+    known.write_text(f"*:*:*:*:{lake.password}\n")
+    known.chmod(0o600)
+    parameters = lake.parameters
+    if place == "passfile":
+        parameters = (*parameters, ("passfile", str(known)))
+    else:
+        monkeypatch.setenv("PGPASSFILE", str(known))
+    without = store_at(replace(lake, parameters=parameters, password=None))
+    try:
+        without.devices.add(device())
+        assert [one.name for one in store.devices.all()] == ["Gate"]
+    finally:
+        without.database.engine.forget()  # type: ignore[attr-defined]
+
+
 def test_what_only_a_file_has_is_refused_in_words(store: Store) -> None:
     with pytest.raises(NotOnThisEngine, match="shared store and no file: `zk-pipeline backup FILE`"):
         assert store.database.path
