@@ -54,12 +54,14 @@ def test_a_shared_store_is_filled_and_used_and_its_password_is_never_printed(
         zk("backup"),
         zk("restore", "x.duckdb", "--yes", "--force"),
     ]
-    assert [one.code for one in shown[:2]] == [0, 0]
+    assert [shown[number].code for number in (0, 1, 3)] == [0, 0, 0]
     assert "Gate" in shown[0].out
-    assert [(one.code, "shared store" in one.err) for one in shown[3:]] == [(2, True), (2, True)]
+    assert "2 punches, verified" in shown[3].out
+    assert (shown[4].code, "shared store" in shown[4].err) == (2, True)
     for one in (moved, *shown):
         assert str(lake.password) not in one.out + one.err
     assert not (home / "data" / "shared-store").exists()
+    assert [one.name.startswith("shared-store-") for one in (home / "backups").iterdir()] == [True]
 
 
 def test_wrong_usage_and_failure_have_their_exit_codes(zk: CommandLine, home: Path) -> None:

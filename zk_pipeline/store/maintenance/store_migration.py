@@ -203,7 +203,11 @@ class StoreMigration:
     def _writing(self) -> Iterator[Connection]:
         with (
             self._opened(self.target, "exclusive") as (connection, held),
-            transaction(connection, lambda: self.target.engine.commit(connection, held)),
+            transaction(
+                connection,
+                lambda: self.target.engine.commit(connection, held),
+                is_begun=self.target.engine.opens_in_transaction,
+            ),
         ):
             yield connection
 
