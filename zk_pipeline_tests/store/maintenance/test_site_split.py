@@ -10,6 +10,7 @@ import pytest
 
 from zk_pipeline.errors import UsageError
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
+from zk_pipeline.simulator.terminal.definition import serial_number_of
 from zk_pipeline.store.engine.database import Database, Where
 from zk_pipeline.store.maintenance.checksums import MOVED
 from zk_pipeline.store.maintenance.site_split import PART, Part
@@ -50,6 +51,15 @@ def filled(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory) ->
     process(store, MONDAY, TUESDAY)
     execute(store, "INSERT INTO holidays VALUES ('2026-05-01', 'May', NULL, now()), ('2026-05-02', 'Own', ?, now())",
             [SOUTH])  # fmt: skip
+    for name in ("Gate", "Dock"):
+        serial = serial_number_of(name)
+        execute(store, "INSERT INTO push_stamps VALUES (?, 'ATTLOG', '9', now())", [serial])
+        execute(store, "INSERT INTO push_terminals BY NAME SELECT ? AS serial_number, ? AS device, "
+                       "'192.0.2.9' AS address, now() AS first_seen_at, now() AS last_seen_at",
+                [serial, name])  # fmt: skip
+        execute(store, "INSERT INTO shift_assignments BY NAME "
+                       "SELECT count(*) + 1 AS id, 'off' AS shift, ? AS device, now() AS created_at "
+                       "FROM shift_assignments", [name])  # fmt: skip
     store.api_tokens.create("payroll", "read")
     return store.database.where
 
