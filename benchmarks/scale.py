@@ -15,6 +15,7 @@ from benchmarks.scale_model import TICK_SECONDS, Company, Costs, Tick, simulate
 SIZES = (100, 1_000, 5_000, 10_000, 100_000)
 STORE_TERMINALS = 10_000  # per store, if a company has several
 EMPLOYEES_PER_TERMINAL = 40  # with their first punch of the day there
+_FILE_TERMINALS = 1_000  # one host reads all
 _TICKS_A_DAY = 86_400 / TICK_SECONDS
 _MORNING = 0.5  # share of the employees who arrive within the busiest quarter of an hour
 
@@ -23,8 +24,18 @@ FILE = Costs(
     submit=0.05, launch=0.3, start=3.5, read=1.5, dead=10.0, dead_share=0.02, terminal_cpu=0.062,
     lock=0.064, lock_reading=0.0016, event=0.0130,
 )  # fmt: skip
-SHARED = replace(FILE, lock=0.168, lock_reading=0.0019, event=0.0240)
+_SHARED = replace(FILE, lock=0.18, lock_reading=0.0013, event=0.0240)
+ENGINES = {  # shared stores by the round trip to PostgreSQL, from benchmarks/shared_store.md
+    "file": FILE,
+    "shared, 0 ms": _SHARED,
+    "shared, 5 ms": replace(_SHARED, lock=1.54, lock_reading=0.0019),
+    "shared, 20 ms": replace(_SHARED, lock=4.61, lock_reading=0.0055),
+}
+TOGETHER = 64  # MAX_WRITES_TOGETHER of the store, on shared stores
 EVENT_BYTES = 4_465
+IDLE_CPU = 0.030 / 1_000  # cores of the receiver per connected terminal, from benchmarks/push.md
+UPLOAD_CPU = 0.420 / 1_000  # seconds per uploaded punch of 200 terminals, from benchmarks/push.md
+UPLOADS = 1_305  # punches per second of one receiver, from benchmarks/push.md
 DAY_CPU = 0.4 / 5_000  # seconds per attendance day, from benchmarks/days.md
 CRM_DAYS = {"one by one, 8 at a time": 323.0, "batches of 100": 4_196.0}  # per second, from benchmarks/crm.md
 
@@ -61,7 +72,8 @@ def simulate_(slots: int, cores: int, dead_share: float) -> None:
     click.echo("|---|---|---|---|---|---|---|---|---|")
     for terminals in SIZES:
         for engine, costs, stores in _configurations(terminals, slots):
-            company = Company(terminals, slots=slots or 10**6, cores=cores, stores=stores)
+            together = 1 if engine == "file" else TOGETHER
+            company = Company(terminals, slots=slots or 10**6, cores=cores, stores=stores, together=together)
             tick = simulate(company, replace(costs, dead_share=dead_share))
             click.echo(_row(terminals, company, engine, tick))
     click.echo()
@@ -73,15 +85,32 @@ def simulate_(slots: int, cores: int, dead_share: float) -> None:
         rates = [f"{employees * _MORNING / rate / TICK_SECONDS:.0%}" for rate in CRM_DAYS.values()]
         cpu = f"{seconds:,.0f} s of CPU, {seconds / TICK_SECONDS:.0%} of a tick"
         click.echo(f"| {terminals:,} | {employees:,} | {cpu} | {' | '.join(rates)} |")
+    click.echo()
+    click.echo(
+        "| terminals that push | punches/s, morning | cores of receivers, idle | in the morning | of the highest rate |"
+    )
+    click.echo("|---|---|---|---|---|")
+    for terminals in SIZES:
+        click.echo(_pushed(terminals))
 
 
 def _configurations(terminals: int, slots: int) -> list[tuple[str, Costs, int]]:
-    configurations = [("shared", SHARED, 1)]
-    if terminals <= 1_000 and not slots:
-        configurations.insert(0, ("file", FILE, 1))
-    if terminals > STORE_TERMINALS:
-        configurations.append(("shared", SHARED, -(-terminals // STORE_TERMINALS)))
+    several = -(-terminals // STORE_TERMINALS)
+    configurations = []
+    for engine, costs in ENGINES.items():
+        if engine == "file" and (terminals > _FILE_TERMINALS or slots):
+            continue
+        configurations.append((engine, costs, 1))
+        if several > 1:
+            configurations.append((engine, costs, several))
     return configurations
+
+
+def _pushed(terminals: int) -> str:
+    """Load of receivers, if all terminals push to one store."""
+    rate = terminals * EMPLOYEES_PER_TERMINAL * _MORNING / TICK_SECONDS
+    idle = terminals * IDLE_CPU
+    return f"| {terminals:,} | {rate:,.0f} | {idle:.2f} | {idle + rate * UPLOAD_CPU:.2f} | {rate / UPLOADS:.0%} |"
 
 
 def _row(terminals: int, company: Company, engine: str, tick: Tick) -> str:

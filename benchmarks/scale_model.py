@@ -41,6 +41,7 @@ class Company:
     slots: int = 1_000_000  # parallel runs over all workers; unlimited with a worker per site
     cores: int = 2  # per worker
     stores: int = 1
+    together: int = 1  # transactions that wait for the lock and are stored as one
 
     @property
     def sites(self) -> int:
@@ -122,15 +123,16 @@ class _Simulation:
         if self._is_locked or not self._lock:
             return
         self._is_locked = True
-        queued_at, then, readings = self._lock.popleft()
-        locked = self.costs.lock + readings * self.costs.lock_reading
-        self.tick.waits.append(self.now - queued_at)
+        stored = [self._lock.popleft() for _ in range(min(self.company.together, len(self._lock)))]
+        locked = self.costs.lock + sum(readings for _, _, readings in stored) * self.costs.lock_reading
+        self.tick.waits += [self.now - queued_at for queued_at, _, _ in stored]
         self.tick.locked += locked
         self.tick.transactions += 1
 
         def release() -> None:
             self._is_locked = False
-            then()
+            for _, then, _ in stored:
+                then()
             self._grant()
 
         self.at(self.now + locked, release)

@@ -47,3 +47,10 @@ def test_separate_stores_share_the_sites() -> None:
     one, four = (simulate(Company(16_000, stores=stores), COSTS) for stores in (1, 4))
     assert len(four.done) == len(one.done) // 4 == 32
     assert four.locked < one.locked / 3
+
+
+def test_transactions_that_wait_together_lock_the_store_once() -> None:
+    costs = replace(LIKE_CLOCKWORK, submit=0, launch=0)
+    alone, together = (simulate(Company(3, per_site=1, together=many), costs) for many in (1, 3))
+    assert (alone.transactions, alone.locked) == (3, 3 * (5 + 1))
+    assert (together.transactions, together.locked) == (2, 2 * 5 + 3), "the first, then those that waited for it"

@@ -33,6 +33,19 @@ def test_a_store_is_copied_within_the_home_with_counts(zk: CommandLine, home: Pa
     assert rows(store_at(home / "data/moved.duckdb"), "SELECT count(*) FROM raw_punches") == [(2,)]
 
 
+def test_a_part_is_copied_by_site_and_users_of_both_sides_are_named(
+    zk: CommandLine, home_store: Store, home: Path
+) -> None:
+    home_store.devices.add(device("Yard"))
+    assert zk("migrate-store", FILE, "data/yard.duckdb", "--site", "Yard").code == 0
+    yard = store_at(home / "data/yard.duckdb")
+    assert rows(yard, "SELECT name FROM devices") == [("Yard",)]
+    ingest(home_store, "Yard", ("1001", "2026-03-03 08:00"))
+    refused = zk("migrate-store", FILE, "data/gate.duckdb", "--site", "Gate")
+    assert (refused.code, ": 1001; name all sites" in refused.err, refused.err.count("\n")) == (2, True, 1)
+    assert zk("migrate-store", FILE, "data/gate.duckdb", "--site", "Gate", "--site", "Yard").code == 0
+
+
 @pytest.mark.usefixtures("postgres")
 def test_a_shared_store_is_filled_and_used_and_its_password_is_never_printed(
     zk: CommandLine, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

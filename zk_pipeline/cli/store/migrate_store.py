@@ -14,6 +14,7 @@ from zk_pipeline.config.settings import store_address
 from zk_pipeline.counted import counted
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.maintenance.site_split import Part
 from zk_pipeline.store.maintenance.store_migration import StoreMigration
 
 _COLUMNS = ("table", "rows", "partitions", "copied", "checksum")
@@ -22,9 +23,10 @@ _COLUMNS = ("table", "rows", "partitions", "copied", "checksum")
 @click.command("migrate-store")
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO")
+@click.option("--site", "sites", multiple=True, metavar="NAME", help="Copy this site only; can be repeated.")
 @wide_option
 @as_json
-def migrate_store(source: str, target: str, as_json: bool) -> None:
+def migrate_store(source: str, target: str, sites: tuple[str, ...], as_json: bool) -> None:
     """Make a verified copy of the store in another place or on another engine.
 
     Row counts and checksums of TO are compared with FROM for each work date and month. FROM and TO are DuckDB files or
@@ -32,12 +34,17 @@ def migrate_store(source: str, target: str, as_json: bool) -> None:
     `zk-pipeline up` before, and set ZK_PIPELINE_DATABASE to TO afterwards. TO must not contain other data; an
     interrupted copy is resumed by the next run.
 
+    With --site, TO gets the terminals, punches, days and deliveries of these sites, and what belongs to no site, such
+    as shifts, common holidays and API tokens. Refused if users of these sites have punches at other sites, too. To
+    split a store, copy each site into one part, and start only the parts.
+
     \b
-    Example:  zk-pipeline migrate-store data/attendance.duckdb data/moved.duckdb
+    Example:  zk-pipeline migrate-store data/attendance.duckdb data/head-office.duckdb --site "Head office"
     """
     context = open_context()
     here, there = (Database(_place(text, context.settings.home)) for text in (source, target))
-    migration = StoreMigration(here, there, lambda table, done, of: note(f"{table}: {done:,} of {of:,} partitions"))
+    part = Part(tuple(dict.fromkeys(sites)), is_record_per_site=context.settings.crm_record_per == "site")
+    migration = StoreMigration(here, there, _tell, part)
     with working("copying the store"):
         moved = migration.move()
     tables = [asdict(table) | {"checksum": f"{table.checksum % 2**64:016x}"} for table in moved.tables]
@@ -49,6 +56,10 @@ def migrate_store(source: str, target: str, as_json: bool) -> None:
         f"{moved.rows:,} rows of {moved.source} are in {moved.target}, verified; "
         f"{counted(moved.copied, 'partition')} copied now, in {moved.seconds:.1f} s"
     )
+
+
+def _tell(table: str, done: int, of: int) -> None:
+    note(f"{table}: {done:,} of {of:,} partitions")
 
 
 def _place(text: str, home: Path) -> Path | LakeAddress:

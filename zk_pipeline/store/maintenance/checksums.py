@@ -37,20 +37,22 @@ class Checksum:
     checksum: int
 
 
-def table_checksums(connection: Connection, table: str) -> dict[str, Checksum]:
-    """Checksums by partition. One DuckDB computes those of both engines, so equal values have equal hashes."""
+def table_checksums(connection: Connection, table: str, condition: str = "true") -> dict[str, Checksum]:
+    """Checksums by partition, of the rows that fulfil the SQL `condition`.
+
+    One DuckDB computes those of both engines, so equal values have equal hashes.
+    """
     columns = ", ".join(f'"{name}"' for name in column_types(table))
     found = connection.execute(
         f"SELECT {_key(table)} AS key, count(*), sum(hash({columns})::HUGEINT) "  # noqa: S608 (constant names)
-        f"FROM {table} {_mine(table)} GROUP BY 1 ORDER BY 1"
+        f"FROM {table} WHERE {_mine(table)} AND {condition} GROUP BY 1 ORDER BY 1"
     ).fetchall()
     return {str(key): Checksum(int(rows), int(checksum)) for key, rows, checksum in found}
 
 
 def partition_checksums(table: str) -> str:
     """SQL condition for the rows of the partitions `$keys`."""
-    own = _mine(table)
-    return f"list_contains($keys, {_key(table)})" + (f" AND {own.removeprefix('WHERE ')}" if own else "")
+    return f"list_contains($keys, {_key(table)}) AND {_mine(table)}"
 
 
 def _key(table: str) -> str:
@@ -59,7 +61,7 @@ def _key(table: str) -> str:
 
 def _mine(table: str) -> str:
     """SQL condition for all rows except the marks of store migrations."""
-    return f"WHERE name NOT LIKE '{MARK}%'" if table == "store_settings" else ""
+    return f"name NOT LIKE '{MARK}%'" if table == "store_settings" else "true"
 
 
 MARK = "moved "  # prefix of a mark in store_settings

@@ -16,6 +16,7 @@ from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.engine.engine import Mode
 from zk_pipeline.store.locks.file_lock import HeldLock
 from zk_pipeline.store.maintenance.checksums import MARK, MOVED, Checksum, partition_checksums, table_checksums
+from zk_pipeline.store.maintenance.site_split import WHOLE, Part, check_split, split_facts
 from zk_pipeline.store.schema.migrations_runner import FILLING, column_types, newest_version, read_version, transaction
 
 _ROWS_AT_ONCE = 200_000  # per transaction, unless a partition has more
@@ -59,12 +60,13 @@ class StoreMigration:
     source: Database
     target: Database
     tell: Tell = lambda *_: None
+    part: Part = WHOLE
 
     def move(self) -> MigrationResult:
-        """Copy all rows of `source` to `target` and verify them. Can be repeated after any failure or kill.
+        """Copy the rows of `part` from `source` to `target` and verify them. Can be repeated after any failure or kill.
 
-        Raises UsageError if there is no source or `target` contains other data; StoreBusy; ZkPipelineError if the two
-        still differ at the end.
+        Raises UsageError if there is no source, `target` contains other data, or the part cannot be split off;
+        StoreBusy; ZkPipelineError if the two still differ at the end.
         """
         began = time.monotonic()
         if self.source.where == self.target.where:
@@ -72,14 +74,14 @@ class StoreMigration:
         self._check_source()
         is_complete = self._begin()
         copied: dict[str, set[str]] = {table: set() for table in MOVED}
-        here, there = self._sums(self.source), self._sums(self.target)
+        here, there = self._sums(self.source, self.part), self._sums(self.target)
         for _ in range(0 if is_complete else _ROUNDS):
             differing = _all_differing(here, there)
             if not differing:
                 break
             for table, keys in differing.items():
                 self._copy(table, keys, copied[table], here[table])
-            here, there = self._sums(self.source), self._sums(self.target)
+            here, there = self._sums(self.source, self.part), self._sums(self.target)
         self._check(here, there, is_complete=is_complete)
         if not is_complete:
             self._complete()
@@ -97,11 +99,15 @@ class StoreMigration:
             raise UsageError(f"there is no store at {self.source.name}")
         with self._reading(self.source) as connection:
             version = read_version(connection, self.source.where)
+            is_newest = version == newest_version()
+            facts = split_facts(connection, self.part) if self.part.sites and is_newest else None
         if version < newest_version():
             raise UsageError(
                 f"{self.source.name} is at store version {version}, and only one at {newest_version()} can be moved: "
                 "any command that uses it, such as `zk-pipeline status`, brings it there"
             )
+        if facts:
+            check_split(self.part, facts)
 
     def _begin(self) -> bool:
         """Reserve the target; returns whether this source already filled it completely. Raises UsageError."""
@@ -111,7 +117,7 @@ class StoreMigration:
         with self._writing() as connection:
             filling = connection.execute("SELECT name FROM schema_migrations WHERE version = ?", [FILLING]).fetchall()
             if filling:
-                if filling[0][0] != self.source.name:
+                if filling[0][0] != self._origin:
                     message = f"{self.target.name} is being filled from {filling[0][0]}: name that, or a new target"
                     raise UsageError(message)
                 return False
@@ -122,7 +128,7 @@ class StoreMigration:
             held = next((table for table in MOVED if self._holds_something(connection, table)), None)
             if held:
                 raise UsageError(self._used(held))
-            connection.execute("INSERT INTO schema_migrations VALUES (?, ?, now())", [FILLING, self.source.name])
+            connection.execute("INSERT INTO schema_migrations VALUES (?, ?, now())", [FILLING, self._origin])
         return False
 
     @staticmethod
@@ -134,10 +140,10 @@ class StoreMigration:
     def _used(self, table: str) -> str:
         return f"{self.target.name} holds other data ({table}): name a target that is empty or does not exist"
 
-    def _sums(self, database: Database) -> Sums:
+    def _sums(self, database: Database, part: Part = WHOLE) -> Sums:
         """Checksums by table and partition, of one state of the store."""
         with self._reading(database) as connection:
-            return {table: table_checksums(connection, table) for table in MOVED}
+            return {table: table_checksums(connection, table, part.condition(table)) for table in MOVED}
 
     def _copy(self, table: str, keys: list[str], copied: set[str], sums: dict[str, Checksum]) -> None:
         sizes = {key: found.rows for key, found in sums.items()}
@@ -145,7 +151,8 @@ class StoreMigration:
             self.tell(table, done, len(keys))
             with self._reading(self.source) as connection:
                 held = connection.execute(
-                    f"SELECT * FROM {table} WHERE {partition_checksums(table)}",  # noqa: S608 (constant names)
+                    f"SELECT * FROM {table} "  # noqa: S608 (constant names, quoted sites)
+                    f"WHERE {partition_checksums(table)} AND {self.part.condition(table)}",
                     {"keys": part},
                 ).to_arrow_table()
             with self._writing() as connection:
@@ -173,7 +180,12 @@ class StoreMigration:
 
     @property
     def _mark(self) -> str:
-        return f"{MARK}from {self.source.name}"
+        return f"{MARK}from {self._origin}"
+
+    @property
+    def _origin(self) -> str:
+        sites = f" (sites: {', '.join(sorted(self.part.sites))})" if self.part.sites else ""
+        return f"{self.source.name}{sites}"
 
     @contextmanager
     def _opened(self, database: Database, mode: Mode) -> Iterator[tuple[Connection, HeldLock]]:

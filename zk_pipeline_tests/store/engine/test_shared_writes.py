@@ -1,4 +1,4 @@
-"""Shared engine only: readings that wait for the lock are stored by its holder, exactly once, whoever is killed."""
+"""Shared engine only: readings that wait for the lock are stored by its holder, exactly once, even after a kill."""
 
 from __future__ import annotations
 
