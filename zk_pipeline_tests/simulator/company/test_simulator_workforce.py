@@ -129,6 +129,7 @@ def test_employees_continue_to_punch_at_gates_where_they_are_enrolled(demo: Work
     assert {punch.punch_state for punch in punches} == {0, 255}
 
 
+@pytest.mark.stress
 def test_two_hundred_terminals_of_five_thousand_records_take_seconds() -> None:
     begun = time.process_time()
     company = generate(employees=9_000, devices=200, days=60, until=UNTIL)
