@@ -458,7 +458,7 @@ def test_failures_between_successes_are_no_outage() -> None:
     assert summary == DeliverySummary(delivered=400)
 
 
-@pytest.mark.parametrize("kind", [KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, pytest.param(RuntimeError, marks=pytest.mark.matrix)])
 def test_an_interrupted_run_settles_what_it_claimed(
     client: CrmClient, receiver: CrmReceiver, kind: type[BaseException]
 ) -> None:

@@ -58,6 +58,7 @@ for command in sys.argv[1:]:
 """
 
 
+@pytest.mark.matrix
 def test_dg_lists_scaffolds_and_checks_the_component_in_a_project_as_documented(bare_home: Path) -> None:
     project = bare_home
     for name, content in PROJECT.items():

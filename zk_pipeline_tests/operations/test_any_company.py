@@ -87,7 +87,7 @@ def compare(worked: Worked, hours: int, split: random.Random, template: Where, c
     ("with_shifts", "examples", "people"),
     [
         (True, 1, 250),
-        (False, 1, 100),
+        pytest.param(False, 1, 100, marks=pytest.mark.matrix),
         pytest.param(True, 60, 250, marks=pytest.mark.stress),
         pytest.param(False, 20, 250, marks=pytest.mark.stress),
     ],

@@ -257,7 +257,7 @@ def test_a_token_that_the_crm_refuses_stops_the_run_and_counts_no_attempt(
 
 
 @pytest.mark.file_engine
-@pytest.mark.parametrize("batch", ["1", "10"])
+@pytest.mark.parametrize("batch", [pytest.param("1", marks=pytest.mark.matrix), "10"])
 def test_a_crm_without_keys_is_asked_for_what_a_store_restored_on_a_new_machine_may_have_sent(
     batch: str, store: Store, tmp_path: Path
 ) -> None:

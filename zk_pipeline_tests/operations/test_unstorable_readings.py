@@ -74,7 +74,12 @@ def outcomes(store: Store, made: dict[str, Reading]) -> list[PollOutcome[Reading
 
 @pytest.mark.parametrize(
     ("bad", "broken"),
-    [("A", too_large), ("C", too_large), ("C", unconvertible), ("E", too_large), ("BD", too_large), (NAMES, too_large)],
+    [
+        ("C", unconvertible),
+        ("BD", too_large),
+        (NAMES, too_large),
+        *(pytest.param(name, too_large, marks=pytest.mark.matrix) for name in "ACE"),
+    ],
 )
 def test_a_reading_that_cannot_be_stored_fails_by_name_and_all_others_are_stored(
     bad: str, broken: Callable[[], Reading], gates: Store, caplog: pytest.LogCaptureFixture

@@ -106,7 +106,14 @@ def test_table_data_answered_with_a_plain_ok_comes_again(served: Served) -> None
     assert served.post("cdata", body, table="tabledata", tablename="user", count="1").text == "user=1"
 
 
-@pytest.mark.parametrize("stamp", ["82983982", "2011-04-05T17:40:20", "9999", "None"])
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        "2011-04-05T17:40:20",
+        "9999",
+        *(pytest.param(stamp, marks=pytest.mark.matrix) for stamp in ("82983982", "None")),
+    ],
+)
 def test_stamps_invented_compared_or_forgotten(stamp: str, served: Served, adopted: Store, clock: StoppedClock) -> None:
     def saved(served: Served) -> list[str]:
         lines = served.get("cdata", options="all").text.splitlines()
@@ -167,7 +174,7 @@ def test_an_unknown_table_acknowledged_without_reading(
     assert [raw for _, raw, _ in quarantined(adopted)] == [b"a=1\tb=2", b"c=3"]
 
 
-@pytest.mark.parametrize("suffix", ["", ".aspx"])
+@pytest.mark.parametrize("suffix", [pytest.param("", marks=pytest.mark.matrix), ".aspx"])
 def test_a_path_not_found_so_that_the_terminal_stays_offline(suffix: str, served: Served) -> None:
     requests: list[tuple[str, str, dict[str, str]]] = [
         ("GET", "cdata", {"options": "all"}), ("GET", "cdata", {"type": "time"}), ("GET", "getrequest", {}),

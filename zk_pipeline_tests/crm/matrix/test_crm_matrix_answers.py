@@ -210,7 +210,7 @@ def test_an_answer_that_looks_like_a_wrong_address_is_one_persons_where_others_a
     case.settle(ALL_BUT_DEAD)
 
 
-@pytest.mark.parametrize("batch", ["1", "25"])
+@pytest.mark.parametrize("batch", [pytest.param("1", marks=pytest.mark.matrix), "25"])
 def test_a_wrong_address_stops_the_run_and_makes_no_dead_letters(case: Case, batch: str) -> None:
     case.receiver.fault_rule = whenever(lambda _: True, refusal(404, detail="no such address"))
     ended = case.sync(CRM_API_URL=case.receiver.url.replace("attendance", "elsewhere"), CRM_BATCH_SIZE=batch)
@@ -269,7 +269,7 @@ def test_people_who_stand_together_and_are_refused_at_once_hold_up_nobody(
     case.settle(ALL_BUT_DEAD if is_refusal else ONCE)
 
 
-@pytest.mark.parametrize("batch", ["1", "25"])
+@pytest.mark.parametrize("batch", [pytest.param("1", marks=pytest.mark.matrix), "25"])
 def test_a_person_whom_the_token_may_not_touch_holds_up_nobody(case: Case, batch: str) -> None:
     """Also as the first of the queue, before the CRM has accepted anything; alone, nothing shows whose fault it is."""
     case.receiver.fault_rule = whenever(lambda request: person(0) in request.user_ids, refusal(403))
@@ -326,7 +326,7 @@ def test_a_certificate_that_cannot_be_trusted_stops_the_run_before_anything_is_t
     case.settle()
 
 
-@pytest.mark.parametrize("batch", ["1", "10", "100"])
+@pytest.mark.parametrize("batch", ["10", *(pytest.param(size, marks=pytest.mark.matrix) for size in ("1", "100"))])
 def test_one_poison_record_among_a_hundred_is_a_dead_letter_and_the_rest_arrives(case: Case, batch: str) -> None:
     case.receiver.unknown_users = {person(7)}
     ended = case.sync(CRM_BATCH_SIZE=batch).summary

@@ -55,7 +55,7 @@ def heal(fleet: Fleet) -> None:
     ("fall_ill", "recover", "code"),
     [
         (lambda fleet: fleet.switch_off("South"), lambda fleet: fleet.switch_on("South"), "refused"),
-        (hang, heal, "no_answer"),
+        pytest.param(hang, heal, "no_answer", marks=pytest.mark.matrix),
     ],
     ids=["switched off", "hangs"],
 )

@@ -110,7 +110,9 @@ def test_the_uploads_since_the_last_tick_are_one_materialization_per_terminal(
     assert sensor.tick() == [("B", "B: 0 new of 1 line in 1 upload")]
 
 
-@pytest.mark.parametrize("logged", [0, 1, 2])
+@pytest.mark.parametrize(
+    "logged", [pytest.param(0, marks=pytest.mark.matrix), 1, pytest.param(2, marks=pytest.mark.matrix)]
+)
 def test_a_crash_before_the_cursor_is_saved_repeats_no_upload(sensor: Sensor, home_store: Store, logged: int) -> None:
     push_a(home_store, "08:00")
     sensor.tick()

@@ -50,7 +50,11 @@ def unmet(instance: dg.DagsterInstance) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     "foreign",
-    ["", "concurrency: {pools: {default_limit: 5}}", "concurrency: {pools: {granularity: run}}"],
+    [
+        pytest.param("", marks=pytest.mark.matrix),
+        pytest.param("concurrency: {pools: {default_limit: 5}}", marks=pytest.mark.matrix),
+        "concurrency: {pools: {granularity: run}}",
+    ],
     indirect=True,
 )
 def test_runs_of_a_pool_wait_for_each_other_whatever_the_instance_does_with_other_pools(foreign: Daemons) -> None:
@@ -160,7 +164,12 @@ def test_the_tick_of_the_registry_sensor_names_what_the_instance_lacks(
 
 
 @pytest.mark.parametrize(
-    "foreign", ["run_retries: {enabled: true}", "run_retries: {enabled: true, max_retries: 3}"], indirect=True
+    "foreign",
+    [
+        pytest.param("run_retries: {enabled: true}", marks=pytest.mark.matrix),
+        "run_retries: {enabled: true, max_retries: 3}",
+    ],
+    indirect=True,
 )
 def test_a_run_that_lost_its_process_is_retried_once_and_one_that_failed_is_not(foreign: Daemons) -> None:
     failed = JobFailureData(error=None, failure_reason=RunFailureReason.STEP_FAILURE)

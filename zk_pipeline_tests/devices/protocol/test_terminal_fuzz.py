@@ -96,8 +96,8 @@ def test_recordings_that_nothing_happened_to_are_read_as_they_are() -> None:
 @pytest.mark.parametrize(
     "first",
     [
-        *range(0, 500, CASES_AT_ONCE),
-        *(pytest.param(first, marks=pytest.mark.matrix) for first in range(500, 1_000, CASES_AT_ONCE)),
+        0,
+        *(pytest.param(first, marks=pytest.mark.matrix) for first in range(CASES_AT_ONCE, 1_000, CASES_AT_ONCE)),
     ],
 )
 def test_mutated_answers_are_true_data_or_a_named_failure(first: int) -> None:

@@ -195,7 +195,9 @@ def test_a_date_that_is_over_and_was_not_judged_again_is_late(well: Store, clock
     assert failing(well)["dates_processed_in_time"] == [f"{TODAY}: has waited for 2 h 1 min"]
 
 
-@pytest.mark.parametrize("state", ["pending", "sending", "retry"])
+@pytest.mark.parametrize(
+    "state", ["retry", *(pytest.param(state, marks=pytest.mark.matrix) for state in ("pending", "sending"))]
+)
 def test_a_delivery_that_is_due_for_more_than_2_hours_is_late(well: Store, clock: StoppedClock, state: str) -> None:
     ingest(well, "North", *on(TODAY, "09:00", user_id="1"))
     process(well, TODAY)

@@ -125,7 +125,15 @@ def test_changed_content_is_the_next_revision_with_its_history_and_a_delivery(st
     assert hashes == keys == [(3,)]
 
 
-@pytest.mark.parametrize("state", ["pending", "retry", "failed", "delivered", "sending"])
+@pytest.mark.parametrize(
+    "state",
+    [
+        "retry",
+        "delivered",
+        "sending",
+        *(pytest.param(state, marks=pytest.mark.matrix) for state in ("pending", "failed")),
+    ],
+)
 def test_a_new_revision_supersedes_the_older_delivery_unless_the_crm_may_have_it(state: str, store: Store) -> None:
     store.devices.add(device())
     ingest(store, "Gate", *on(MONDAY, "08:00"))

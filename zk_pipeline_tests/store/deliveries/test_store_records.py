@@ -430,7 +430,9 @@ def test_after_the_upgrade_nothing_delivered_is_told_until_it_changes(
 
 
 @pytest.mark.file_engine
-@pytest.mark.parametrize("state", ["pending", "retry", "failed"])
+@pytest.mark.parametrize(
+    "state", ["retry", *(pytest.param(state, marks=pytest.mark.matrix) for state in ("pending", "failed"))]
+)
 def test_after_the_upgrade_rows_that_were_not_told_yet_are_told_as_one(
     state: str, told_apart: Store, at_version_17: AtVersion17
 ) -> None:

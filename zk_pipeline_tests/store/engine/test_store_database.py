@@ -104,7 +104,7 @@ def test_a_write_is_kept_whole_or_not_at_all(store: Store) -> None:
     assert rows(store, SETTINGS) == [("kept", "1")]
 
 
-@pytest.mark.both_engines
+@pytest.mark.both_engines("matrix")
 def test_a_reader_cannot_write(store: Store) -> None:
     with (
         pytest.raises((duckdb.InvalidInputException, duckdb.TransactionException)),
@@ -113,7 +113,7 @@ def test_a_reader_cannot_write(store: Store) -> None:
         connection.execute("INSERT INTO store_settings VALUES ('x', 'y')")
 
 
-@pytest.mark.both_engines
+@pytest.mark.both_engines("matrix")
 def test_instants_are_told_in_utc_whatever_the_machines_zone(store: Store) -> None:
     assert rows(store, "SELECT TIMESTAMPTZ '2026-03-02 08:00:00+03:00'::VARCHAR") == [("2026-03-02 05:00:00+00",)]
 
@@ -263,7 +263,7 @@ def test_a_foreign_process_that_closes_the_file_in_time_is_waited_for(
         assert shell.end() == 0
 
 
-@pytest.mark.both_engines
+@pytest.mark.both_engines("matrix")
 def test_a_killed_writer_leaves_whole_transactions_and_a_free_lock(store: Store) -> None:
     with child(WRITER, argument(store.database.where)) as writer:
         assert writer.hear() == "half way"

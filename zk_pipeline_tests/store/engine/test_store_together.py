@@ -46,7 +46,7 @@ TABLES = (
     "store_settings",
 )
 CLEARED = date(2026, 2, 2)
-ROUNDS = 6
+ROUNDS = 4
 
 
 @pytest.fixture(scope="module")

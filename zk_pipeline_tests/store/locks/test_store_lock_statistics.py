@@ -77,7 +77,7 @@ def test_a_hold_that_failed_is_counted_too(store: Store) -> None:
     assert kind(store, "fail").lock_time.count == 1
 
 
-@pytest.mark.both_engines
+@pytest.mark.both_engines("matrix")
 def test_waits_are_counted_and_those_in_vain_apart(store: Store) -> None:
     with child(HOLDER, argument(store.database.where)) as holder, ThreadPoolExecutor() as pool:
         assert holder.hear() == "held"
@@ -163,7 +163,7 @@ def test_a_long_hold_is_logged_with_its_purpose(store: Store, caplog: pytest.Log
     assert "(store a poll: Gate)" in caplog.text
 
 
-@pytest.mark.both_engines
+@pytest.mark.both_engines("matrix")
 def test_holds_that_nest_are_a_defect_said_at_once(store: Store) -> None:
     with store.database.read("outer"), pytest.raises(NestedHold):
         store.devices.all()

@@ -181,7 +181,7 @@ def test_a_copy_with_a_flipped_byte_is_not_taken_for_whole(store: Store, tmp_pat
     size = file.stat().st_size
     damaged = tmp_path / "damaged.duckdb"
     refused = 0
-    for position in range(20_000, size, size // 40):
+    for position in range(20_000, size, size // 12):
         content = bytearray(file.read_bytes())
         content[position] ^= 0xFF
         damaged.write_bytes(content)

@@ -159,7 +159,7 @@ def test_a_terminal_whose_ring_log_has_overflowed_is_equal(store: Store, clock: 
     assert {kind for kind, *_ in gate.asked} == {"count_punches"}
 
 
-@pytest.mark.parametrize("stamp", ["0", "9999"])
+@pytest.mark.parametrize("stamp", [pytest.param("0", marks=pytest.mark.matrix), "9999"])
 def test_two_records_of_a_user_in_one_second_are_explained_and_not_asked_for_again(
     store: Store, clock: StoppedClock, stamp: str
 ) -> None:

@@ -66,7 +66,7 @@ def counts(stored: StoredUpload | None) -> tuple[int, int, int, int]:
     return stored.stored, stored.duplicates, stored.quarantined, stored.other
 
 
-@pytest.mark.both_engines
+@pytest.mark.both_engines("matrix")
 def test_an_upload_that_is_repeated_is_stored_once(pushing: Store) -> None:
     bad = RejectedLine(b"0042\t2026-13-40 08:00:00\t0", "impossible date")
     done = [store_uploads(pushing, [upload(punch(work_code=7), punch("7"), rejected=[bad])])[0] for _ in range(3)]

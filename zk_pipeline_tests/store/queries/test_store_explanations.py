@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from zk_pipeline.devices.protocol.record_layouts import LOG_40, Layout, encode_time
 from zk_pipeline.operations.quarantine_release import release_quarantine
@@ -104,38 +103,37 @@ def test_a_record_that_names_only_a_slot_is_released_once_the_user_list_could_be
     assert rows(store, "SELECT user_id, uid FROM raw_punches") == [("EMP7", 7)]
 
 
-@pytest.mark.parametrize(
-    ("states", "expected"),
-    [
-        ([("08:00", 0), ("12:00", 2), ("12:30", 3), ("17:00", 1)], (510, "punch_states")),
-        ([("08:00", 0), ("12:00", 1), ("13:00", 0), ("17:00", 1), ("18:00", 4), ("19:30", 5)], (570, "punch_states")),
-        ([("08:00:00", 0), ("08:00:30", 0), ("17:00", 1)], (540, "punch_states")),  # pressed twice
-        ([("08:00", 0), ("12:00", 0), ("17:00", 1)], (540, "unmatched")),
-        ([("08:00", 0), ("12:00", 1), ("17:00", 0)], (540, "unmatched")),
-        ([("08:00", 1), ("17:00", 0)], (540, "unmatched")),
-        ([("08:00", 255), ("17:00", 1)], (540, "unmatched")),
-        ([("08:00", 0)], (None, None)),
-    ],
-)
-def test_trusted_states_say_how_long_somebody_worked_and_what_does_not_pair_is_seen(
-    states: list[tuple[str, int]], expected: tuple[int | None, str | None], store: Store
-) -> None:
+STATES: list[tuple[list[tuple[str, int]], tuple[int | None, str | None]]] = [
+    ([("08:00", 0), ("12:00", 2), ("12:30", 3), ("17:00", 1)], (510, "punch_states")),
+    ([("08:00", 0), ("12:00", 1), ("13:00", 0), ("17:00", 1), ("18:00", 4), ("19:30", 5)], (570, "punch_states")),
+    ([("08:00:00", 0), ("08:00:30", 0), ("17:00", 1)], (540, "punch_states")),  # pressed twice
+    ([("08:00", 0), ("12:00", 0), ("17:00", 1)], (540, "unmatched")),
+    ([("08:00", 0), ("12:00", 1), ("17:00", 0)], (540, "unmatched")),
+    ([("08:00", 1), ("17:00", 0)], (540, "unmatched")),
+    ([("08:00", 255), ("17:00", 1)], (540, "unmatched")),
+    ([("08:00", 0)], (None, None)),
+]
+
+
+def test_trusted_states_say_how_long_somebody_worked_and_what_does_not_pair_is_seen(store: Store) -> None:
+    """Each of `STATES` is the day of another user."""
     store.devices.add(device())
-    read = reading(on(MONDAY, *(at for at, _ in states)))
-    read.punches["punch_state"] = np.array([state for _, state in states], "uint8")
+    punched = [(str(user), at, state) for user, (states, _) in enumerate(STATES) for at, state in states]
+    read = reading([(user, f"{MONDAY} {at}") for user, at, _ in punched])
+    read.punches["punch_state"] = np.array([state for *_, state in punched], "uint8")
     gate = store.devices.get("Gate")
     store.punches.ingest(gate, read, started_at=store.clock(), finished_at=store.clock(), run_id=None)
-    worked = "SELECT worked_minutes, worked_minutes_source FROM daily_attendance"
+    worked = "SELECT worked_minutes, worked_minutes_source FROM daily_attendance ORDER BY user_id"
     process(store, MONDAY)
-    assert rows(store, worked)[0][1] is None
+    assert {source for _, source in rows(store, worked)} == {None}
     store.devices.update("Gate", trust_punch_states=True)
     assert stale(store) == [MONDAY]
     process(store, MONDAY)
-    assert rows(store, worked) == [expected]
+    assert rows(store, worked) == [expected for _, expected in STATES]
     store.devices.add(device("Other", site="Gate"))
-    ingest(store, "Other", *on(MONDAY, "17:30"))  # not trusted: then the row is not
+    ingest(store, "Other", *((str(user), f"{MONDAY} 17:30") for user in range(len(STATES))))
     process(store, MONDAY)
-    assert rows(store, worked)[0][1] is None
+    assert {source for _, source in rows(store, worked)} == {None}, "not trusted: then the row is not"
 
 
 def test_the_source_of_each_punch_is_named(store: Store) -> None:

@@ -332,7 +332,7 @@ def test_a_restore_keeps_the_manual_punches_of_since_and_of_the_backup(
     assert rows(store, DAYS) == days
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.matrix) for seed in range(1, 8))])
 def test_days_are_those_of_a_store_in_which_terminals_recorded_all_punches(
     seed: int, store: Store, empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
