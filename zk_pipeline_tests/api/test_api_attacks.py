@@ -201,6 +201,7 @@ def test_every_answer_has_the_security_headers(served: Served, admin: httpx.Clie
     assert served.server.started
 
 
+@pytest.mark.closed_stores
 def test_errors_without_internals(own: Served, home_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("secret of the inside")

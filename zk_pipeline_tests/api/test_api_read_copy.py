@@ -8,6 +8,7 @@ from zk_pipeline_tests.api.api_fixtures import Served
 from zk_pipeline_tests.waiting import until
 
 
+@pytest.mark.closed_stores
 def test_a_response_from_a_copy_has_its_age_and_a_token_sees_its_own_changes(
     own: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,8 +64,9 @@ def assert_settled_and_nothing_repeated_by_the_next(due: Store, crm: CrmReceiver
     assert len(crm.ledger.latest()) == USERS
 
 
-# SIGTERM: also `test_a_hanging_request_does_not_delay_the_exit`, and the run of the run queue.
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.matrix), signal.SIGINT])
+# By default: the hanging request, the run of the run queue, and the signals to a sync in test_cli_signals.
+@pytest.mark.matrix
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_command_settles_its_requests(
     due: Store,
     crm: CrmReceiver,

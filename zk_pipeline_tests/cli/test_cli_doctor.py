@@ -164,6 +164,7 @@ def test_a_crm_without_a_lookup_is_noted(zk: CommandLine, well: Path, monkeypatc
     assert zk("doctor").code == 0
 
 
+@pytest.mark.closed_stores
 @pytest.mark.usefixtures("well")
 @pytest.mark.parametrize(("minutes", "other", "found"), [(61, "", ["crm-paused"]), (59, "", []), (61, "x", [])])
 def test_a_long_pause_that_the_crm_asked_for_is_found(

@@ -40,6 +40,7 @@ def test_the_format_is_the_suffix_and_an_old_file_is_replaced(zk: CommandLine, t
     }
 
 
+@pytest.mark.closed_stores
 @pytest.mark.usefixtures("worked")
 def test_an_export_to_standard_output_is_nothing_but_the_file(zk: CommandLine, home: Path) -> None:
     assert zk("export", "raw", "-o", "-").is_refusal()
@@ -76,6 +77,7 @@ def test_wrong_usage_is_refused_in_one_line(zk: CommandLine, tmp_path: Path) -> 
     assert list(tmp_path.glob("out*")) == []
 
 
+@pytest.mark.closed_stores
 @pytest.mark.usefixtures("worked")
 def test_a_killed_export_leaves_no_file_under_the_name(home: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.csv"

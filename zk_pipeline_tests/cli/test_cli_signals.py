@@ -215,7 +215,9 @@ def sweep_command(name: str, home: Path, instants: int, tmp_path: Path, record: 
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("name", ["poll", pytest.param("process", marks=pytest.mark.matrix), "export"])
+@pytest.mark.parametrize(
+    "name", ["export", *(pytest.param(name, marks=pytest.mark.matrix) for name in ("poll", "process"))]
+)
 def test_a_signal_at_any_moment_ends_a_command_as_documented(
     name: str, gates: Path, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

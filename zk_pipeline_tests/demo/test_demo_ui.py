@@ -67,19 +67,6 @@ def test_the_global_lineage_shows_the_four_assets_at_first_sight(ui: Ui, page: P
     page.screenshot(path=screenshots / "lineage.png")
 
 
-def test_all_partitions_are_materialized_but_for_a_tomorrow_that_has_not_begun(ui: Ui) -> None:
-    query = "{ assetNodes { assetKey { path } partitionStats { numPartitions numMaterialized numFailed } } }"
-
-    def missing() -> dict[str, int]:
-        stats = {node["assetKey"]["path"][0]: node["partitionStats"] for node in ui.ask(query)["assetNodes"]}
-        partitioned = (*ASSETS[1:], "work_dates")
-        assert {name: one["numFailed"] for name, one in stats.items() if one} == dict.fromkeys(partitioned, 0)
-        return {name: one["numPartitions"] - one["numMaterialized"] for name, one in stats.items() if one}
-
-    # Partitions that a run in progress processes again count as missing until it is done.
-    wait(lambda: all(count <= (name != "raw_punches") for name, count in missing().items()), seconds=60)
-
-
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium in PATH (Debian: apt-get install chromium)")
 def test_the_partitions_of_the_punches_are_the_terminals_all_materialized(
@@ -146,6 +133,20 @@ def test_punches_made_meanwhile_reach_the_crm_by_schedules_and_sensors_alone(ui:
     assert not_evaluated(ui) == [], "although every asset was materialized since they were evaluated"
 
 
+def test_all_partitions_are_materialized_but_for_a_tomorrow_that_has_not_begun(ui: Ui) -> None:
+    query = "{ assetNodes { assetKey { path } partitionStats { numPartitions numMaterialized numFailed } } }"
+
+    def missing() -> dict[str, int]:
+        stats = {node["assetKey"]["path"][0]: node["partitionStats"] for node in ui.ask(query)["assetNodes"]}
+        partitioned = (*ASSETS[1:], "work_dates")
+        assert {name: one["numFailed"] for name, one in stats.items() if one} == dict.fromkeys(partitioned, 0)
+        return {name: one["numPartitions"] - one["numMaterialized"] for name, one in stats.items() if one}
+
+    # Partitions that a run in progress processes again count as missing until it is done.
+    wait(lambda: all(count <= (name != "raw_punches") for name, count in missing().items()), seconds=60)
+
+
+@pytest.mark.stress  # by default: `defs/assets/test_selections.py`, without processes of a daemon
 def test_everything_is_polled_then_processed_then_delivered_but_for_a_date_that_cannot_be(ui: Ui) -> None:
     query = "{ assetNodes { assetKey { path } partitionKeys } }"
     keys = {node["assetKey"]["path"][0]: node["partitionKeys"] for node in ui.ask(query)["assetNodes"]}["crm_sync"]

@@ -36,7 +36,10 @@ SUMMARY:Labour Day
 END:VEVENT
 END:VCALENDAR
 """
-pytestmark = pytest.mark.timeout(300)
+# Without scripts by default: the adoption of a terminal, in test_web_push.
+_WITHOUT = pytest.param(False, marks=pytest.mark.matrix)
+SCRIPTS = pytest.mark.parametrize("script", [True, _WITHOUT], ids=["with scripts", "without scripts"])
+pytestmark = [pytest.mark.timeout(300), pytest.mark.closed_stores]
 
 
 def csrf_of(client: httpx.Client) -> str:
@@ -71,7 +74,7 @@ def test_a_form_registers_no_device_outside_the_networks_of_the_settings(web: We
     web.store.devices.remove(one.name)
 
 
-@pytest.mark.parametrize("script", [True, False], ids=["with scripts", "without scripts"])
+@SCRIPTS
 def test_a_device_is_added_tested_and_polled_and_its_punches_are_counted(
     web: Web, open_page: Open, script: bool
 ) -> None:
@@ -107,7 +110,7 @@ def test_a_device_is_added_tested_and_polled_and_its_punches_are_counted(
     assert page.get_by_text(NASTY).is_visible()
 
 
-@pytest.mark.parametrize("script", [True, False], ids=["with scripts", "without scripts"])
+@SCRIPTS
 def test_a_terminal_with_a_wrong_zone_is_tested_before_it_is_added_and_the_zone_is_suggested(
     web: Web, open_page: Open, script: bool
 ) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Error, Page
 
 LOOKS = [(390, True), (1440, False), (390, False), (1440, True), (768, True), (768, False)]  # width, dark
+AXE_EVERY = 4  # axe takes half a second: by default on each fourth page, on a phone; on each in the stress tests
 CHECKS = (Path(__file__).parent / "page_checks.js").read_text()
 _AXE = (Path(__file__).parent / "vendor" / "axe-4.14.1.min.js").read_text()
 _RUN_AXE = """async () => (await axe.run(document, {resultTypes: ["violations"], preload: false})).violations
