@@ -92,7 +92,7 @@ def attach(connection: duckdb.DuckDBPyConnection, address: LakeAddress, name: st
         load_extension(connection, extension)
     # A commit that is not based on the newest snapshot fails; it must not be retried on data that it has not read.
     connection.execute("SET GLOBAL ducklake_max_retry_count = 0")
-    # Also without a password, which libpq then looks for. Without any secret, DuckDB looks for persistent ones, and fails
+    # Also without a password, which libpq then looks for. Without a secret, DuckDB looks for persistent ones, and fails
     # because they are switched off.
     password = f", PASSWORD {literal(address.password)}" if address.password else ""
     connection.execute(f"CREATE SECRET (TYPE postgres{password})")
