@@ -82,8 +82,8 @@ class LakeSpaceReclaimer:
                 removed += len(done)
         after = self.files()
         return (
-            f"{written:,} rows flushed from PostgreSQL; {before.files:,} files merged to {after.files:,}; "
-            f"{removed:,} old files deleted; {before.snapshots:,} snapshots reduced to {after.snapshots:,}"
+            f"{written:,} rows flushed from PostgreSQL; files {before.files:,} -> {after.files:,}; "
+            f"{removed:,} old files deleted; snapshots {before.snapshots:,} -> {after.snapshots:,}"
         )
 
     def files(self) -> LakeFiles:
