@@ -54,7 +54,10 @@ def _position(version: int, pid: int) -> int:
 
 
 def _registered(home: Path, start: int, end: int) -> Iterator[int]:
-    """Process numbers of the locks between two positions; 0 for a process of another container."""
+    """Process numbers of the locks between two positions, in their order; 0 for a process of another container.
+
+    F_GETLK returns any one of the locks, not the first: both sides of it are asked again.
+    """
     if sys.platform != "linux":
         return
     try:
@@ -62,15 +65,20 @@ def _registered(home: Path, start: int, end: int) -> Iterator[int]:
     except OSError:
         return
     try:
-        while start < end:
-            asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, start, end - start, 0)
-            kind, _, first, length, pid = struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))
-            if kind == fcntl.F_UNLCK:
-                return
-            yield pid
-            start = first + length
+        yield from _locks(descriptor, start, end)
     finally:
         os.close(descriptor)
+
+
+def _locks(descriptor: int, start: int, end: int) -> Iterator[int]:
+    if start >= end:
+        return
+    asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, start, end - start, 0)
+    kind, _, at, length, pid = struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))
+    if kind != fcntl.F_UNLCK:
+        yield from _locks(descriptor, start, at)
+        yield pid
+        yield from _locks(descriptor, at + length, end)
 
 
 def describe_process(pid: int) -> str:

@@ -36,6 +36,14 @@ def test_processes_of_older_versions_are_found_until_they_end(tmp_path: Path) ->
         assert older_users(tmp_path, 33) == []
 
 
+def test_processes_are_found_in_whatever_order_they_began(tmp_path: Path) -> None:
+    with child(USER, tmp_path, "32") as first:
+        assert first.hear() == "ready"
+        with child(USER, tmp_path, "30") as second, child(USER, tmp_path, "31") as third:
+            assert [one.hear() for one in (second, third)] == ["ready"] * 2
+            assert older_users(tmp_path, 33) == [f"process {one.pid}" for one in (second, third, first)]
+
+
 def test_a_home_that_is_missing_has_no_users_and_stops_no_command(tmp_path: Path) -> None:
     with registered(tmp_path / "missing", 33):
         assert older_users(tmp_path / "missing", 34) == []
