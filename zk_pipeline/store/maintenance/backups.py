@@ -21,7 +21,7 @@ from zk_pipeline.runtime.private_files import mode_by_folder
 from zk_pipeline.store.engine.attached_file import attached_file
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.locks.file_lock import StoreFileLock
-from zk_pipeline.store.maintenance.checksums import MARK, MOVED
+from zk_pipeline.store.maintenance.checksums import MOVED, own_rows
 from zk_pipeline.store.maintenance.verify import verify
 from zk_pipeline.store.schema.file_copy import copy_file, fsync_file, temporary_name
 from zk_pipeline.store.schema.migrations_runner import column_types, migrate, transaction
@@ -106,8 +106,7 @@ class Backups:
             with transaction(copy):
                 for table in MOVED:
                     columns = ", ".join(f'"{name}"' for name in column_types(table))
-                    own = f"WHERE name NOT LIKE '{MARK}%'" if table == "store_settings" else ""
-                    rows = source.execute(f"SELECT {columns} FROM {table} {own}").to_arrow_reader()  # noqa: S608 (constant names)
+                    rows = source.execute(f"SELECT {columns} FROM {table} WHERE {own_rows(table)}").to_arrow_reader()  # noqa: S608 (constant names)
                     copy.execute(f"DELETE FROM {table}")  # noqa: S608 (what a new store begins with)
                     copy.register("copied", rows)
                     copy.execute(f"INSERT INTO {table} ({columns}) FROM copied")

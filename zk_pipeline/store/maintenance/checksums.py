@@ -45,21 +45,21 @@ def table_checksums(connection: Connection, table: str, condition: str = "true")
     columns = ", ".join(f'"{name}"' for name in column_types(table))
     found = connection.execute(
         f"SELECT {_key(table)} AS key, count(*), sum(hash({columns})::HUGEINT) "  # noqa: S608 (constant names)
-        f"FROM {table} WHERE {_mine(table)} AND {condition} GROUP BY 1 ORDER BY 1"
+        f"FROM {table} WHERE {own_rows(table)} AND {condition} GROUP BY 1 ORDER BY 1"
     ).fetchall()
     return {str(key): Checksum(int(rows), int(checksum)) for key, rows, checksum in found}
 
 
 def partition_checksums(table: str) -> str:
     """SQL condition for the rows of the partitions `$keys`."""
-    return f"list_contains($keys, {_key(table)}) AND {_mine(table)}"
+    return f"list_contains($keys, {_key(table)}) AND {own_rows(table)}"
 
 
 def _key(table: str) -> str:
     return _PARTITION.get(table, _WHOLE)
 
 
-def _mine(table: str) -> str:
+def own_rows(table: str) -> str:
     """SQL condition for all rows except the marks of store migrations."""
     return f"name NOT LIKE '{MARK}%'" if table == "store_settings" else "true"
 
