@@ -1,7 +1,7 @@
 """Daemon heartbeats, schedules, sensors and runs from Dagster's SQLite files, without Dagster.
 
 Importing Dagster takes 0.6 s of CPU, half of what `zk-pipeline status` took, and its public API begins with it. So the
- tables are read in this module alone, read-only, and only where their form is certain: in the default place, at the
+tables are read in this module alone, read-only, and only where their form is certain: in the default place, at the
 schema revision for which `zk_pipeline_tests/defs/test_dagster_files.py` compares the answers with those of Dagster.
 Everything else, such as PostgreSQL, gives None, and the caller asks Dagster.
 """

@@ -44,7 +44,7 @@ def older_users(home: Path, version: int) -> list[str]:
 
 
 def is_registered(home: Path, version: int, pid: int) -> bool:
-    """Whether the process is registered with the version. See `older_users`."""
+    """True if the process is registered with the version. See `older_users`."""
     position = _position(version, pid)
     return any(_registered(home, position, position + 1))
 

@@ -194,7 +194,7 @@ class Database:
             yield connection
 
     def needs_upgrade(self) -> bool:
-        """Whether the store exists and the next `read` or `write` upgrades it. Raises StoreBusy or StoreUnusable."""
+        """True if the store exists and the next `read` or `write` upgrades it. Raises StoreBusy or StoreUnusable."""
         if self.engine.is_missing():
             return False
         with self._open("shared", "read the store version") as (connection, _):
