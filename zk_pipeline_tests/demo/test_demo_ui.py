@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,17 +11,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from zk_pipeline.store.store import Store
+from zk_pipeline_tests.chromium import chromium_page, needs_chromium
 from zk_pipeline_tests.demo.backfills import backfill, final_status, materialize, runs_of
 from zk_pipeline_tests.demo.control_room import QUICK, wait
 from zk_pipeline_tests.demo.dagster_ui import Ui, serving_ui
 from zk_pipeline_tests.demo.demo_fixtures import SMALL, ledger_days, processes_of
-from zk_pipeline_tests.demo.screenshots import chromium_page, folder_of_screenshots
+from zk_pipeline_tests.demo.screenshots import folder_of_screenshots
 from zk_pipeline_tests.store.store_fixtures import execute
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-CHROMIUM = shutil.which("chromium")
 ASSETS = ("devices", "raw_punches", "daily_attendance", "crm_sync")
 GATES = ("head-office-gate-1", "head-office-gate-2", "warehouse")
 
@@ -56,7 +55,7 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium in PATH (Debian: apt-get install chromium)")
+@needs_chromium
 def test_the_global_lineage_shows_the_four_assets_at_first_sight(ui: Ui, page: Page, screenshots: Path) -> None:
     page.set_viewport_size({"width": 2400, "height": 1000})
     (address,) = re.findall(r"lineage: (\S+)\)", ui.output.read_text())
@@ -68,7 +67,7 @@ def test_the_global_lineage_shows_the_four_assets_at_first_sight(ui: Ui, page: P
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium in PATH (Debian: apt-get install chromium)")
+@needs_chromium
 def test_the_partitions_of_the_punches_are_the_terminals_all_materialized(
     ui: Ui, page: Page, screenshots: Path
 ) -> None:
@@ -95,7 +94,7 @@ def test_soon_after_the_start_the_ui_shows_an_evaluation_of_every_check(ui: Ui) 
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium in PATH (Debian: apt-get install chromium)")
+@needs_chromium
 def test_a_work_date_shows_its_charts_and_rows_in_place_and_the_plots_are_of_numbers_that_compare_dates(
     ui: Ui, page: Page
 ) -> None:
@@ -172,7 +171,7 @@ def test_everything_is_polled_then_processed_then_delivered_but_for_a_date_that_
 
 @pytest.mark.stress
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium in PATH (Debian: apt-get install chromium)")
+@needs_chromium
 def test_backfills_from_the_dialog_and_by_the_api_are_one_run_each_and_tell_the_crm_nothing_again(
     ui: Ui, page: Page, screenshots: Path
 ) -> None:

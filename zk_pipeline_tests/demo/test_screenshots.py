@@ -8,7 +8,6 @@ late because a sensor and a schedule were stopped.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
@@ -26,11 +25,12 @@ from zk_pipeline.simulator.company.workforce import generate
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store, utc_now
+from zk_pipeline_tests.chromium import chromium_page, needs_chromium
 from zk_pipeline_tests.conftest import CRM_TOKEN
 from zk_pipeline_tests.demo.backfills import backfill, final_status
 from zk_pipeline_tests.demo.control_room import QUICK, wait
 from zk_pipeline_tests.demo.dagster_ui import Run, Ui, serving_ui
-from zk_pipeline_tests.demo.screenshots import chromium_page, folder_of_screenshots
+from zk_pipeline_tests.demo.screenshots import folder_of_screenshots
 from zk_pipeline_tests.store.store_fixtures import execute
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ pytestmark = [
     pytest.mark.stress,
     pytest.mark.browser,
     pytest.mark.timeout(900),
-    pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium in PATH"),
+    needs_chromium,
 ]
 YEAR = 366
 GATE, UNREACHABLE, SLOW = "head-office-gate-1", "head-office-gate-2", "warehouse"

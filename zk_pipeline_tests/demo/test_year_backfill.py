@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from datetime import date, timedelta
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from zk_pipeline.store.store import Store
+from zk_pipeline_tests.chromium import chromium_page, needs_chromium
 from zk_pipeline_tests.demo.backfills import backfill, materialize, runs_of
 from zk_pipeline_tests.demo.dagster_ui import serving_ui
 from zk_pipeline_tests.demo.demo_fixtures import environ
@@ -25,26 +25,19 @@ _STATS = "{ assetNodes { assetKey { path } partitionStats { numMaterialized numF
 
 @pytest.mark.stress
 @pytest.mark.browser
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium in PATH (Debian: apt-get install chromium)")
+@needs_chromium
 @pytest.mark.timeout(600)
 def test_a_year_is_one_run_from_the_dialog_the_command_and_the_api(
     home: Path, home_store: Store, tmp_path: Path
 ) -> None:
-    from playwright.sync_api import sync_playwright
-
     home_store.devices.add(device())
     ingest(home_store, "Gate", *(punch for day in YEAR for punch in on(day, "09:00", "18:00")))
     process(home_store, *YEAR)  # nothing stale is left to the sensors, which would make these dates by themselves
     settings = {"ZK_PIPELINE_HISTORY_START": str(FIRST)}
-    with serving_ui(home, ["up"], tmp_path / "up.log", **settings) as ui, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
-        )
-        page = browser.new_page(viewport={"width": 1600, "height": 1000})
+    with serving_ui(home, ["up"], tmp_path / "up.log", **settings) as ui, chromium_page() as page:
         launched = materialize(page, ui, "daily_attendance", KEYS[0], KEYS[-1], partitions=len(KEYS))
         assert [run.status for run in runs_of(ui, launched)] == ["SUCCESS"]
         page.get_by_text(f"Materialized ({len(KEYS)})").wait_for()
-        browser.close()
 
         execute(home_store, "UPDATE daily_attendance SET payload_hash = 'other' WHERE work_date = ?", [YEAR[100]])
         launched = backfill(ui, "daily_attendance", keys=KEYS)

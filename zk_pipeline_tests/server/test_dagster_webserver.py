@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -23,17 +22,16 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
+from zk_pipeline_tests.chromium import chromium_page, needs_chromium
 from zk_pipeline_tests.demo.backfills import materialize
 from zk_pipeline_tests.demo.dagster_ui import Ui, answers
 from zk_pipeline_tests.demo.demo_fixtures import environ, processes_of
-from zk_pipeline_tests.demo.screenshots import chromium_page
 from zk_pipeline_tests.ports import free_port
 from zk_pipeline_tests.waiting import until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Request
 
-CHROMIUM = shutil.which("chromium")
 ATTACK_SCRIPT = Path(__file__).with_name("attack_page.js")
 PUBLIC_NAME = "dagster.example.com"
 INSTANCE = """
@@ -215,9 +213,6 @@ def test_scripts_use_graphql_and_report_assets_as_before(ui: Ui) -> None:
         assert (asked.status_code, asked.json()) == (200, {})
 
 
-browser_test = pytest.mark.skipif(CHROMIUM is None, reason="no chromium in PATH (Debian: apt-get install chromium)")
-
-
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
     with chromium_page("--host-resolver-rules=MAP *.test 127.0.0.1") as opened:
@@ -245,7 +240,7 @@ def foreign_port() -> Iterator[int]:
 
 
 @pytest.mark.browser
-@browser_test
+@needs_chromium
 @pytest.mark.usefixtures("no_effect")
 @pytest.mark.parametrize(("site", "target"), [("evil.test", "127.0.0.1"), ("localhost", "localhost")])
 def test_a_foreign_page_in_a_browser_achieves_nothing(
@@ -269,7 +264,7 @@ def test_a_foreign_page_in_a_browser_achieves_nothing(
 
 
 @pytest.mark.browser
-@browser_test
+@needs_chromium
 def test_a_name_rebound_to_this_machine_shows_nothing(ui: Ui, page: Page) -> None:
     shown = page.goto(f"http://evil.test:{port_of(ui)}/runs")
     assert shown is not None
@@ -278,7 +273,7 @@ def test_a_name_rebound_to_this_machine_shows_nothing(ui: Ui, page: Page) -> Non
 
 
 @pytest.mark.browser
-@browser_test
+@needs_chromium
 def test_the_ui_launches_runs_and_backfills_and_follows_them(ui: Ui, page: Page) -> None:
     received: list[str] = []
     page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: received.append(str(frame))))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from zk_pipeline_tests.web.web_fixtures import CHROMIUM, Visit, Web, Windows, launch_chromium, serve_web, visit
+from zk_pipeline_tests.chromium import launch_chromium, needs_chromium
+from zk_pipeline_tests.web.web_fixtures import Visit, Web, Windows, serve_web, visit
 
 Open = Callable[..., Visit]
 
@@ -18,7 +19,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()) and Path(__file__).parent in item.path.parents:
             item.add_marker("browser")
-            item.add_marker(pytest.mark.skipif(CHROMIUM is None, reason="no chromium in PATH (apt install chromium)"))
+            item.add_marker(needs_chromium)
 
 
 @pytest.fixture(scope="module")

@@ -29,8 +29,6 @@ _AXE = (Path(__file__).parent / "vendor" / "axe-4.14.1.min.js").read_text()
 _RUN_AXE = """async () => (await axe.run(document, {resultTypes: ["violations"], preload: false})).violations
     .filter((one) => ["serious", "critical"].includes(one.impact))
     .map((one) => `${one.id}: ${one.nodes.length} times, ${one.nodes[0].html.slice(0, 160)}`)"""
-CHROMIUM = shutil.which("chromium")
-_QUIET = ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
 
 @dataclass(frozen=True)
@@ -69,20 +67,6 @@ def serve_web(empty_home: Path, home: Path, environ: Mapping[str, str]) -> Itera
         store = Store.at(home / "data" / "attendance.duckdb")
         with serve(load_settings(), store) as served:
             yield Web(served, store, fleet)
-
-
-@contextmanager
-def launch_chromium() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-quic", *_QUIET]
-        )
-        try:
-            yield browser
-        finally:
-            browser.close()
 
 
 @dataclass(frozen=True)
