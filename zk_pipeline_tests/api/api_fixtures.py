@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -21,10 +20,8 @@ from zk_pipeline.server.app import create_app
 from zk_pipeline.server.uvicorn_server import Server, listen_on, make_server
 from zk_pipeline.store.api_tokens import SCOPES, Scope
 from zk_pipeline.store.store import Store
+from zk_pipeline_tests.plain_http import NO_CERTIFICATES
 from zk_pipeline_tests.waiting import until
-
-# For HTTP on loopback; a client that may use TLS reads all certificates of the machine, 20 ms each time.
-NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @dataclass

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.api.api_fixtures import NO_CERTIFICATES
+from zk_pipeline_tests.plain_http import NO_CERTIFICATES
 from zk_pipeline_tests.store.store_fixtures import busy
 from zk_pipeline_tests.waiting import until
 

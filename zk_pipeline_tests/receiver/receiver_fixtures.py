@@ -18,6 +18,7 @@ from zk_pipeline.server.receiver_server import make_receiver_server
 from zk_pipeline.server.uvicorn_server import listen_on
 from zk_pipeline.store.push.terminals import Contact
 from zk_pipeline.store.store import Store
+from zk_pipeline_tests.plain_http import NO_CERTIFICATES
 from zk_pipeline_tests.waiting import until
 
 SERIAL = "CQZ7230960001"
@@ -64,7 +65,9 @@ class Served:
     def send(self, method: str, path: str, body: bytes, *, prefix: str = "", **parameters: str) -> httpx.Response:
         """One request of the terminal SERIAL, on a connection of its own."""
         headers: dict[str, Any] = {"Connection": "close", "User-Agent": "iClock Proxy/1.09"}
-        with httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False) as client:
+        with httpx.Client(
+            base_url=self.url, headers=headers, timeout=30, trust_env=False, verify=NO_CERTIFICATES
+        ) as client:
             return client.request(method, f"{prefix}/iclock/{path}", params={"SN": SERIAL, **parameters}, content=body)
 
 

@@ -21,6 +21,7 @@ from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.simulator.terminal.records import Punch
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
+from zk_pipeline_tests.plain_http import NO_CERTIFICATES
 from zk_pipeline_tests.receiver.receiver_fixtures import SERIAL, adopt, line, punches, receiver_of, serve
 from zk_pipeline_tests.store.store_fixtures import busy
 from zk_pipeline_tests.waiting import until
@@ -62,7 +63,11 @@ def upload(url: str, body: bytes) -> int:
     """Status of an upload, 0 without an answer."""
     try:
         answer = httpx.post(
-            f"{url}/iclock/cdata", params={"SN": SERIAL, "table": "ATTLOG", "Stamp": "9"}, content=body, trust_env=False
+            f"{url}/iclock/cdata",
+            params={"SN": SERIAL, "table": "ATTLOG", "Stamp": "9"},
+            content=body,
+            trust_env=False,
+            verify=NO_CERTIFICATES,
         )
     except httpx.TransportError:
         return 0
@@ -87,7 +92,9 @@ def test_a_kill_between_the_commit_and_the_answer_loses_and_doubles_nothing(home
 def test_an_interrupt_records_what_is_only_in_memory(home: Path, home_store: Store) -> None:
     adopt(home_store)
     with receiving(home) as (process, url, log):
-        info = httpx.get(f"{url}/iclock/getrequest?SN={SERIAL}&INFO=Ver,3,0,77,10.0.0.1", trust_env=False)
+        info = httpx.get(
+            f"{url}/iclock/getrequest?SN={SERIAL}&INFO=Ver,3,0,77,10.0.0.1", trust_env=False, verify=NO_CERTIFICATES
+        )
         assert info.text == "OK"
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
@@ -161,6 +168,6 @@ def _poll(store: Store, gateway: TerminalGateway) -> None:
 
 def _is_live(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/health/live", trust_env=False).status_code == 200
+        return httpx.get(f"{url}/health/live", trust_env=False, verify=NO_CERTIFICATES).status_code == 200
     except httpx.TransportError:
         return False

@@ -19,6 +19,7 @@ from zk_pipeline.server import uvicorn_server
 from zk_pipeline.server.receiver_server import ReceiverProtocol
 from zk_pipeline.store.push.terminals import secret_digest
 from zk_pipeline.store.store import Store
+from zk_pipeline_tests.plain_http import NO_CERTIFICATES
 from zk_pipeline_tests.receiver.receiver_fixtures import (
     SERIAL,
     Served,
@@ -67,7 +68,9 @@ def test_a_serial_number_from_a_foreign_network_is_refused_and_changes_no_addres
     with serve(receiver_of(store)) as served:
         assert {status for status, _, _ in answers(served)} == {503}
         assert answers(served, SN="NOSUCHTERMINAL") == answers(served)
-        with httpx.Client(base_url=served.url, headers={"X-Forwarded-For": "10.1.2.3"}, trust_env=False) as client:
+        with httpx.Client(
+            base_url=served.url, headers={"X-Forwarded-For": "10.1.2.3"}, trust_env=False, verify=NO_CERTIFICATES
+        ) as client:
             assert client.get("/iclock/getrequest", params={"SN": SERIAL}).status_code == 200  # a proxy on this host
         until(lambda: _address_of(store) == "10.1.2.3")
     assert punches(store) == []
@@ -102,7 +105,7 @@ def test_a_flood_of_invented_serial_numbers_evicts_no_waiting_terminal(
     assert served.get("cdata", options="all", SN="REAL1").status_code == 503
     until(lambda: _serials(adopted) == {"REAL1", SERIAL})
     clock.go(seconds=1)
-    with httpx.Client(base_url=served.url, trust_env=False) as client:
+    with httpx.Client(base_url=served.url, trust_env=False, verify=NO_CERTIFICATES) as client:
         for n in range(200):
             answer = client.get("/iclock/cdata", params={"SN": f"FAKE{n}", "options": "all"})
             assert answer.status_code == 503

@@ -25,6 +25,7 @@ from zk_pipeline.http import token_cache
 from zk_pipeline.server.dagster_webserver import GuardedWebserver
 from zk_pipeline.server.uvicorn_server import listen_on
 from zk_pipeline.store.store import Store
+from zk_pipeline_tests.plain_http import NO_CERTIFICATES
 from zk_pipeline_tests.waiting import until
 
 QUESTION = {"query": "{ __typename }"}
@@ -65,7 +66,9 @@ def serving() -> Iterator[Served]:
         thread.start()
         try:
             until(lambda: server.started or not thread.is_alive())
-            with httpx.Client(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=30) as client:
+            with httpx.Client(
+                base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=30, verify=NO_CERTIFICATES
+            ) as client:
                 yield Served(client, [route for route in app.routes if isinstance(route, Route)])
         finally:
             server.should_exit = True

@@ -17,7 +17,8 @@ from zk_pipeline.config.settings import VARIABLES, load_settings
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.api_tokens import Scope
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.api.api_fixtures import NO_CERTIFICATES, Served, serve
+from zk_pipeline_tests.api.api_fixtures import Served, serve
+from zk_pipeline_tests.plain_http import NO_CERTIFICATES
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Error, Page
