@@ -20,6 +20,7 @@ import duckdb
 import pytest
 
 from zk_pipeline.beta_warnings import SUPPRESSED_WARNINGS
+from zk_pipeline.config.ducklake_address import LakeAddress
 from zk_pipeline.config.settings import VARIABLES, load_settings
 from zk_pipeline.runtime.interpreter import collect_garbage_rarely
 from zk_pipeline.runtime.private_files import keep_files_private
@@ -194,6 +195,12 @@ def empty_lake(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory, emp
         with on_engine("ducklake"):
             empty_stores["ducklake"] = _empty_lake(tmp_path_factory)
     return empty_stores["ducklake"]
+
+
+@pytest.fixture
+def lake(empty_lake: LakeAddress, tmp_path: Path) -> LakeAddress:
+    """An empty lake of its own for each test."""
+    return lakes().copy(empty_lake, tmp_path)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing.context import ForkServerProcess
-from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -23,7 +22,6 @@ from zk_pipeline.store.errors import ReadingRefused, StoreBusy
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.terminals import poll_results
 from zk_pipeline.store.terminals.poll_results import IngestResult
-from zk_pipeline_tests.engines import lakes
 from zk_pipeline_tests.postgres import Postgres
 from zk_pipeline_tests.store.lake_merges import engine_of
 from zk_pipeline_tests.store.store_fixtures import MONDAY, device, ingest, on, rows, store_at
@@ -36,11 +34,6 @@ SNAPSHOTS = f"SELECT count(*) FROM ducklake_snapshots('{CATALOG}')"
 POLLS = "SELECT device, status, new FROM device_polls ORDER BY ALL"
 STORED = [(name, "success", 2) for name in GATES]
 SUBMITTED = "SELECT count(*) FROM zk_pipeline_waiting_writes"
-
-
-@pytest.fixture
-def lake(empty_lake: LakeAddress, tmp_path: Path) -> LakeAddress:
-    return lakes().copy(empty_lake, tmp_path)
 
 
 @pytest.fixture
