@@ -157,6 +157,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("engine", ["file", pytest.param("ducklake", marks=marks)], indirect=True)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip before fixtures of the module make stores on the other engine."""
+    if item.config.getoption("--engine") != "file" and item.get_closest_marker("file_engine"):
+        pytest.skip("about the file itself")
+
+
 @pytest.fixture(autouse=True)
 def _lakes_of_a_test(request: pytest.FixtureRequest) -> Iterator[None]:
     name = request.getfixturevalue("engine") if "engine" in request.fixturenames else None
