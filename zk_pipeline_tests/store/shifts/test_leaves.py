@@ -189,7 +189,6 @@ def test_retention_keeps_leaves_as_the_days_they_explain(store: Store, clock: St
 
 
 @pytest.mark.file_engine
-@pytest.mark.file_engine  # as `undo_columns`
 def test_an_upgrade_makes_no_date_stale_and_no_revision_and_no_delivery(store: Store) -> None:
     """The store loses all that came after version 20, and is upgraded."""
     compared = (
