@@ -69,11 +69,17 @@ class Own:
 
     @contextmanager
     def running(self, folder: Path, serial_numbers: Sequence[str]) -> Iterator[Running]:
-        self._adopt(folder, serial_numbers)
+        adopt(Store.at(_store_path(folder)), serial_numbers)
+        with self.started(folder, str(_store_path(folder))) as running:
+            yield running
+
+    @contextmanager
+    def started(self, home: Path, database: str) -> Iterator[Running]:
+        """Start it in its home, with a store in which its terminals are adopted."""
         port = free_port()
         command = [part.replace("{port}", str(port)) for part in shlex.split(self.command)]
-        environment = {"ZK_PIPELINE_HOME": str(folder), "ZK_PIPELINE_DATABASE": str(_store_path(folder))}
-        log = folder / "receiver.log"
+        environment = {"ZK_PIPELINE_HOME": str(home), "ZK_PIPELINE_DATABASE": database}
+        log = home / "receiver.log"
         with (
             log.open("wb") as stream,
             subprocess.Popen(command, env={**os.environ, **environment}, stdout=stream, stderr=stream) as process,  # noqa: S603
@@ -86,16 +92,21 @@ class Own:
                 process.terminate()
 
     def count(self, folder: Path) -> int:
-        with Store.at(_store_path(folder)).database.read("count punches") as connection:
-            row = connection.execute("SELECT count(*) FROM raw_punches").fetchone()
-        assert row is not None
-        return int(row[0])
+        return count_punches(Store.at(_store_path(folder)))
 
-    def _adopt(self, folder: Path, serial_numbers: Sequence[str]) -> None:
-        push, now = Store.at(_store_path(folder)).push, utc_now()
-        push.record_contacts([Contact(serial_number=one, address="127.0.0.1", seen_at=now) for one in serial_numbers])
-        for one in serial_numbers:
-            push.adopt(one, f"Gate {one}", timezone=None, default_timezone="Africa/Nairobi", site=None, by="benchmark")
+
+def count_punches(store: Store) -> int:
+    with store.database.read("count punches") as connection:
+        row = connection.execute("SELECT count(*) FROM raw_punches").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def adopt(store: Store, serial_numbers: Sequence[str]) -> None:
+    push, now = store.push, utc_now()
+    push.record_contacts([Contact(serial_number=one, address="127.0.0.1", seen_at=now) for one in serial_numbers])
+    for one in serial_numbers:
+        push.adopt(one, f"Gate {one}", timezone=None, default_timezone="Africa/Nairobi", site=None, by="benchmark")
 
 
 def _store_path(folder: Path) -> Path:

@@ -35,6 +35,7 @@ TOGETHER = 64  # MAX_WRITES_TOGETHER of the store, on shared stores
 EVENT_BYTES = 4_465
 IDLE_CPU = 0.030 / 1_000  # cores of the receiver per connected terminal, from benchmarks/push.md
 UPLOAD_CPU = 0.420 / 1_000  # seconds per uploaded punch of 200 terminals, from benchmarks/push.md
+SHARED_UPLOAD_CPU = 3.1 * UPLOAD_CPU  # of the receiver and PostgreSQL, on a shared store at 0 ms: the same file
 UPLOADS = 1_305  # punches per second of one receiver, from benchmarks/push.md
 DAY_CPU = 0.4 / 5_000  # seconds per attendance day, from benchmarks/days.md
 CRM_DAYS = {"one by one, 8 at a time": 323.0, "batches of 100": 4_196.0}  # per second, from benchmarks/crm.md
@@ -87,9 +88,10 @@ def simulate_(slots: int, cores: int, dead_share: float) -> None:
         click.echo(f"| {terminals:,} | {employees:,} | {cpu} | {' | '.join(rates)} |")
     click.echo()
     click.echo(
-        "| terminals that push | punches/s, morning | cores of receivers, idle | in the morning | of the highest rate |"
+        "| terminals that push | punches/s, morning | cores of receivers, idle | in the morning | of the highest rate "
+        "| in the morning, shared store |"
     )
-    click.echo("|---|---|---|---|---|")
+    click.echo("|---|---|---|---|---|---|")
     for terminals in SIZES:
         click.echo(_pushed(terminals))
 
@@ -110,7 +112,10 @@ def _pushed(terminals: int) -> str:
     """Load of receivers, if all terminals push to one store."""
     rate = terminals * EMPLOYEES_PER_TERMINAL * _MORNING / TICK_SECONDS
     idle = terminals * IDLE_CPU
-    return f"| {terminals:,} | {rate:,.0f} | {idle:.2f} | {idle + rate * UPLOAD_CPU:.2f} | {rate / UPLOADS:.0%} |"
+    return (
+        f"| {terminals:,} | {rate:,.0f} | {idle:.2f} | {idle + rate * UPLOAD_CPU:.2f} | {rate / UPLOADS:.0%} "
+        f"| {idle + rate * SHARED_UPLOAD_CPU:.2f} |"
+    )
 
 
 def _row(terminals: int, company: Company, engine: str, tick: Tick) -> str:

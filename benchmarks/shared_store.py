@@ -5,20 +5,20 @@ python -m benchmarks.shared_store polls
 
 from __future__ import annotations
 
-import asyncio
 import os
-import socket
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import product
 from multiprocessing.synchronize import Barrier as ProcessBarrier
 from pathlib import Path
 from threading import Barrier
 
 import click
 
+from benchmarks.far_store import far_away
 from benchmarks.readings import finished_reading
 from zk_pipeline.config.ducklake_address import LakeAddress, parse_lake
 from zk_pipeline.devices.models import Device
@@ -26,10 +26,8 @@ from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.engine.ducklake import LakeEngine
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.engines import where, with_password
-from zk_pipeline_tests.ports import free_port
 from zk_pipeline_tests.postgres import Postgres, postgres_server
 from zk_pipeline_tests.store.store_load import at_once, start
-from zk_pipeline_tests.waiting import until
 
 _WAIT_SECONDS = 3_600.0
 
@@ -56,21 +54,20 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--writers", default=32, show_default=True)
+@click.option("--writers", "numbers", multiple=True, type=int, default=(1, 8, 32), show_default=True, help="Processes.")
 @click.option("--seconds", default=40.0, show_default=True, help="Duration of each run.")
 @click.option("--round-trip", "round_trips", multiple=True, type=float, default=(0, 5, 20, 50), show_default=True)
-def polls(writers: int, seconds: float, round_trips: tuple[float, ...]) -> None:
+def polls(numbers: tuple[int, ...], seconds: float, round_trips: tuple[float, ...]) -> None:
     """Polls per second: each poll in a transaction of its own, and together with those that wait.
 
     Example:  python -m benchmarks.shared_store polls --writers 8 --seconds 10 --round-trip 5
     """
-    click.echo("| round trip | path | polls/s | polls per commit | CPU per poll |")
-    click.echo("|---|---|---|---|---|")
-    for milliseconds in round_trips:
-        for path in ("alone", "together"):
-            with tempfile.TemporaryDirectory() as folder, postgres_server() as server:
-                done = _polled(server, Path(folder), milliseconds, writers, seconds, is_alone=path == "alone")
-            click.echo(f"| {milliseconds:g} ms | {path} | {done.row} |")
+    click.echo("| round trip | processes | path | polls/s | polls per commit | CPU per poll |")
+    click.echo("|---|---|---|---|---|---|")
+    for milliseconds, writers, path in product(round_trips, numbers, ("alone", "together")):
+        with tempfile.TemporaryDirectory() as folder, postgres_server() as server:
+            done = _polled(server, Path(folder), milliseconds, writers, seconds, is_alone=path == "alone")
+        click.echo(f"| {milliseconds:g} ms | {writers} | {path} | {done.row} |")
 
 
 @main.command()
@@ -157,10 +154,6 @@ def _share_nothing(*_: object, **__: object) -> None:
     """In place of the method that shares a transaction."""
 
 
-def _device(number: int) -> Device:
-    return Device(name=f"Gate {number:03}", ip_address="192.0.2.10", timezone="UTC")
-
-
 @contextmanager
 def _far(server: Postgres, folder: Path, milliseconds: float, *, devices: int) -> Iterator[LakeAddress]:
     """A store with so many devices, whose PostgreSQL is that round trip away."""
@@ -170,43 +163,12 @@ def _far(server: Postgres, folder: Path, milliseconds: float, *, devices: int) -
     for number in range(devices):
         store.devices.add(_device(number))
     LakeEngine(near).forget()
-    if not milliseconds:
-        yield near
-        return
-    port = free_port()
-    proxy = start(_proxy, port, server.port, milliseconds / 2e3)
-    try:
-        until(lambda: _is_accepting(port))
-        yield replace(near, parameters=tuple((dict(near.parameters) | {"port": f"{port}"}).items()))
-    finally:
-        proxy.kill()
-        proxy.join()
+    with far_away(near, milliseconds) as address:
+        yield address
 
 
-def _is_accepting(port: int) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _proxy(port: int, target: int, delay: float) -> None:
-    """Forward connections to another port of this host, every byte `delay` seconds later."""
-    asyncio.run(_serve(port, target, delay))
-
-
-async def _serve(port: int, target: int, delay: float) -> None:
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", target)
-        await asyncio.gather(_forward(reader, far_writer, delay), _forward(far_reader, writer, delay))
-
-    async with await asyncio.start_server(connected, "127.0.0.1", port) as server:
-        await server.serve_forever()
-
-
-async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float) -> None:
-    loop = asyncio.get_running_loop()
-    while data := await reader.read(1 << 16):
-        loop.call_later(delay, writer.write, data)
-    loop.call_later(delay, writer.close)
+def _device(number: int) -> Device:
+    return Device(name=f"Gate {number:03}", ip_address="192.0.2.10", timezone="UTC")
 
 
 def _snapshots(server: Postgres, address: LakeAddress) -> int:

@@ -21,6 +21,7 @@ import duckdb
 import pytest
 
 from zk_pipeline.beta_warnings import SUPPRESSED_WARNINGS
+from zk_pipeline.config.ducklake_address import LakeAddress
 from zk_pipeline.config.settings import VARIABLES, load_settings
 from zk_pipeline.runtime.interpreter import collect_garbage_rarely
 from zk_pipeline.runtime.private_files import keep_files_private
@@ -170,6 +171,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("engine", ["file", pytest.param("ducklake", marks=marks)], indirect=True)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip before fixtures of the module make stores on the other engine."""
+    if item.config.getoption("--engine") != "file" and item.get_closest_marker("file_engine"):
+        pytest.skip("about the file itself")
+
+
 @pytest.fixture(autouse=True)
 def _lakes_of_a_test(request: pytest.FixtureRequest) -> Iterator[None]:
     name = request.getfixturevalue("engine") if "engine" in request.fixturenames else None
@@ -208,6 +216,12 @@ def empty_lake(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory, emp
         with on_engine("ducklake"):
             empty_stores["ducklake"] = _empty_lake(tmp_path_factory)
     return empty_stores["ducklake"]
+
+
+@pytest.fixture
+def lake(empty_lake: LakeAddress, tmp_path: Path) -> LakeAddress:
+    """An empty lake of its own for each test."""
+    return lakes().copy(empty_lake, tmp_path)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from zk_pipeline.store.errors import StoreBusy, StoreUnusable
 from zk_pipeline.store.locks.file_lock import HeldLock, StoreFileLock
 from zk_pipeline.store.locks.sync_lock import HasSyncLock, acquire_sync_lock
 from zk_pipeline.store.schema.file_copy import wal_path
-from zk_pipeline.store.schema.migrations_runner import migrate
+from zk_pipeline.store.schema.migrations_runner import apply_missing, migrate
 
 Connection = duckdb.DuckDBPyConnection
 
@@ -89,7 +89,11 @@ class FileEngine:
         except OSError as error:
             raise StoreUnusable(f"ZK_PIPELINE_DATABASE: cannot read {self.path}: {error.strerror}") from error
 
-    def _create(self) -> None:
+    def create(self, held: HeldLock, filled_from: str) -> None:  # noqa: ARG002 (only the caller needs the lock)
+        if self.is_missing():
+            self._create(filled_from)
+
+    def _create(self, filled_from: str | None = None) -> None:
         """Create the file under a temporary name and rename it, so that a kill leaves no incomplete store."""
         aside = self.path.with_name(f"{self.path.name}.new")
         for leftover in (aside, aside.with_name(f"{aside.name}.wal")):
@@ -98,7 +102,7 @@ class FileEngine:
             with duckdb.connect(
                 str(aside), config={"storage_compatibility_version": STORAGE_VERSION, "threads": 1}
             ) as connection:
-                migrate(connection, self.path)
+                apply_missing(connection, self.path, filled_from=filled_from)
             aside.chmod(0o600)  # also in a process with another umask, such as one that embeds the pipeline
             aside.replace(self.path)
         except (duckdb.IOException, OSError) as error:

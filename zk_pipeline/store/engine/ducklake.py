@@ -37,7 +37,13 @@ from zk_pipeline.store.engine.waiting_writes import note_results
 from zk_pipeline.store.errors import StoreBusy, StoreUnusable, is_store_failure
 from zk_pipeline.store.locks.file_lock import HeldLock
 from zk_pipeline.store.locks.sync_lock import HasSyncLock
-from zk_pipeline.store.schema.migrations_runner import apply_missing, newest_version, read_version, transaction
+from zk_pipeline.store.schema.migrations_runner import (
+    apply_missing,
+    is_empty,
+    newest_version,
+    read_version,
+    transaction,
+)
 
 Connection = duckdb.DuckDBPyConnection
 
@@ -98,9 +104,18 @@ class LakeEngine:
         finally:
             connection.close()
 
+    def create(self, held: HeldLock, filled_from: str) -> None:
+        with self.open(held, "maintenance") as connection:
+            if is_empty(connection, self.address):
+                self._apply_missing(connection, filled_from)
+
     def migrate(self, connection: Connection) -> None:
         if read_version(connection, self.address) < newest_version():
-            apply_missing(connection, self.address, comment_on_columns_of_views=False)  # not supported by DuckLake
+            self._apply_missing(connection)
+
+    def _apply_missing(self, connection: Connection, filled_from: str | None = None) -> None:
+        """Without comments on columns of views, which DuckLake does not support."""
+        apply_missing(connection, self.address, comment_on_columns_of_views=False, filled_from=filled_from)
 
     def commit(self, connection: Connection, held: HeldLock) -> None:
         """Commit if the lock is still held. The lock may be lost in the milliseconds between check and commit; if

@@ -60,6 +60,11 @@ class Engine(Protocol):
         `shared` is read-only and sees one state of the store. Raises StoreBusy, StoreUnusable.
         """
 
+    def create(self, held: HeldLock, filled_from: str) -> None:
+        """Create the store under the lock of the mode `maintenance`, unless it exists, in one commit: it rejects all
+        processes until the store migration from `filled_from` is complete.
+        """
+
     def migrate(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Migrate the store to the newest version. One short query if it is current."""
 

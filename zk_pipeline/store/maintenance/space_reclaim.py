@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
+from zk_pipeline.counted import counted
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.engine.ducklake_connection import CATALOG
 from zk_pipeline.store.maintenance.compaction import FileCompaction
@@ -60,7 +61,7 @@ class LakeSpaceReclaimer:
 
     def plan(self) -> str:
         held = self.files()
-        return f"{held.files:,} files and {held.snapshots:,} snapshots would be checked"
+        return f"{counted(held.files, 'file')} and {counted(held.snapshots, 'snapshot')} would be checked"
 
     def run(self) -> str:
         before = self.files()
@@ -82,8 +83,8 @@ class LakeSpaceReclaimer:
                 removed += len(done)
         after = self.files()
         return (
-            f"{written:,} rows flushed from PostgreSQL; files {before.files:,} -> {after.files:,}; "
-            f"{removed:,} old files deleted; snapshots {before.snapshots:,} -> {after.snapshots:,}"
+            f"{counted(written, 'row')} flushed from PostgreSQL; files {before.files:,} -> {after.files:,}; "
+            f"{counted(removed, 'old file')} deleted; snapshots {before.snapshots:,} -> {after.snapshots:,}"
         )
 
     def files(self) -> LakeFiles:

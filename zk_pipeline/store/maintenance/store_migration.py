@@ -111,9 +111,7 @@ class StoreMigration:
 
     def _begin(self) -> bool:
         """Reserve the target; returns whether this source already filled it completely. Raises UsageError."""
-        if self.target.engine.is_missing():
-            with self.target.maintenance("create the store"):
-                pass
+        self._create()
         with self._writing() as connection:
             filling = connection.execute("SELECT name FROM schema_migrations WHERE version = ?", [FILLING]).fetchall()
             if filling:
@@ -130,6 +128,12 @@ class StoreMigration:
                 raise UsageError(self._used(held))
             connection.execute("INSERT INTO schema_migrations VALUES (?, ?, now())", [FILLING, self._origin])
         return False
+
+    def _create(self) -> None:
+        engine = self.target.engine
+        engine.prepare()
+        with engine.lock("maintenance", _PURPOSE, wait_seconds=self.target.wait_seconds) as held:
+            engine.create(held, self._origin)
 
     @staticmethod
     def _holds_something(connection: Connection, table: str) -> bool:

@@ -59,11 +59,14 @@ class StoredUpload:
 
 @dataclass(frozen=True)
 class PreparedUpload:
-    """An upload as Arrow tables, prepared before the lock. `doubted`: which punches its clock makes suspect."""
+    """An upload as Arrow tables, prepared before the lock. `doubted`: which punches its clock makes suspect;
+    `punch_count`: lines with punches, repeated ones included.
+    """
 
     upload: PushUpload
     punches: pa.Table
     doubted: npt.NDArray[np.bool_]
+    punch_count: int
     drift_seconds: float | None  # of the doubted punches
     lag_seconds: float | None
 
@@ -217,7 +220,14 @@ def _prepared(upload: PushUpload, punches: pa.Table, instants: npt.NDArray[np.da
     else:
         doubted = ahead > MAX_CLOCK_ERROR_SECONDS  # no delay explains a punch of the future
         drift = float(np.median(ahead[doubted])) if doubted.any() else None
-    return PreparedUpload(upload, punches, doubted, drift, lag_seconds=-float(ahead.max()) if len(ahead) else None)
+    return PreparedUpload(
+        upload,
+        punches,
+        doubted,
+        punch_count=len(upload.parsed.punches),
+        drift_seconds=drift,
+        lag_seconds=-float(ahead.max()) if len(ahead) else None,
+    )
 
 
 def _doubt(prepared: PreparedUpload, registered: _Registered) -> pa.Array | None:
@@ -365,7 +375,7 @@ def _record_stamps(connection: Connection, part: Sequence[PreparedUpload]) -> No
 
 def _counts(prepared: PreparedUpload, new: int) -> StoredUpload:
     parsed = prepared.upload.parsed
-    punches, quarantined = len(parsed.punches), len(parsed.rejected)
+    punches, quarantined = prepared.punch_count, len(parsed.rejected)
     return StoredUpload(
         batch_id=0,
         stored=new,

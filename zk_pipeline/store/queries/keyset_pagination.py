@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 
@@ -29,6 +29,7 @@ _BUCKETS: Mapping[Kind, str] = {
     "instant": f"epoch_us({{key}}) >> {_INSTANT_BITS}",
 }
 _SHALLOW = 10_000  # rows that may be sorted and skipped
+_WINDOW_DAYS = (31, 366)  # searched before all rows, for lists with `bounds`
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -58,7 +59,9 @@ class ListQuery:
     """Query of a list: a relation with an `id`, conditions with their values, and an order, which `id` completes.
 
     All texts are constant SQL; user input is in `values` only. `numbered`, if set, is a cheaper relation with the same
-    ids: `relation` is then a join, which is executed once for the count and the page together.
+    ids: `relation` is then a join, which is executed once for the count and the page together. `bounds`, if set, is a
+    relation without conditions that contains these rows and perhaps others: the engine knows the extremes of its
+    columns from statistics.
     """
 
     relation: str
@@ -66,14 +69,19 @@ class ListQuery:
     conditions: Sequence[str] = ()
     values: Mapping[str, object] = field(default_factory=dict)
     numbered: str = ""
+    bounds: str = ""
 
     @property
     def keys(self) -> list[Key]:
         return [*self.order, Key("id", "number", self.order[-1].descending)]
 
-    @property
-    def where(self) -> str:
-        return " AND ".join(["id <= $until", *self.conditions])
+    def up_to(self, until: int | None) -> tuple[str, dict[str, object]]:
+        """Condition of the rows up to that id, or of all, and its values. Even a condition that every row fulfils costs
+        a scan of its column in a shared store.
+        """
+        if until is None:
+            return " AND ".join(["true", *self.conditions]), dict(self.values)
+        return " AND ".join(["id <= $until", *self.conditions]), {**self.values, "until": until}
 
     @property
     def bucket(self) -> str:
@@ -116,11 +124,14 @@ class BucketCache:
     monotonic: Callable[[], float] = time.monotonic
     _held: dict[str, tuple[float, int, Counter[Any]]] = field(default_factory=dict)
 
-    def buckets(self, connection: Connection, listing: ListQuery, until: int) -> Counter[Any]:
+    def buckets(self, connection: Connection, listing: ListQuery, until: int, count: int) -> Counter[Any]:
+        """Number of rows by bucket, of the `count` rows up to `until`."""
         expression = listing.bucket
         made_at, known_until, known = self._held.get(expression, (0.0, 0, Counter[Any]()))
         is_old = self.monotonic() - made_at > self.seconds or known_until > until
-        if is_old or _count(connection, listing, {"until": known_until}) != known.total():
+        if not is_old and known_until == until and known.total() == count:
+            return known
+        if is_old or known_until == until or _count(connection, listing, known_until) != known.total():
             made_at, known_until, known = self.monotonic(), 0, Counter()
         total = known + _count_buckets(connection, listing, until, above=known_until)
         if known_until <= until:
@@ -144,26 +155,29 @@ def read_page(
     it contains `{chosen}`, it selects the ids of the page itself, before its joins. `cache` is only for relations of
     immutable rows.
     """
-    until, known = _bounded(connection, listing, place.until, known)
+    until, known, includes_all = _bounded(connection, listing, place.until, known)
     skip = (place.number - 1) * place.size
+    place, bound = replace(place, until=until), None if includes_all else until
     if listing.numbered and place.after is None and skip <= _SHALLOW and known.count is None:
-        count, found = _count_and_keys(connection, listing, until, place)
+        count, found = _count_and_keys(connection, listing, bound, place)
     else:
-        count, found = _count_then_keys(connection, listing, until, place, cache=cache, known=known)
+        count, found = _count_then_keys(connection, listing, bound, place, cache=cache, known=known)
     shown = found[: place.size]
     rows = _fetch(connection, [row[-1] for row in shown], columns, source or listing.relation)
     return Page(count, rows, until, tuple(shown[-1]) if shown else None, has_more=len(found) > place.size)
 
 
-def _bounded(connection: Connection, listing: ListQuery, until: int | None, known: Known) -> tuple[int, Known]:
-    """The highest id of the list, and what is known of the rows up to it."""
+def _bounded(connection: Connection, listing: ListQuery, until: int | None, known: Known) -> tuple[int, Known, bool]:
+    """The highest id of the list, what is known of the rows up to it, and whether these are all rows."""
     newest = known.newest
-    if newest is None and (until is None or known != Known()):
-        newest = _one(connection, f"SELECT coalesce(max(id), 0) FROM ({listing.numbered or listing.relation})", {})  # noqa: S608 (constant SQL)
+    if newest is None and (until is None or known != Known() or listing.bounds):
+        source = listing.bounds or listing.numbered or listing.relation
+        newest = _one(connection, f"SELECT coalesce(max(id), 0) FROM ({source})", {})  # noqa: S608 (constant SQL)
     if until is None:
         assert newest is not None
-        return newest, known
-    return until, known if newest is not None and newest <= until else Known()
+        return newest, known, True
+    includes_all = newest is not None and newest <= until
+    return until, known if includes_all else Known(), includes_all
 
 
 _Keys = list[tuple[Any, ...]]
@@ -172,16 +186,16 @@ _Keys = list[tuple[Any, ...]]
 def _count_then_keys(
     connection: Connection,
     listing: ListQuery,
-    until: int,
+    until: int | None,
     place: PageRequest,
     *,
     cache: BucketCache | None,
     known: Known,
 ) -> tuple[int, _Keys]:
     """Number of all rows, and the keys of those of the page and the next row."""
-    values = {**listing.values, "until": until}
-    count = _count(connection, listing, values) if known.count is None else known.count
-    where, skip, keys = listing.where, 0, listing.keys
+    count = _count(connection, listing, until) if known.count is None else known.count
+    where, values = listing.up_to(until)
+    skip, keys = 0, listing.keys
     if place.after is not None:
         where += f" AND {_behind(keys)}"
         values |= {f"after{number}": value for number, value in enumerate(place.after)}
@@ -191,21 +205,73 @@ def _count_then_keys(
         if known.buckets is not None:
             buckets = known.buckets
         elif cache is not None and not listing.conditions:
-            buckets = cache.buckets(connection, listing, until)
+            assert place.until is not None
+            buckets = cache.buckets(connection, listing, place.until, count)
         else:
             buckets = _count_buckets(connection, listing, until)
         span = _span(buckets, keys[0], skip, place.size + 1)
         where += f" AND {keys[0].column} BETWEEN $lowest AND $highest"
         values |= {"lowest": span.lowest, "highest": span.highest}
-        skip = span.skip
-    found = connection.execute(
+        return count, _read_keys(connection, listing, _Chosen(where, values, place.size + 1, span.skip))
+    chosen = _Chosen(where, values, place.size + 1, skip)
+    if listing.bounds and keys[0].kind in ("date", "instant") and count > skip + chosen.limit:
+        edge = place.after[0] if place.after is not None else _edge(connection, listing)
+        return count, _read_near_keys(connection, listing, chosen, edge)
+    return count, _read_keys(connection, listing, chosen)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """Condition of rows with its values, and which of them: `limit` after the first `skip`."""
+
+    where: str
+    values: Mapping[str, object]
+    limit: int
+    skip: int
+
+
+def _read_near_keys(connection: Connection, listing: ListQuery, chosen: _Chosen, edge: Value | None) -> _Keys:
+    """Keys of rows that begin at the edge: first within some time of it, so that a shared store reads only a part of
+    its files.
+    """
+    key = listing.order[0]
+    for days in _WINDOW_DAYS:
+        end = _days_from(edge, -days if key.descending else days)
+        if end is None:
+            break
+        near = f"{chosen.where} AND {key.column} {'>=' if key.descending else '<='} $window_end"
+        values = {**chosen.values, "window_end": end}
+        found = _read_keys(connection, listing, replace(chosen, where=near, values=values))
+        if len(found) == chosen.limit:
+            return found
+    return _read_keys(connection, listing, chosen)
+
+
+def _edge(connection: Connection, listing: ListQuery) -> Value | None:
+    """The value of the first key with which the list begins, or one before it."""
+    key = listing.order[0]
+    extreme = "max" if key.descending else "min"
+    row = connection.execute(f"SELECT {extreme}({key.column}) FROM ({listing.bounds})").fetchone()  # noqa: S608
+    return None if row is None else row[0]
+
+
+def _days_from(edge: Value | None, days: int) -> date | None:
+    """That many days later; None where the calendar ends."""
+    try:
+        return edge + timedelta(days=days) if isinstance(edge, date) else None
+    except OverflowError:
+        return None
+
+
+def _read_keys(connection: Connection, listing: ListQuery, chosen: _Chosen) -> _Keys:
+    keys = listing.keys
+    return connection.execute(
         f"""
         SELECT {", ".join(key.column for key in keys)} FROM ({listing.relation})
-        WHERE {where} {_ordered(keys)} LIMIT {place.size + 1} OFFSET {skip}
+        WHERE {chosen.where} {_ordered(keys)} LIMIT {chosen.limit} OFFSET {chosen.skip}
         """,  # noqa: S608 (constant SQL, numbers)
-        values,
+        dict(chosen.values),
     ).fetchall()
-    return count, found
 
 
 def _ordered(keys: Sequence[Key]) -> str:
@@ -213,19 +279,22 @@ def _ordered(keys: Sequence[Key]) -> str:
     return f"ORDER BY {', '.join(directed)}"
 
 
-def _count_and_keys(connection: Connection, listing: ListQuery, until: int, place: PageRequest) -> tuple[int, _Keys]:
+def _count_and_keys(
+    connection: Connection, listing: ListQuery, until: int | None, place: PageRequest
+) -> tuple[int, _Keys]:
     """The same with one execution of the relation."""
+    where, values = listing.up_to(until)
     columns = ", ".join(key.column for key in listing.keys)
     rows = connection.execute(
         f"""
-        WITH listed AS MATERIALIZED (SELECT {columns} FROM ({listing.relation}) WHERE {listing.where}),
+        WITH listed AS MATERIALIZED (SELECT {columns} FROM ({listing.relation}) WHERE {where}),
         page AS (
             SELECT {columns} FROM listed {_ordered(listing.keys)}
             LIMIT {place.size + 1} OFFSET {(place.number - 1) * place.size}
         )
         SELECT total, page.* FROM (SELECT count(*) AS total FROM listed) LEFT JOIN page ON true {_ordered(listing.keys)}
         """,  # noqa: S608 (constant SQL, numbers)
-        {**listing.values, "until": until},
+        values,
     ).fetchall()
     return rows[0][0], [row[1:] for row in rows if row[-1] is not None]
 
@@ -276,15 +345,17 @@ def _bound(kind: Kind, bucket: Any, *, last: bool = False) -> Value:
     return number if kind == "number" else _EPOCH + timedelta(microseconds=number)
 
 
-def _count(connection: Connection, listing: ListQuery, values: Mapping[str, object]) -> int:
-    return _one(connection, f"SELECT count(*) FROM ({listing.relation}) WHERE {listing.where}", values)  # noqa: S608
+def _count(connection: Connection, listing: ListQuery, until: int | None) -> int:
+    where, values = listing.up_to(until)
+    return _one(connection, f"SELECT count(*) FROM ({listing.relation}) WHERE {where}", values)  # noqa: S608
 
 
-def _count_buckets(connection: Connection, listing: ListQuery, until: int, *, above: int = 0) -> Counter[Any]:
+def _count_buckets(connection: Connection, listing: ListQuery, until: int | None, *, above: int = 0) -> Counter[Any]:
+    where, values = listing.up_to(until)
     rows = connection.execute(
         f"SELECT {listing.bucket}, count(*) FROM ({listing.relation}) "  # noqa: S608 (constant SQL)
-        f"WHERE {listing.where} AND id > $above GROUP BY 1",
-        {**listing.values, "until": until, "above": above},
+        f"WHERE {where} AND id > $above GROUP BY 1",
+        {**values, "above": above},
     ).fetchall()
     return Counter(dict(rows))
 

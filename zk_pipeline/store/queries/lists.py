@@ -177,7 +177,7 @@ class ListStore:
             conditions, values = _conditions(connection, wanted, day="timestamp_local")
             page = read_page(
                 connection,
-                ListQuery(_PUNCHES, order, conditions, values),
+                ListQuery(_PUNCHES, order, conditions, values, bounds=_ALL_PUNCHES),
                 ", ".join(field.name for field in fields(cast(Any, kind))),
                 place,
                 source=_PUNCH_ROWS,
@@ -228,6 +228,7 @@ class ListStore:
                     conditions,
                     values,
                     numbered=_DAYS if needs_delivery else "",
+                    bounds=_DAYS,
                 ),
                 ", ".join(DayRow.__dataclass_fields__),
                 place,
@@ -260,11 +261,12 @@ class ListStore:
         return DayRow(*row) if row else None
 
 
-_PUNCHES = """
+_ALL_PUNCHES = """
     SELECT seq AS id, device AS device_name, user_id, punched_at AS timestamp, punched_at_local AS timestamp_local,
            status, punch_state, verify_type, work_code, source, is_clock_suspect, created_at
-    FROM raw_punches WHERE voided_at IS NULL
+    FROM raw_punches
 """
+_PUNCHES = f"{_ALL_PUNCHES} WHERE voided_at IS NULL"
 _PUNCH_ROWS = f"""
     SELECT punch.*, device.id AS device, coalesce(device.site, punch.device_name) AS site,
            coalesce(device.timezone, 'UTC') AS timezone

@@ -57,6 +57,13 @@ def read_version(connection: duckdb.DuckDBPyConnection, path: object) -> int:
     return max(in_order, default=0)
 
 
+def is_empty(connection: duckdb.DuckDBPyConnection, path: object) -> bool:
+    """True if no migration is applied, not even by a store migration in progress. Raises StoreUnusable for a database
+    that is no store.
+    """
+    return not _applied(connection, path)
+
+
 def _or_go_back(path: object) -> str:
     """Advice for an older program that finds a newer store; empty for a file that is only named by its role."""
     if isinstance(path, LakeAddress):
@@ -96,17 +103,23 @@ def migrate(connection: duckdb.DuckDBPyConnection, path: Path, *, keep_copy: boo
 
 
 def apply_missing(
-    connection: duckdb.DuckDBPyConnection, name: object, *, comment_on_columns_of_views: bool = True
+    connection: duckdb.DuckDBPyConnection,
+    name: object,
+    *,
+    comment_on_columns_of_views: bool = True,
+    filled_from: str | None = None,
 ) -> None:
     """Apply the missing migrations to the store `name`, each in its own transaction; to a new store, all of them in
     one: a shared store takes 0.1 s of CPU for each commit.
+
+    A new store that is to be `filled_from` another one rejects all processes from its first commit on.
 
     Raises ZkPipelineError if one fails, with the store as the transaction before left it.
     """
     applied = _applied(connection, name)
     missing = [one for one in migrations() if one[0] not in applied]
     for together in [[one] for one in missing] if applied else [missing]:
-        _apply(connection, name, together, comment_on_columns_of_views)
+        _apply(connection, name, together, comment_on_columns_of_views, filled_from)
 
 
 def copies_before_migration(path: Path) -> list[Path]:
@@ -166,6 +179,7 @@ def _apply(
     name: object,
     together: Sequence[tuple[int, str]],
     comment_on_columns_of_views: bool,
+    filled_from: str | None,
 ) -> None:
     """Apply the migrations in one transaction."""
     file = ""
@@ -180,6 +194,8 @@ def _apply(
                 connection.execute("INSERT INTO schema_migrations VALUES (?, ?, now())", [number, file])
             if read_version(connection, name) == newest_version():
                 _write_comments(connection, comment_on_columns_of_views)
+            if filled_from is not None:
+                connection.execute("INSERT INTO schema_migrations VALUES (?, ?, now())", [FILLING, filled_from])
     except duckdb.Error as error:
         why = str(error).strip().splitlines()[0]
         raise ZkPipelineError(f"{name}: migration {file} failed and changed nothing: {why}") from error

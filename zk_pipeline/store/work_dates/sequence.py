@@ -22,30 +22,35 @@ def mark_stale(connection: Connection, touched: str, *, site: str = "NULL") -> N
 
     `site`: SQL of the site whose rows are affected; null: those of all sites.
     """
+    # A table, since a MERGE whose source reads `work_dates` as well may fail on a shared store: "Out of buffer", from
+    # DuckDB's reader of Parquet files with deleted rows and lists.
     connection.execute(
         f"""
-        MERGE INTO work_dates AS known
-        USING (
-            WITH touched AS MATERIALIZED (
-                SELECT work_date, ({site})::VARCHAR AS site, max(seq) AS seq FROM {touched} GROUP BY ALL
-            ),
-            entries AS (
-                FROM touched
-                UNION ALL BY NAME
-                SELECT work_date, unnest(stale_sites, max_depth := 2)
-                FROM work_dates WHERE work_date IN (SELECT work_date FROM touched)
-            ),
-            latest AS (SELECT work_date, site, max(seq) AS seq FROM entries GROUP BY ALL)
-            SELECT work_date, max(seq) AS seq, list(struct_pack(site, seq) ORDER BY site) AS sites
-            FROM latest GROUP BY work_date
-        ) AS touched
-        ON known.work_date = touched.work_date
+        CREATE TEMP TABLE latest_by_date AS
+        WITH touched AS MATERIALIZED (
+            SELECT work_date, ({site})::VARCHAR AS site, max(seq) AS seq FROM {touched} GROUP BY ALL
+        ),
+        entries AS (
+            FROM touched
+            UNION ALL BY NAME
+            SELECT work_date, unnest(stale_sites, max_depth := 2)
+            FROM work_dates WHERE work_date IN (SELECT work_date FROM touched)
+        ),
+        latest AS (SELECT work_date, site, max(seq) AS seq FROM entries GROUP BY ALL)
+        SELECT work_date, max(seq) AS seq, list(struct_pack(site, seq) ORDER BY site) AS sites
+        FROM latest GROUP BY work_date
+        """  # noqa: S608 (constant names)
+    )
+    connection.execute(
+        """
+        MERGE INTO work_dates AS known USING latest_by_date AS touched ON known.work_date = touched.work_date
         WHEN MATCHED THEN UPDATE
             SET latest_punch_seq = greatest(known.latest_punch_seq, touched.seq), stale_sites = touched.sites
         WHEN NOT MATCHED THEN INSERT (work_date, latest_punch_seq, processed_seq, stale_sites)
             VALUES (touched.work_date, touched.seq, 0, touched.sites)
-        """  # noqa: S608 (constant names)
+        """
     )
+    connection.execute("DROP TABLE latest_by_date")
 
 
 def request_all_sites(connection: Connection, dates: Sequence[date]) -> None:

@@ -22,6 +22,8 @@ from zk_pipeline_tests.api.api_fixtures import Stopwatch
 from zk_pipeline_tests.store.store_fixtures import MONDAY, TUESDAY, device, execute, ingest, on, process
 from zk_pipeline_tests.waiting import until
 
+pytestmark = pytest.mark.file_engine
+
 
 class Api:
     """A store as the API reads it: every read is busy enough for a copy."""

@@ -1,4 +1,4 @@
-"""Shared engine only: readings that wait for the lock are stored by its holder, exactly once, even after a kill."""
+"""Shared engine only: what waits for the lock is stored by its holder, exactly once, even after a kill."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing.context import ForkServerProcess
-from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -20,12 +19,13 @@ from zk_pipeline.store.engine import advisory_locks
 from zk_pipeline.store.engine.ducklake_connection import CATALOG
 from zk_pipeline.store.engine.waiting_writes import WaitingWrites
 from zk_pipeline.store.errors import ReadingRefused, StoreBusy
+from zk_pipeline.store.push.uploads import StoredUpload
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.terminals import poll_results
 from zk_pipeline.store.terminals.poll_results import IngestResult
-from zk_pipeline_tests.engines import lakes
 from zk_pipeline_tests.postgres import Postgres
 from zk_pipeline_tests.store.lake_merges import engine_of
+from zk_pipeline_tests.store.push.push_fixtures import adopt, push
 from zk_pipeline_tests.store.store_fixtures import MONDAY, device, ingest, on, rows, store_at
 from zk_pipeline_tests.store.store_load import end_all, start
 from zk_pipeline_tests.waiting import until
@@ -36,11 +36,6 @@ SNAPSHOTS = f"SELECT count(*) FROM ducklake_snapshots('{CATALOG}')"
 POLLS = "SELECT device, status, new FROM device_polls ORDER BY ALL"
 STORED = [(name, "success", 2) for name in GATES]
 SUBMITTED = "SELECT count(*) FROM zk_pipeline_waiting_writes"
-
-
-@pytest.fixture
-def lake(empty_lake: LakeAddress, tmp_path: Path) -> LakeAddress:
-    return lakes().copy(empty_lake, tmp_path)
 
 
 @pytest.fixture
@@ -102,6 +97,27 @@ def test_a_result_of_another_process_is_that_of_the_own_reading(store: Store, po
         pass
     for name, one in zip(GATES, polls, strict=True):
         assert rows(store, f"SELECT device FROM device_polls WHERE id = {one.result(30).poll_id}") == [(name,)]
+
+
+def test_uploads_of_receivers_that_wait_are_stored_in_one_commit_each_with_its_own_counts(
+    store: Store, postgres: Postgres
+) -> None:
+    for name in GATES:
+        adopt(store, name, serial_number_of(name))
+    (before,) = rows(store, SNAPSHOTS)[0]
+    with ThreadPoolExecutor() as pool:
+        uploads: list[Future[StoredUpload]] = []
+        with store.database.write("keep them waiting"):
+            for number, name in enumerate(GATES, start=1):
+                punches = [("7", f"2026-03-02 08:00:{second:02}") for second in range(number)]
+                uploads.append(pool.submit(push, store, *punches, name=name, serial=serial_number_of(name)))
+                until(lambda: postgres.run(WAITING) == str(len(uploads)))
+    assert [one.result(30).stored for one in uploads] == [1, 2, 3]
+    assert sorted(one.result().batch_id for one in uploads) == [1, 2, 3]
+    assert rows(store, "SELECT device, count(*) FROM raw_punches GROUP BY 1 ORDER BY 2") == [
+        (name, number) for number, name in enumerate(GATES, start=1)
+    ]
+    assert rows(store, SNAPSHOTS) == [(before + 1,)]
 
 
 def test_a_reading_that_is_refused_affects_no_other(store: Store, postgres: Postgres) -> None:

@@ -42,11 +42,6 @@ HALF = "SELECT count(*) FROM store_settings WHERE name = 'half'"
 
 
 @pytest.fixture
-def lake(empty_lake: LakeAddress, tmp_path: Path) -> LakeAddress:
-    return lakes().copy(empty_lake, tmp_path)
-
-
-@pytest.fixture
 def store(lake: LakeAddress) -> Store:
     return store_at(lake)
 

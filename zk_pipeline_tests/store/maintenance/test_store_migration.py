@@ -165,6 +165,30 @@ def test_after_kills_in_the_middle_it_goes_on_where_it_was(source: Path, empty_l
     assert 0 < result.copied < sum(one.partitions for one in result.tables)
 
 
+@pytest.mark.parametrize("kind", ["file", "ducklake"])
+def test_a_target_is_incomplete_from_its_creation_on(source: Path, target: Path, kind: str, request: Any) -> None:
+    if kind == "ducklake":
+        request.getfixturevalue("postgres")
+    at = target if kind == "file" else lakes().fresh(target.with_name("new"))
+    killed = start(_create_and_die, source, at)
+    killed.join(60)
+    assert killed.exitcode == -signal.SIGKILL
+    with pytest.raises(StoreUnusable, match="not complete: run the `zk-pipeline migrate-store` that fills it"):
+        store_at(at).devices.all()
+    move(source, at)
+    assert contents(at) == contents(source)
+
+
+def _create_and_die(source: Path, target: Where) -> None:
+    """Killed when the target exists, before its first row."""
+
+    def die(_: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    StoreMigration._writing = die  # type: ignore[assignment,method-assign]
+    StoreMigration(Database(source), Database(target)).move()
+
+
 def _move_and_die(source: Where, target: Where, after: int) -> None:
     """Killed when so many parts are copied: every other time inside a transaction."""
     store_migration._ROWS_AT_ONCE = 10

@@ -200,6 +200,7 @@ def test_deliveries_of_a_run_that_lives_are_no_finding(store: Store) -> None:
         assert "left-sending" not in found(store)
 
 
+@pytest.mark.file_engine  # it does not wait for a shared store
 def test_a_sync_can_begin_while_the_doctor_waits_for_the_store(store: Store) -> None:
     execute(store, BREAK["left-sending"])
     with ThreadPoolExecutor() as pool:

@@ -35,6 +35,8 @@ from zk_pipeline_tests.store.store_fixtures import (
     store_at,
 )
 
+pytestmark = pytest.mark.file_engine  # as `undo_columns`
+
 # The store of version 18 computed these for the punches below. 1001 has paired states.
 KEYS = [
     (

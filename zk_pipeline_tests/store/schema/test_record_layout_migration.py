@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.schema.former_names import undo_columns, undo_names
 from zk_pipeline_tests.store.store_fixtures import rows, stale, store_at
+
+pytestmark = pytest.mark.file_engine  # as `undo_columns`
 
 # By device: the layout of its tail, and its polls as (bytes per record, mode).
 POLLED: dict[str, tuple[str | None, list[tuple[int | None, str | None]]]] = {
