@@ -115,6 +115,13 @@ def run_daemon(arguments: Sequence[str]) -> None:
     cli.main(list(arguments), obj={})
 
 
+def import_commands() -> None:
+    """Import what `run_code_server` and `run_daemon` use, for processes that are forked from this one."""
+    from dagster._cli.api import grpc_command  # noqa: F401, PLC0415 (slow to import)
+    from dagster._daemon.cli import cli  # noqa: F401, PLC0415
+    from dagster._grpc import server  # noqa: F401, PLC0415
+
+
 def watch_code_server_rarely() -> None:
     """Ask the code server every 10 s for its identity, to notice that it was replaced, instead of every second. Dagster
     has no setting.

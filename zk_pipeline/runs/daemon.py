@@ -6,5 +6,11 @@ import sys
 
 from zk_pipeline.defs.dagster_internals import run_daemon
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Run the command `dagster-daemon` with the arguments of this process."""
     run_daemon(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    main()

@@ -69,6 +69,7 @@ PRIVATE_NAMES = {
     "_utils.interrupts": {"setup_interrupt_handlers"},
 }
 USED_BY_GATEWAY = {  # function of the gateway → names
+    "import_commands": {"cli", "grpc_command", "server"},
     "keep_storage_engines": {"sql", "sqlite_event_log", "sqlite_run_storage", "sqlite_schedule_storage"},
     "run_code_server": {"grpc_command", "server"},
     "run_daemon": {"cli"},
