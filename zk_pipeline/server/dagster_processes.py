@@ -17,9 +17,9 @@ from zk_pipeline.runtime.interpreter import slow_imports
 from zk_pipeline.runtime.supervisor import ENDED_FILE
 
 with slow_imports():
+    import zk_pipeline.server.dagster_webserver as webserver
     from zk_pipeline.defs.dagster_internals import import_commands
     from zk_pipeline.runs import code_server, daemon
-    from zk_pipeline.server import dagster_webserver
 
 _LOCATION = "zk_pipeline"
 
@@ -56,7 +56,7 @@ def _parts(folder: Path, port: int, logs: Path | None) -> list[Part]:
 
     return [
         Part("code-server", code_server.__name__, location, code_socket.exists, output("code-server")),
-        Part("webserver", dagster_webserver.__name__, web, output=output("webserver")),
+        Part("webserver", webserver.__name__, web, output=output("webserver")),
         Part("daemon", daemon.__name__, work, output=output("daemon")),
     ]
 
