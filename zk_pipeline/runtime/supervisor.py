@@ -1,4 +1,4 @@
-"""Supervisor of the processes of `zk-pipeline up`: code server, webserver, daemon, receiver. If one ends, all end."""
+"""Supervisor of the processes of `zk-pipeline up`: those of Dagster, and the receiver. If one ends, all end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from zk_pipeline.runtime.processes import check_for_end, start_child, terminate
 _UI_URL = "ZK_PIPELINE_UI_URL"
 _DAGSTER = "dagster-processes"
 _START_TIMEOUT_SECONDS = 120.0
-_END_TIMEOUT_SECONDS = 70.0  # more than Dagster's processes take, which end one after the other
 _MAX_FOLDER_LENGTH = 90  # the path of a Unix socket has at most 107 characters
 LOCK_FILE = ".zk-pipeline.lock"
 ENDED_FILE = "ended"  # in the run folder: name and exit code of the one of Dagster's processes that has ended
@@ -97,7 +96,7 @@ class Supervisor:
         self._start(
             _DAGSTER,
             [sys.executable, "-m", module, "--folder", str(folder), "--port", str(self.port), *logs],
-            ONE_THREAD,
+            end_timeout_seconds=70,  # its processes end one after the other, in at most 20 s each
         )
         if self.receiver is not None:
             host, port = self.receiver
@@ -106,11 +105,11 @@ class Supervisor:
             )
         self._wait("web server", lambda: webserver_answers(self.port))
 
-    def _start(self, name: str, command: list[str], variables: Mapping[str, str] | None = None) -> None:
+    def _start(self, name: str, command: list[str], *, end_timeout_seconds: float = 20.0) -> None:
         output = None if self.logs is None else self.logs / f"{name}.log"
-        child = start_child(command, cwd=self.home, environ={**self._environ(), **(variables or {})}, output=output)
+        child = start_child(command, cwd=self.home, environ={**self._environ(), **ONE_THREAD}, output=output)
         self._children[name] = child
-        self._exits.callback(terminate, child, timeout_seconds=_END_TIMEOUT_SECONDS)
+        self._exits.callback(terminate, child, timeout_seconds=end_timeout_seconds)
 
     def _environ(self) -> Mapping[str, str]:
         """Environment of this process, with the default UI address for links unless ZK_PIPELINE_UI_URL is set."""
