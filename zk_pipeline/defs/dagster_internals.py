@@ -125,7 +125,7 @@ def wait_for_ticks() -> None:
         def __exit__(self, *failure: Any) -> None:
             super().__exit__(*failure)
             for daemon in self.daemons:
-                daemon.__exit__(*failure)
+                daemon.__exit__(*failure)  # type: ignore[no-untyped-call]
 
     controller.DagsterDaemonController = Controller  # type: ignore[misc]
 
