@@ -134,8 +134,8 @@ def copies_before_migration(path: Path) -> list[Path]:
 
 
 def _keep_copy(connection: duckdb.DuckDBPyConnection, path: Path, version: int, upgrading: Path) -> None:
-    """Copy the file, which this process has open under the exclusive lock: a checkpoint keeps it unchanged. Then note the
-    versions of the upgrade in the file `upgrading`.
+    """Copy the file, which this process has open under the exclusive lock: a checkpoint keeps it unchanged. Then note
+    the versions of the upgrade in the file `upgrading`.
     """
     kept = _copy_path(path, version)
     try:
