@@ -12,9 +12,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from select import select
 from typing import Any
 
 from zk_pipeline.runtime.fork_server import can_fork
@@ -39,27 +40,31 @@ class Part:
     output: Path | None = None
 
 
-@dataclass
 class ForkedProcesses:
     """Processes of this one, which is to have no other thread. Outside Linux they import everything themselves."""
 
-    _processes: list[Any] = field(default_factory=list)
+    def __init__(self) -> None:
+        self._processes: list[Any] = []
+        self._is_ending = False
+        self._signals, writer = os.pipe()  # gets the number of each signal, whichever thread the kernel interrupts
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer)
+        for number in _AWAITED:
+            signal.signal(number, _do_nothing)
 
     def run(self, parts: Sequence[Part]) -> tuple[str, int] | None:
         """Start the parts in order, wait until one ends or SIGINT or SIGTERM arrives, and end them in reverse order.
 
         Returns the name and the exit code of the part that has ended; None after a signal.
         """
-        signal.signal(signal.SIGCHLD, _ignore)  # by default the kernel may drop it
-        signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
         try:
             for part in parts:
                 self._start(part)
-                while not (part.is_ready() or self._ended() or _has_signal()):
-                    time.sleep(_POLL_SECONDS)
-                if self._ended() or _has_signal():
+                while not (part.is_ready() or self._ended() or self._is_signaled(_POLL_SECONDS)):
+                    pass
+                if self._ended() or self._is_ending:
                     break
-            while not (self._ended() or signal.sigwait(_AWAITED) in _END_SIGNALS):
+            while not (self._ended() or self._is_signaled()):
                 pass
             return self._ended()
         finally:
@@ -71,18 +76,22 @@ class ForkedProcesses:
         process = context.Process(
             target=_run, args=(os.getpid(), part.module, part.arguments, part.output), name=part.name
         )
+        signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)  # until the new process has no handler of this one
         process.start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _AWAITED)
         self._processes.append(process)
 
     def _ended(self) -> tuple[str, int] | None:
         return next(((one.name, one.exitcode) for one in self._processes if one.exitcode is not None), None)
 
+    def _is_signaled(self, timeout_seconds: float | None = None) -> bool:
+        """Wait for a signal: True once SIGINT or SIGTERM has arrived, False after another signal or the timeout."""
+        if not self._is_ending and select([self._signals], [], [], timeout_seconds)[0]:
+            self._is_ending = not _END_SIGNALS.isdisjoint(os.read(self._signals, 100))
+        return self._is_ending
 
-def _has_signal() -> bool:
-    return bool(signal.sigpending() & _END_SIGNALS)
 
-
-def _ignore(*_: object) -> None:
+def _do_nothing(*_: object) -> None:
     pass
 
 
@@ -93,7 +102,9 @@ def _run(parent: int, module: str, arguments: Sequence[str], output: Path | None
         end_with_parent()
     if os.getppid() != parent:  # it ended before
         return
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
+    for number in _AWAITED:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _AWAITED)
     if output is not None:
         with output.open("ab") as stream:

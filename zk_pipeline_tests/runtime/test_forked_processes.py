@@ -131,4 +131,5 @@ def test_a_process_with_another_thread_is_not_forked(parent: Parent) -> None:
     facts = parent.facts("a")
     assert (facts["imported_by"], facts["parent"]) == (None, parent.started.pid)
     os.kill(parent.started.pid, signal.SIGTERM)
-    until((parent.folder / "ended").exists)
+    assert parent.started.hear() == "null"
+    assert (parent.folder / "ended").read_text() == "a"
