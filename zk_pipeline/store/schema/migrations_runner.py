@@ -101,7 +101,7 @@ def migrate(connection: duckdb.DuckDBPyConnection, path: Path, *, keep_copy: boo
 
 
 def _continues(upgrading: Path, path: Path, version: int) -> bool:
-    """True if an interrupted upgrade has brought the store to this version, and its copy is still there."""
+    """True if an interrupted upgrade has left the store at this version, and its copy is still there."""
     try:
         begun_at, target = map(int, upgrading.read_text().split())
     except (OSError, ValueError):
