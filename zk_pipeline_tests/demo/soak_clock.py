@@ -1,7 +1,8 @@
 """A daemon whose schedules live in a faster clock: a day of their ticks in minutes, and everything else as shipped.
 
 Dagster's scheduler asks two functions of its module for the time; those alone are exchanged, in the process that the
-daemon is forked from, by a `sitecustomize` on PYTHONPATH. Sensors, queue, monitoring, retries, runs, store and terminals know true time only.
+daemon is forked from, by a `sitecustomize` on PYTHONPATH. Sensors, queue, monitoring, retries, runs, store and
+terminals know true time only.
 """
 
 from __future__ import annotations
