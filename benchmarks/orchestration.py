@@ -21,7 +21,7 @@ import click
 import dagster as dg
 import requests
 
-from benchmarks.processes import cpu_of, memory_of
+from benchmarks.processes import children_of, command_line_of, cpu_of, memory_of, own_memory_of
 from benchmarks.terminal_server import Served, Wanted, serving
 from zk_pipeline.config.home import export_home
 from zk_pipeline.config.settings import load_settings
@@ -50,11 +50,12 @@ mutation Launch($tags: [ExecutionTag!]!) { launchRun(executionParams: {
 
 
 def parts_of_up() -> dict[str, int]:
-    """Process id of each part of `up` (children of this process), by name."""
-    marks = {"code server": "code_server", "daemon": "dagster._daemon", "webserver": "dagster_webserver"}
-    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-    lines = {int(pid): Path(f"/proc/{pid}/cmdline").read_text() for pid in children}
-    return {name: pid for name, mark in marks.items() for pid, line in lines.items() if mark in line}
+    """Process id of each part of `up`, by name: a child of this process and its children."""
+    marks = {"code server": "code_server", "daemon": "runs.daemon", "webserver": "dagster_webserver"}
+    (parent,) = [pid for pid in children_of(os.getpid()) if "dagster_processes" in command_line_of(pid)]
+    lines = {pid: command_line_of(pid) for pid in children_of(parent)}
+    found = {name: pid for name, mark in marks.items() for pid, line in lines.items() if mark in line}
+    return {**found, "their parent": parent}
 
 
 def groups() -> dict[int, list[str]]:
@@ -225,7 +226,9 @@ def idle(seconds: int) -> Mapping[str, float]:
 
 def print_memory() -> None:
     click.echo("\n| part of `up` | memory |\n|---|---|")
-    parts = {name: memory_of(pid) for name, pid in parts_of_up().items()}
+    processes = parts_of_up()
+    parent = processes.pop("their parent")
+    parts = {name: memory_of(pid) for name, pid in processes.items()} | {"their parent": own_memory_of(parent)}
     for name, megabytes in [*parts.items(), ("all", sum(parts.values()))]:
         click.echo(f"| {name} | {megabytes:.0f} MB |")
 

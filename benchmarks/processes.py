@@ -19,15 +19,26 @@ def cpu_of(pid: int) -> float:
 
 def memory_of(pid: int) -> float:
     """Megabytes of a process and its descendants, pages that they share counted once (PSS)."""
+    return own_memory_of(pid) + sum(map(memory_of, children_of(pid)))
+
+
+def own_memory_of(pid: int) -> float:
+    """Megabytes of a process, each page divided by the number of processes that share it (PSS)."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        children = [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in children_of(task)]
     except (FileNotFoundError, ProcessLookupError):
         return 0.0
-    own = sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return own / 1024 + sum(map(memory_of, children))
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
-def children_of(task: Path) -> list[str]:
-    """Process ids of the children of a thread, by its folder below /proc."""
-    return (task / "children").read_text().split()
+def children_of(pid: int) -> list[int]:
+    """Process ids of the children of a process."""
+    try:
+        tasks = [(task / "children").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [int(child) for children in tasks for child in children.split()]
+
+
+def command_line_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()

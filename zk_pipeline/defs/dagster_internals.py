@@ -115,6 +115,28 @@ def run_daemon(arguments: Sequence[str]) -> None:
     cli.main(list(arguments), obj={})
 
 
+def wait_for_ticks() -> None:
+    """Let the daemon at its end wait for ticks before it forgets the code locations, without which a tick that has just
+    begun fails. Dagster does both in the opposite order.
+    """
+    from dagster._daemon import controller  # noqa: PLC0415 (slow to import)
+
+    class Controller(controller.DagsterDaemonController):
+        def __exit__(self, *failure: Any) -> None:
+            super().__exit__(*failure)
+            for daemon in self.daemons:
+                daemon.__exit__(*failure)  # type: ignore[no-untyped-call]
+
+    controller.DagsterDaemonController = Controller  # type: ignore[misc]
+
+
+def import_commands() -> None:
+    """Import what `run_code_server` and `run_daemon` use, for processes that are forked from this one."""
+    from dagster._cli.api import grpc_command  # noqa: F401, PLC0415 (slow to import)
+    from dagster._daemon.cli import cli  # noqa: F401, PLC0415
+    from dagster._grpc import server  # noqa: F401, PLC0415
+
+
 def watch_code_server_rarely() -> None:
     """Ask the code server every 10 s for its identity, to notice that it was replaced, instead of every second. Dagster
     has no setting.

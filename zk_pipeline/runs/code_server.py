@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
-from functools import partial
+from functools import cache, partial
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
@@ -40,8 +40,11 @@ def run_processes(address: Path) -> BaseContext:
     return multiprocessing.get_context("forkserver" if start_fork_server(address) else "spawn")
 
 
+@cache
 def warm_up() -> None:
-    """Import what runs use and build the definitions. Leaves no connection open and starts no thread."""
+    """Import what runs use and build the definitions, unless the process that has forked this one did. Leaves no
+    connection open and starts no thread.
+    """
     defs().get_repository_def().get_all_jobs()
     with dg.DagsterInstance.get() as instance:  # imports the classes that `dagster.yaml` names
         upgrade_instance(instance)  # `up` starts the daemon and the webserver later

@@ -33,7 +33,7 @@ def start_fork_server(address: Path) -> bool:
     Returns False and starts nothing if this process has other threads, whose locks would stay locked in a forked
     process, and on systems other than Linux, where threads are not counted in /proc.
     """
-    if sys.platform != "linux" or len(list(Path("/proc/self/task").iterdir())) > 1:
+    if not can_fork():
         _log.warning("no fork server: this process has other threads, or is not on Linux")
         return False
     listener = socket.socket(socket.AF_UNIX)
@@ -52,6 +52,11 @@ def start_fork_server(address: Path) -> bool:
     client._forkserver_address, client._forkserver_alive_fd, client._forkserver_pid = str(address), alive_writer, pid
     threading.Thread(target=_end_after, args=(pid,), name="fork server watch", daemon=True).start()
     return True
+
+
+def can_fork() -> bool:
+    """True if a forked process works as this one would: on Linux, without a second thread."""
+    return sys.platform == "linux" and len(list(Path("/proc/self/task").iterdir())) == 1
 
 
 def _serve(listener: socket.socket, alive_reader: int) -> NoReturn:

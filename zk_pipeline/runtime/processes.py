@@ -125,8 +125,13 @@ def terminate(child: subprocess.Popen[bytes], *, timeout_seconds: float = 20.0) 
                 child.wait(timeout_seconds)
             except subprocess.TimeoutExpired:
                 continue
+    end_session(child.pid)
+
+
+def end_session(pid: int) -> None:
+    """Kill the remaining processes of the session of an ended process."""
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)  # remaining processes of its session
+        os.killpg(pid, signal.SIGKILL)
 
 
 def run_with_graceful_shutdown(work: Callable[[], Result]) -> Result:

@@ -1,4 +1,4 @@
-"""Supervisor of the processes of `zk-pipeline up`: code server, webserver, daemon, receiver. If one ends, all end."""
+"""Supervisor of the processes of `zk-pipeline up`: those of Dagster, and the receiver. If one ends, all end."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-import yaml
-
 from zk_pipeline.config.settings import read_variable
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.runtime.fork_server import ONE_THREAD
 from zk_pipeline.runtime.processes import check_for_end, start_child, terminate
 
 _UI_URL = "ZK_PIPELINE_UI_URL"
-_LOCATION = "zk_pipeline"
+_DAGSTER = "dagster-processes"
 _START_TIMEOUT_SECONDS = 120.0
 _MAX_FOLDER_LENGTH = 90  # the path of a Unix socket has at most 107 characters
 LOCK_FILE = ".zk-pipeline.lock"
+ENDED_FILE = "ended"  # in the run folder: name and exit code of the one of Dagster's processes that has ended
 
 
 @dataclass
@@ -42,13 +41,15 @@ class Supervisor:
     receiver: tuple[str, int] | None = None  # address of the receiver for terminals that push; None: none is started
     _children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _exits: ExitStack = field(default_factory=ExitStack)
+    _folder: Path | None = None
 
     def __enter__(self) -> Supervisor:
         check_port_is_free(self.port)
         if self.receiver is not None:
             check_receiver_port(*self.receiver)
         try:
-            self._start_all(self._run_folder())
+            self._folder = self._run_folder()
+            self._start_all(self._folder)
         except BaseException:
             self._exits.close()
             raise
@@ -63,10 +64,19 @@ class Supervisor:
 
     def check(self) -> None:
         """Raises ZkPipelineError if one of the processes has ended."""
-        for name, child in self._children.items():
+        for child_name, child in self._children.items():
             if child.poll() is not None:
+                name, code = self._ended_part(child_name) or (child_name, child.returncode)
                 where = f"; its output is in {self.logs / f'{name}.log'}" if self.logs else ""
-                raise ZkPipelineError(f"the {name} ended with code {child.returncode}{where}")
+                raise ZkPipelineError(f"the {name} ended with code {code}{where}")
+
+    def _ended_part(self, name: str) -> tuple[str, int] | None:
+        """Name and exit code of the one of Dagster's processes that made their parent end."""
+        with suppress(FileNotFoundError):
+            if name == _DAGSTER and self._folder is not None:
+                part, code = (self._folder / ENDED_FILE).read_text().split()
+                return part, int(code)
+        return None
 
     def _run_folder(self) -> Path:
         """Empty folder for socket and workspace file: in the home, or a temporary one if that path is too long."""
@@ -79,26 +89,15 @@ class Supervisor:
         return folder
 
     def _start_all(self, folder: Path) -> None:
-        code_socket = folder / "code.sock"
-        workspace = folder / "workspace.yaml"
-        server = {"grpc_server": {"socket": str(code_socket), "location_name": _LOCATION}}
-        workspace.write_text(yaml.safe_dump({"load_from": [server]}))
-        dagster = [sys.executable, "-m"]
+        if self.logs is not None:
+            self.logs.mkdir(parents=True, exist_ok=True)
+        logs = () if self.logs is None else ("--logs", str(self.logs))
+        module = "zk_pipeline.server.dagster_processes"
         self._start(
-            "code-server",
-            [*dagster, "zk_pipeline.runs.code_server", "--socket", str(code_socket), "--location-name", _LOCATION],
-            ONE_THREAD,
+            _DAGSTER,
+            [sys.executable, "-m", module, "--folder", str(folder), "--port", str(self.port), *logs],
+            end_timeout_seconds=70,  # its processes end one after the other, in at most 20 s each
         )
-        self._wait("code server", code_socket.exists)
-        self._start(
-            "daemon",
-            [*dagster, "zk_pipeline.runs.daemon", "run", "-w", str(workspace), "--log-level", "warning"],
-        )
-        self._start(
-            "webserver",
-            [*dagster, "zk_pipeline.server.dagster_webserver", "-h", "127.0.0.1", "-p", str(self.port),
-             "-w", str(workspace), "--dagster-log-level", "warning"],
-        )  # fmt: skip
         if self.receiver is not None:
             host, port = self.receiver
             self._start(
@@ -106,11 +105,11 @@ class Supervisor:
             )
         self._wait("web server", lambda: webserver_answers(self.port))
 
-    def _start(self, name: str, command: list[str], variables: Mapping[str, str] | None = None) -> None:
+    def _start(self, name: str, command: list[str], *, end_timeout_seconds: float = 20.0) -> None:
         output = None if self.logs is None else self.logs / f"{name}.log"
-        child = start_child(command, cwd=self.home, environ={**self._environ(), **(variables or {})}, output=output)
+        child = start_child(command, cwd=self.home, environ={**self._environ(), **ONE_THREAD}, output=output)
         self._children[name] = child
-        self._exits.callback(terminate, child)
+        self._exits.callback(terminate, child, timeout_seconds=end_timeout_seconds)
 
     def _environ(self) -> Mapping[str, str]:
         """Environment of this process, with the default UI address for links unless ZK_PIPELINE_UI_URL is set."""

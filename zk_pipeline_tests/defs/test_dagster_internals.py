@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
+import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +17,15 @@ import pytest
 import sqlalchemy
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from dagster._core.remote_origin import InProcessCodeLocationOrigin
 from dagster._core.storage import sql
 from dagster._core.storage.event_log.sqlite import sqlite_event_log
 from dagster._core.storage.runs.sqlite import sqlite_run_storage
 from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
+from dagster._daemon import controller
+from dagster._daemon.daemon import SensorDaemon
 from dagster._grpc import server_watcher
 from dagster._grpc.client import DagsterGrpcClient
 from sqlalchemy.engine import Engine
@@ -63,15 +72,18 @@ PRIVATE_NAMES = {
         "SENSOR_NAME_TAG",
         "WILL_RETRY_TAG",
     },
+    "_daemon": {"controller"},
     "_daemon.cli": {"cli"},
     "_grpc": {"server", "server_watcher"},
     "_serdes": {"ConfigurableClassData"},
     "_utils.interrupts": {"setup_interrupt_handlers"},
 }
 USED_BY_GATEWAY = {  # function of the gateway → names
+    "import_commands": {"cli", "grpc_command", "server"},
     "keep_storage_engines": {"sql", "sqlite_event_log", "sqlite_run_storage", "sqlite_schedule_storage"},
     "run_code_server": {"grpc_command", "server"},
     "run_daemon": {"cli"},
+    "wait_for_ticks": {"controller"},
     "watch_code_server_rarely": {"server_watcher"},
 }
 
@@ -79,6 +91,32 @@ USED_BY_GATEWAY = {  # function of the gateway → names
 @dg.job
 def job_of_nothing() -> None:
     pass
+
+
+@dataclass(frozen=True)
+class _Ticks:
+    begun: threading.Event = field(default_factory=threading.Event)
+    may_end: threading.Event = field(default_factory=threading.Event)
+
+    def evaluate(self, _: dg.SensorEvaluationContext) -> dg.SkipReason:
+        self.begun.set()
+        assert self.may_end.wait(30)
+        return dg.SkipReason("nothing to do")
+
+
+_ticks = _Ticks()
+two_sensors = dg.Definitions(
+    sensors=[
+        dg.SensorDefinition(
+            name=name,
+            evaluation_fn=_ticks.evaluate,
+            job=job_of_nothing,
+            minimum_interval_seconds=3600,
+            default_status=dg.DefaultSensorStatus.RUNNING,
+        )
+        for name in ("first", "second")
+    ]
+)
 
 
 def test_one_module_imports_private_names_of_dagster() -> None:
@@ -169,6 +207,39 @@ def test_a_code_server_is_asked_for_its_identity_every_ten_seconds(monkeypatch: 
     until(lambda: len(asked) > 2)  # the thread follows the constant
     end.set()
     thread.join()
+
+
+def test_the_daemon_ends_after_ticks_that_it_has_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One worker: the second tick begins while the daemon ends."""
+    monkeypatch.setattr(
+        controller, "DagsterDaemonController", controller.DagsterDaemonController
+    )  # restored afterwards
+    dagster_internals.wait_for_ticks()
+    shutdown = ThreadPoolExecutor.shutdown
+
+    def noted_shutdown(executor: ThreadPoolExecutor, **options: Any) -> None:
+        _ticks.may_end.set()
+        shutdown(executor, **options)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", noted_shutdown)
+    target = LoadableTargetOrigin(executable_path=sys.executable, module_name=__name__, attribute="two_sensors")
+    with (
+        dg.DagsterInstance.local_temp(str(tmp_path)) as instance,
+        controller.daemon_controller_from_instance(
+            instance,
+            InProcessWorkspaceLoadTarget(InProcessCodeLocationOrigin(target)),
+            gen_daemons=lambda _: [SensorDaemon({"use_threads": True, "num_workers": 1})],
+        ),
+    ):
+        assert _ticks.begun.wait(30)
+        until(lambda: len(instance.all_instigator_state()) == 2)
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        ticks = [
+            (tick.status.value, tick.error)
+            for state in instance.all_instigator_state()
+            for tick in instance.get_ticks(state.instigator_origin_id, state.selector_id)
+        ]
+    assert ticks == [("SKIPPED", None)] * 2
 
 
 def _private_imports(path: Path) -> dict[str, set[str]]:

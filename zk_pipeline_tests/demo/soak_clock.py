@@ -1,7 +1,8 @@
 """A daemon whose schedules live in a faster clock: a day of their ticks in minutes, and everything else as shipped.
 
-Dagster's scheduler asks two functions of its module for the time; those alone are exchanged, in the daemon's process,
-by a `sitecustomize` on PYTHONPATH. Sensors, queue, monitoring, retries, runs, store and terminals know true time only.
+Dagster's scheduler asks two functions of its module for the time; those alone are exchanged, in the process that the
+daemon is forked from, by a `sitecustomize` on PYTHONPATH. Sensors, queue, monitoring, retries, runs, store and
+terminals know true time only.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from zk_pipeline.store.store import utc_now
 
 _SITE = """
 import os, sys
-if "dagster._daemon" in sys.orig_argv:
+if "zk_pipeline.server.dagster_processes" in sys.orig_argv:
     import time
     from datetime import datetime, timezone
     import dagster._daemon.controller  # first: the modules import each other

@@ -34,7 +34,7 @@ class Sizes:
 def measure(home: Path, instance: dg.DagsterInstance, hours: float) -> Sizes:
     found = processes_of(home)
     memory = {
-        name: max(_resident_mb(pid) for pid, words in found.items() if mark in words)
+        name: max((_resident_mb(pid) for pid, words in found.items() if mark in words), default=0.0)  # between two `up`
         for name, mark in _PROCESSES.items()
     }
     folders = [home / name for name in ("history", "schedules", "storage", "logs")]

@@ -231,10 +231,10 @@ def test_polls_of_a_site_whose_worker_is_away_wait_fail_in_words_and_do_not_pile
         assert well.failure is None
         assert away.failure is not None
         assert "longer than 20 seconds to start" in away.failure
-        assert "Workers that listen to its queue, head-office: none." in away.failure
+        assert "Workers that consume its queue head-office: none." in away.failure
         wait(lambda: len(hosts.runs("head-office")) == 2 and hosts.is_idle())  # and the once more
         why = [_why(hosts, run) for run in hosts.runs("head-office")]
-        assert all("Workers that listen to its queue, head-office: none." in words for words in why)
+        assert all("Workers that consume its queue head-office: none." in words for words in why)
 
         hosts.start_worker("head-office")
         here, _ = hosts.launcher.poll(GATES, GATES)

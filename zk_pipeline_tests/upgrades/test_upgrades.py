@@ -14,13 +14,18 @@ import dagster as dg
 import pytest
 import sqlalchemy
 
+from zk_pipeline.config.ducklake_address import LakeAddress
 from zk_pipeline.http.token_cache import TokenCache
 from zk_pipeline.runs.instance import upgrade_instance
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
+from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.engine.ducklake import LakeEngine
+from zk_pipeline.store.schema import migrations_runner
 from zk_pipeline.store.schema.migrations_runner import copies_before_migration, newest_version
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
 from zk_pipeline_tests.demo.dagster_ui import serving_ui
+from zk_pipeline_tests.engines import lakes, with_password
 from zk_pipeline_tests.store.store_fixtures import rows, store_at
 from zk_pipeline_tests.upgrades.make_fixture import (
     CRM_TOKEN,
@@ -31,9 +36,19 @@ from zk_pipeline_tests.upgrades.make_fixture import (
     unpack,
     versions,
 )
+from zk_pipeline_tests.waiting import child
 
 # The oldest; the others under `matrix`.
 HOMES = [pytest.param(one, marks=() if one == versions()[0] else pytest.mark.matrix) for one in versions()]
+SHARED = [pytest.param(one, marks=pytest.mark.matrix) for one in versions() if one < newest_version()]
+OLDER_PROCESS = """
+    import sys
+    from pathlib import Path
+    from zk_pipeline.runtime.home_users import registered
+    with registered(Path(sys.argv[1]), int(sys.argv[2])):
+        print("ready", flush=True)
+        sys.stdin.readline()
+"""
 
 
 @dataclass(frozen=True)
@@ -56,8 +71,8 @@ class Earlier:
     def store(self) -> Store:
         return store_at(self.path)
 
-    def is_as_before(self, name: str, sql: str) -> bool:
-        assert _plain(rows(self.store, sql)) == self.facts[name]
+    def is_as_before(self, store: Store, name: str, sql: str) -> bool:
+        assert _plain(rows(store, sql)) == self.facts[name]
         return True
 
 
@@ -72,26 +87,78 @@ def earlier(
     return Earlier(tmp_path, version, json.loads((tmp_path / "facts.json").read_text()))
 
 
+@pytest.fixture
+def zk(capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    return CommandLine(capsys)
+
+
 @pytest.mark.parametrize("earlier", HOMES, indirect=True)
 def test_one_command_upgrades_a_home_of_an_earlier_release_and_nothing_is_delivered_twice(
-    earlier: Earlier, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    earlier: Earlier, zk: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    zk = CommandLine(capsys)
     listed = zk("device", "list", "--json").json
     assert {one["name"] for one in listed} == {device for device, *_ in earlier.facts["punches"]}
     is_copied = [copy.stem for copy in copies_before_migration(earlier.path)]
     assert is_copied == [f"attendance.at-version-{earlier.version:04d}"] * (earlier.version < newest_version())
-    assert earlier.is_as_before("punches", PUNCHES)
-    assert earlier.is_as_before("days", DAYS)
-    assert earlier.is_as_before("deliveries", DELIVERIES)
     token = TokenCache(earlier.store.api_tokens, time.monotonic).verify(earlier.facts["token"])
     assert token is not None
     assert token.name == "reader"
     assert [one["reason"] for one in zk("quarantine", "list", "--json").json] == ["impossible date"]
+    assert_kept_and_delivered_once(earlier, earlier.store, zk, monkeypatch)
 
+
+@pytest.mark.usefixtures("postgres")
+@pytest.mark.parametrize("earlier", SHARED, indirect=True)
+def test_one_command_upgrades_an_earlier_shared_store_once_no_older_process_uses_the_home(
+    earlier: Earlier, zk: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = shared_store(earlier)
+    monkeypatch.setenv("ZK_PIPELINE_DATABASE", with_password(lake))
+    with child(OLDER_PROCESS, earlier.home, str(earlier.version)) as older:
+        assert older.hear() == "ready"
+        for command in (["device", "list"], ["sync"], ["up"]):
+            refused = zk(*command)
+            assert refused.is_refusal()
+            assert refused.err.count("\n") == 1
+            assert f"end process {older.pid}, then try again" in refused.err
+        assert Database(lake).needs_upgrade()
+    listed = zk("device", "list", "--json").json
+    assert {one["name"] for one in listed} == {device for device, *_ in earlier.facts["punches"]}
+    assert not Database(lake).needs_upgrade()
+    assert_kept_and_delivered_once(earlier, Store.at(lake), zk, monkeypatch)
+
+
+def shared_store(earlier: Earlier) -> LakeAddress:
+    """A shared store at the version of the home, with the rows of its file."""
+    lake = lakes().fresh(earlier.place / "shared")
+    known = tuple(one for one in migrations_runner.migrations() if one[0] <= earlier.version)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(migrations_runner, "migrations", lambda: known)
+        patch.setattr(migrations_runner, "_write_comments", lambda *_: None)  # they name tables of today
+        with Database(lake).write("fill it") as connection:
+            connection.execute(f"ATTACH '{earlier.path}' AS file (READ_ONLY)")
+            tables = connection.execute(
+                "SELECT table_name FROM duckdb_tables() "
+                "WHERE database_name = 'file' AND table_name <> 'schema_migrations' AND estimated_size > 0"
+            ).fetchall()
+            for (table,) in tables:
+                connection.execute(f"DELETE FROM {table}")  # rows of migrations
+                connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM file.{table}")
+    LakeEngine(lake).forget()
+    return lake
+
+
+def assert_kept_and_delivered_once(
+    earlier: Earlier, store: Store, zk: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All rows of the home are there, and a sync sends each revision once that was not delivered before."""
+
+    assert earlier.is_as_before(store, "punches", PUNCHES)
+    assert earlier.is_as_before(store, "days", DAYS)
+    assert earlier.is_as_before(store, "deliveries", DELIVERIES)
     dates = sorted({day[2] for day in earlier.facts["days"]})
     assert zk("process", "--start-date", dates[0], "--end-date", dates[-1]).code == 0
-    assert earlier.is_as_before("days", DAYS)
+    assert earlier.is_as_before(store, "days", DAYS)
     deliveries = {key: state for *_, key, state in earlier.facts["deliveries"]}
     with CrmReceiver(token=CRM_TOKEN, ledger_path=earlier.place / "crm.jsonl") as crm:
         monkeypatch.setenv("CRM_API_URL", crm.url)
@@ -103,7 +170,7 @@ def test_one_command_upgrades_a_home_of_an_earlier_release_and_nothing_is_delive
         assert crm.ledger.anomalies == []
         for _, user, day, revision, *_ in earlier.facts["deliveries"]:
             assert crm.ledger.revisions(user, date.fromisoformat(day)) == [revision]
-    assert earlier.store.deliveries.states() == {"delivered": len(deliveries)}
+    assert store.deliveries.states() == {"delivered": len(deliveries)}
 
 
 @pytest.mark.parametrize("earlier", HOMES, indirect=True)
@@ -114,7 +181,7 @@ def test_up_of_this_version_keeps_the_state_of_schedules_and_sensors(earlier: Ea
         assert ui.process.wait(60) == 0
     before = earlier.facts["automation"]
     assert {name: now[name] for name in before} == before
-    assert earlier.is_as_before("punches", PUNCHES)
+    assert earlier.is_as_before(earlier.store, "punches", PUNCHES)
 
 
 def test_an_instance_of_an_older_dagster_is_migrated(empty_home: Path, tmp_path: Path) -> None:

@@ -239,7 +239,7 @@ class Database:
     @contextmanager
     def _open(self, mode: Mode, purpose: str, about: str = "") -> Iterator[tuple[Connection, HeldLock]]:
         check_for_end()
-        if mode != "shared":
+        if mode == "exclusive":
             _import_ahead()
         with (
             bindings_without_pandas(),

@@ -4,6 +4,7 @@ transaction; in a new store, all of them in one. A store with data is copied fir
 
 from __future__ import annotations
 
+import glob
 import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
@@ -92,14 +93,31 @@ def migrate(connection: duckdb.DuckDBPyConnection, path: Path, *, keep_copy: boo
     """Migrate a file to the newest version; one short query if it is current.
 
     A store of an earlier version is first copied to `<name>.at-version-NNNN.duckdb` next to it; the newest three copies
-    stay. Raises ZkPipelineError, with the store unchanged, if there is no space for the copy or a migration fails.
+    stay. An upgrade that continues an interrupted one has that one's copy. Raises ZkPipelineError, with the store
+    unchanged, if there is no space for the copy or a migration fails.
     """
     version = read_version(connection, path)
     if version == newest_version():
         return
-    if keep_copy and version:
-        _keep_copy(connection, path, version)
+    upgrading = path.with_name(f"{path.name}.upgrading")
+    if keep_copy and version and not _continues(upgrading, path, version):
+        _keep_copy(connection, path, version, upgrading)
     apply_missing(connection, path)
+    if keep_copy:
+        upgrading.unlink(missing_ok=True)
+
+
+def _continues(upgrading: Path, path: Path, version: int) -> bool:
+    """True if an interrupted upgrade has left the store at this version, and its copy is still there."""
+    try:
+        begun_at, target = map(int, upgrading.read_text().split())
+    except (OSError, ValueError):
+        return False
+    return begun_at < version < target and _copy_path(path, begun_at).exists()
+
+
+def _copy_path(path: Path, version: int) -> Path:
+    return path.with_name(f"{path.stem}.at-version-{version:04d}.duckdb")
 
 
 def apply_missing(
@@ -128,15 +146,20 @@ def copies_before_migration(path: Path) -> list[Path]:
     return sorted(one for one in path.absolute().parent.iterdir() if named.fullmatch(one.name))
 
 
-def _keep_copy(connection: duckdb.DuckDBPyConnection, path: Path, version: int) -> None:
-    """Copy the file, which this process has open under the exclusive lock: a checkpoint keeps it unchanged."""
-    kept = path.with_name(f"{path.stem}.at-version-{version:04d}.duckdb")
+def _keep_copy(connection: duckdb.DuckDBPyConnection, path: Path, version: int, upgrading: Path) -> None:
+    """Copy the file, which this process has open under the exclusive lock: a checkpoint keeps it unchanged. Then note
+    the versions of the upgrade in the file `upgrading`.
+    """
+    kept = _copy_path(path, version)
     try:
+        for incomplete in path.absolute().parent.glob(f".{glob.escape(path.stem)}.at-version-*.part*"):
+            incomplete.unlink()  # of a killed process: this one has the exclusive lock
         connection.execute("CHECKPOINT")
         with temporary_name(kept) as part:
             copy_file(path, part, lock=False)
             fsync_file(part)
             part.replace(kept)
+        upgrading.write_text(f"{version} {newest_version()}")
     except (OSError, duckdb.Error, ZkPipelineError) as error:
         why = str(error).strip().splitlines()[0]
         raise ZkPipelineError(

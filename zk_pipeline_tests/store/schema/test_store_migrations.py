@@ -271,6 +271,9 @@ def test_a_kill_between_two_migrations_leaves_the_first_whole_and_the_second_und
 ) -> None:
     store = store_of_version(VERSIONS[0])
     columns, before = facts(path)
+    path.with_name(f".store.at-version-{VERSIONS[0]:04d}.duckdb.1.part").write_bytes(
+        b"of a process killed while it copied"
+    )
     assert subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False).returncode == 9
     assert facts(path, columns)[1] == before
     with duckdb.connect(str(path)) as connection:
@@ -279,6 +282,21 @@ def test_a_kill_between_two_migrations_leaves_the_first_whole_and_the_second_und
     assert applied == [(9001,)]
     assert store.punches.total() == EARLIER_PUNCHES
     assert rows(store, "SELECT max(version) FROM schema_migrations") == [(9002,)]
+    assert len(two_more) == 2
+    copies = [one.name for one in path.parent.iterdir() if "version" in one.name or "upgrading" in one.name]
+    assert copies == [f"store.at-version-{VERSIONS[0]:04d}.duckdb"], "no second one of a version between"
+    assert facts(path.parent / copies[0])[1] == before
+
+
+def test_a_later_upgrade_has_a_copy_of_its_own_although_an_earlier_one_was_interrupted_at_its_very_end(
+    store_of_version: Callable[[int], Store], path: Path, two_more: dict[str, str]
+) -> None:
+    store = store_of_version(VERSIONS[-1])
+    path.with_name("store.at-version-0001.duckdb").touch()
+    path.with_name("store.duckdb.upgrading").write_text(f"1 {VERSIONS[-1]}")
+    assert store.punches.total() == EARLIER_PUNCHES
+    assert path.with_name(f"store.at-version-{VERSIONS[-1]:04d}.duckdb") in copies_before_migration(path)
+    assert not path.with_name("store.duckdb.upgrading").exists()
     assert len(two_more) == 2
 
 
