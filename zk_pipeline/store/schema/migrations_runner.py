@@ -183,7 +183,7 @@ def tables_as_shipped() -> dict[str, dict[str, str]]:
     """
     tables: dict[str, dict[str, str]] = {}
     with duckdb.connect(":memory:", config={"threads": 1}) as connection:
-        migrate(connection, Path(":memory:"))
+        apply_missing(connection, ":memory:")
         rows = connection.execute(
             "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal ORDER BY column_index"
         ).fetchall()
