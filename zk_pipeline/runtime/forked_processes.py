@@ -46,7 +46,7 @@ class ForkedProcesses:
     def __init__(self) -> None:
         self._processes: list[Any] = []
         self._is_ending = False
-        self._signals, writer = os.pipe()  # gets the number of each signal, whichever thread the kernel interrupts
+        self._signals, writer = os.pipe()  # gets the number of each signal, in any thread
         os.set_blocking(writer, False)
         signal.set_wakeup_fd(writer)
         for number in _AWAITED:
