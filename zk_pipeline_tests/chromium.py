@@ -18,6 +18,7 @@ needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="no chromium in PATH (Debian: apt-get install chromium-headless-shell)"
 )
 _QUIET = ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+_FEW_PROCESSES = ["--disable-gpu", "--in-process-gpu", "--no-zygote", "--renderer-process-limit=1"]
 
 
 @contextmanager
@@ -26,7 +27,7 @@ def launch_chromium(*arguments: str) -> Iterator[Browser]:
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-quic", *_QUIET, *arguments]
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-quic", *_FEW_PROCESSES, *_QUIET, *arguments]
         )
         try:
             yield browser

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+from contextvars import Context
 from datetime import UTC, date, datetime, timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -188,11 +189,13 @@ def _build_watched(pipe: Connection) -> None:
 
 
 def test_building_opens_no_file_and_no_connection(bare_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a process of its own: an audit hook cannot be removed."""
+    """In a process of its own, since an audit hook cannot be removed, and in an empty context: an instance that is open
+    since an earlier test is part of the present one, and Dagster reads its state.
+    """
     monkeypatch.setenv("ZK_PIPELINE_DATABASE", "/proc/no/such.duckdb")
     monkeypatch.setenv("CRM_API_URL", "http://127.0.0.1:1/")
     here, there = FORK.Pipe(duplex=False)
-    child = FORK.Process(target=_build_watched, args=(there,), daemon=True)
+    child = FORK.Process(target=Context().run, args=(_build_watched, there), daemon=True)
     child.start()
     there.close()
     assert here.recv() == []
