@@ -10,14 +10,12 @@ from typing import Any
 
 import click
 import dagster as dg
-import kubernetes
 import kubernetes_validate
 import pytest
 import yaml
 from click.testing import CliRunner
 from dagster._cli import create_dagster_cli
 from dagster._core.instance.ref import InstanceRef
-from dagster_k8s.launcher import K8sRunLauncher
 from dagster_postgres import PostgresEventLogStorage
 from dagster_webserver.cli import dagster_webserver as webserver_command
 
@@ -173,6 +171,8 @@ class Cluster:
         self.jobs: list[Any] = []
 
     def create_namespaced_job(self, *, body: Any, namespace: str, **_: Any) -> None:
+        import kubernetes
+
         assert namespace == "zk-pipeline"
         self.jobs.append(kubernetes.client.ApiClient().sanitize_for_serialization(body))
 
@@ -208,6 +208,8 @@ def test_the_init_container_of_the_daemon_migrates_the_database_of_dagster(insta
 def test_dagster_accepts_the_settings_and_creates_a_job_with_equally_few_permissions(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from dagster_k8s.launcher import K8sRunLauncher  # half a second of CPU time in each worker
+
     assert isinstance(instance.event_log_storage, PostgresEventLogStorage)
     assert isinstance(instance.run_coordinator, SiteQueueRunCoordinator)
     launcher, cluster = instance.run_launcher, Cluster()
