@@ -31,6 +31,7 @@ from zk_pipeline.store.engine.ducklake_connection import (
     size_of_files,
     unusable,
 )
+from zk_pipeline.store.engine.ducklake_layout import set_layout
 from zk_pipeline.store.engine.engine import Mode
 from zk_pipeline.store.engine.shared_write import Item, Result, SharedWrite
 from zk_pipeline.store.engine.waiting_writes import note_results
@@ -116,6 +117,7 @@ class LakeEngine:
     def _apply_missing(self, connection: Connection, filled_from: str | None = None) -> None:
         """Without comments on columns of views, which DuckLake does not support."""
         apply_missing(connection, self.address, comment_on_columns_of_views=False, filled_from=filled_from)
+        set_layout(connection, CATALOG)
 
     def commit(self, connection: Connection, held: HeldLock) -> None:
         """Commit if the lock is still held. The lock may be lost in the milliseconds between check and commit; if
