@@ -27,8 +27,11 @@ from zk_pipeline.store.engine.ducklake_connection import (
     CATALOG,
     forget_instance,
     is_attached,
+    is_known_as_current,
     lake_connection,
+    note_current,
     size_of_files,
+    snapshot_of,
     unusable,
 )
 from zk_pipeline.store.engine.ducklake_layout import set_layout
@@ -110,6 +113,19 @@ class LakeEngine:
             if is_empty(connection, self.address):
                 self._apply_missing(connection, filled_from)
 
+    def state(self, connection: Connection) -> int:
+        return snapshot_of(connection)
+
+    def is_old(self, connection: Connection) -> bool:
+        """Asks the store once for each of its states: five round trips to PostgreSQL."""
+        state = snapshot_of(connection), newest_version()
+        if is_known_as_current(self.address, state):
+            return False
+        is_old = read_version(connection, self.address) < newest_version()
+        if not is_old:
+            note_current(self.address, state)
+        return is_old
+
     def migrate(self, connection: Connection) -> None:
         if read_version(connection, self.address) < newest_version():
             self._apply_missing(connection)
@@ -188,7 +204,7 @@ class LakeEngine:
                     connection.execute(f"BEGIN TRANSACTION {'READ ONLY' if mode == 'shared' else ''}")
                 connection.execute(f"USE {CATALOG}")
                 connection.execute("SET TimeZone = 'UTC'")
-                connection.execute(f"FROM ducklake_current_snapshot('{CATALOG}')").fetchall()
+                snapshot_of(connection)
             except duckdb.Error as error:
                 connection.close()
                 forget_instance(self.address, failed=instance)

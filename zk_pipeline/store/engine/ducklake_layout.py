@@ -13,7 +13,7 @@ import duckdb
 
 from zk_pipeline.store.schema.migrations_runner import transaction
 
-# Expressions by table.
+# Expressions by table. With casts, because DuckLake sorts inlined rows by the texts that PostgreSQL has.
 SORTED_BY: Mapping[str, str] = {
     "raw_punches": "date_trunc('week', punched_at_local::TIMESTAMP) ASC, user_id ASC, punched_at_local ASC",
     "daily_attendance": "date_trunc('month', work_date::DATE) ASC, user_id ASC, work_date ASC",

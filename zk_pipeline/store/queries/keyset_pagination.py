@@ -246,8 +246,9 @@ def _count_then_keys(
         return count, _read_keys(connection, listing, _Chosen(where, values, place.size + 1, span.skip))
     chosen = _Chosen(where, values, place.size + 1, skip)
     if extent is not None and listing.is_by_time and count > skip + chosen.limit:
-        edge = extent.highest if keys[0].descending else extent.lowest
-        days = _days_of_rows(extent, (skip + chosen.limit) / count)
+        lowest, highest = _selected(extent, listing.values)
+        days = _days_of_rows(lowest, highest, (skip + chosen.limit) / count)
+        edge = highest if keys[0].descending else lowest
         edge = edge if place.after is None else place.after[0]
         return count, _read_near_keys(connection, listing, chosen, edge, days)
     return count, _read_keys(connection, listing, chosen)
@@ -263,9 +264,26 @@ class _Chosen:
     skip: int
 
 
-def _days_of_rows(extent: _Extent, share: float) -> int:
+def _selected(extent: _Extent, values: Mapping[str, object]) -> tuple[Any, Any]:
+    """Extremes of the first key within the dates `first` and `last` of the conditions, extended by a day, as these are
+    dates of any time zone.
+    """
+    lowest, highest = extent.lowest, extent.highest
+    first, last = (_at(values.get(name), days, lowest) for name, days in (("first", -1), ("last", 2)))
+    return lowest if first is None else max(first, lowest), highest if last is None else min(last, highest)
+
+
+def _at(day: object, days: int, like: date) -> date | None:
+    """That many days after `day`, as a date or an instant `like` another; None without a day."""
+    moved = _days_from(day, days) if isinstance(day, date) else None
+    if moved is None or not isinstance(like, datetime):
+        return moved
+    return datetime.combine(moved, datetime.min.time(), UTC)
+
+
+def _days_of_rows(lowest: date, highest: date, share: float) -> int:
     """Days that contain this share of the rows, if these are distributed evenly; doubled, since they are not."""
-    return 1 + int(2 * share * (extent.highest - extent.lowest).days)
+    return 1 + int(2 * share * (highest - lowest).days)
 
 
 def _read_near_keys(
