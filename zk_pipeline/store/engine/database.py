@@ -130,6 +130,10 @@ class Database:
         """
         return None if self.read_copy is None else self.read_copy.once_per_copy(key, read)
 
+    def state(self, connection: Connection) -> int | None:
+        """Inside `read`: number of the state of a shared store, whose rows never change; None for a file."""
+        return self.engine.state(connection)
+
     @contextmanager
     def read_current(self, purpose: str) -> Iterator[Connection | None]:
         """As `read`, but yield None instead of creating or migrating the store.
@@ -234,7 +238,7 @@ class Database:
             ) from None
 
     def _is_old(self, connection: Connection) -> bool:
-        return read_version(connection, self.where) < newest_version()
+        return self.engine.is_old(connection)
 
     @contextmanager
     def _open(self, mode: Mode, purpose: str, about: str = "") -> Iterator[tuple[Connection, HeldLock]]:

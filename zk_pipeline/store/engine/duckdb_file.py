@@ -21,7 +21,7 @@ from zk_pipeline.store.errors import StoreBusy, StoreUnusable
 from zk_pipeline.store.locks.file_lock import HeldLock, StoreFileLock
 from zk_pipeline.store.locks.sync_lock import HasSyncLock, acquire_sync_lock
 from zk_pipeline.store.schema.file_copy import wal_path
-from zk_pipeline.store.schema.migrations_runner import apply_missing, migrate
+from zk_pipeline.store.schema.migrations_runner import apply_missing, migrate, newest_version, read_version
 
 Connection = duckdb.DuckDBPyConnection
 
@@ -69,6 +69,12 @@ class FileEngine:
                     raise
                 message = f"the store {self.path} could not be written and is unchanged: {_first_line(error)}"
                 raise ZkPipelineError(message) from error
+
+    def state(self, connection: Connection) -> None:  # noqa: ARG002 (needed elsewhere)
+        return None
+
+    def is_old(self, connection: Connection) -> bool:
+        return read_version(connection, self.path) < newest_version()
 
     def migrate(self, connection: Connection) -> None:
         migrate(connection, self.path)

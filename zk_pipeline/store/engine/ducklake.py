@@ -27,10 +27,14 @@ from zk_pipeline.store.engine.ducklake_connection import (
     CATALOG,
     forget_instance,
     is_attached,
+    is_known_as_current,
     lake_connection,
+    note_current,
     size_of_files,
+    snapshot_of,
     unusable,
 )
+from zk_pipeline.store.engine.ducklake_layout import set_layout
 from zk_pipeline.store.engine.engine import Mode
 from zk_pipeline.store.engine.shared_write import Item, Result, SharedWrite
 from zk_pipeline.store.engine.waiting_writes import note_results
@@ -109,6 +113,19 @@ class LakeEngine:
             if is_empty(connection, self.address):
                 self._apply_missing(connection, filled_from)
 
+    def state(self, connection: Connection) -> int:
+        return snapshot_of(connection)
+
+    def is_old(self, connection: Connection) -> bool:
+        """Asks the store once for each of its states: five round trips to PostgreSQL."""
+        state = snapshot_of(connection), newest_version()
+        if is_known_as_current(self.address, state):
+            return False
+        is_old = read_version(connection, self.address) < newest_version()
+        if not is_old:
+            note_current(self.address, state)
+        return is_old
+
     def migrate(self, connection: Connection) -> None:
         if read_version(connection, self.address) < newest_version():
             self._apply_missing(connection)
@@ -116,6 +133,7 @@ class LakeEngine:
     def _apply_missing(self, connection: Connection, filled_from: str | None = None) -> None:
         """Without comments on columns of views, which DuckLake does not support."""
         apply_missing(connection, self.address, comment_on_columns_of_views=False, filled_from=filled_from)
+        set_layout(connection, CATALOG)
 
     def commit(self, connection: Connection, held: HeldLock) -> None:
         """Commit if the lock is still held. The lock may be lost in the milliseconds between check and commit; if
@@ -186,7 +204,7 @@ class LakeEngine:
                     connection.execute(f"BEGIN TRANSACTION {'READ ONLY' if mode == 'shared' else ''}")
                 connection.execute(f"USE {CATALOG}")
                 connection.execute("SET TimeZone = 'UTC'")
-                connection.execute(f"FROM ducklake_current_snapshot('{CATALOG}')").fetchall()
+                snapshot_of(connection)
             except duckdb.Error as error:
                 connection.close()
                 forget_instance(self.address, failed=instance)

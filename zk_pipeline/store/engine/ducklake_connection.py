@@ -30,6 +30,8 @@ _SWITCHED_OFF = (
 )
 
 _instances: dict[tuple[int, LakeAddress], duckdb.DuckDBPyConnection] = {}  # by process id, as a fork must not reuse one
+# Snapshot at which the store was found to be of a version.
+_current: dict[tuple[int, LakeAddress], tuple[int, int]] = {}
 _guard = threading.Lock()
 
 
@@ -61,6 +63,7 @@ def forget_instance(address: LakeAddress, failed: duckdb.DuckDBPyConnection | No
         if failed is not None and _instances.get(key) is not failed:
             return
         instance = _instances.pop(key, None)
+        _current.pop(key, None)
     if instance is not None and failed is None:
         instance.close()  # and with it each connection made from it
 
@@ -68,6 +71,26 @@ def forget_instance(address: LakeAddress, failed: duckdb.DuckDBPyConnection | No
 def is_attached(address: LakeAddress) -> bool:
     with _guard:
         return (os.getpid(), address) in _instances
+
+
+def snapshot_of(connection: duckdb.DuckDBPyConnection) -> int:
+    """Number of the state that the transaction of the connection sees."""
+    row = connection.execute(f"FROM ducklake_current_snapshot('{CATALOG}')").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def is_known_as_current(address: LakeAddress, state: tuple[int, int]) -> bool:
+    """True if `note_current` was called for this snapshot and version. The rows of a snapshot never change."""
+    with _guard:
+        return _current.get((os.getpid(), address)) == state
+
+
+def note_current(address: LakeAddress, state: tuple[int, int]) -> None:
+    """Remember, for as long as the store is attached, that it has this version at this snapshot."""
+    with _guard:
+        if (os.getpid(), address) in _instances:
+            _current[os.getpid(), address] = state
 
 
 def load_extension(connection: duckdb.DuckDBPyConnection, name: str) -> None:

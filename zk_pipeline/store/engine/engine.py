@@ -65,6 +65,12 @@ class Engine(Protocol):
         processes until the store migration from `filled_from` is complete.
         """
 
+    def state(self, connection: duckdb.DuckDBPyConnection) -> int | None:
+        """Number of the committed state that a read sees, whose rows never change; None if the engine has none."""
+
+    def is_old(self, connection: duckdb.DuckDBPyConnection) -> bool:
+        """True if migrations are missing. Raises StoreUnusable as `read_version` does."""
+
     def migrate(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Migrate the store to the newest version. One short query if it is current."""
 

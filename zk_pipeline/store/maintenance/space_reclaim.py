@@ -10,6 +10,7 @@ from typing import Protocol
 from zk_pipeline.counted import counted
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.engine.ducklake_connection import CATALOG
+from zk_pipeline.store.engine.ducklake_layout import set_layout
 from zk_pipeline.store.maintenance.compaction import FileCompaction
 
 _STATES_KEPT = timedelta(days=1)  # old snapshots and their files stay this long for readers elsewhere
@@ -65,6 +66,8 @@ class LakeSpaceReclaimer:
 
     def run(self) -> str:
         before = self.files()
+        with self.database.maintenance("maintain the DuckLake") as connection:
+            set_layout(connection, CATALOG)
         written, removed = 0, 0
         old = f"older_than => now() - to_seconds({self.states_kept.total_seconds():.0f})"
         for step in (

@@ -36,20 +36,24 @@ class DeliveryCounts:
 
     _checksums: Mapping[date, tuple[Any, ...]] = field(default_factory=dict)
     _counts: Mapping[date, DateCounts] = field(default_factory=dict)
+    _state: int | None = None  # of the store when it was counted, if the engine has one
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def of(self, database: Database, connection: Connection) -> Mapping[date, DateCounts]:
         """The same within a read of `database`, once per copy."""
-        return database.once_per_copy("delivery counts", lambda: self.read(connection)) or self.read(connection)
+        state = database.state(connection)
+        return database.once_per_copy("delivery counts", lambda: self.read(connection)) or self.read(connection, state)
 
-    def read(self, connection: Connection) -> Mapping[date, DateCounts]:
-        """Counts of the work dates that have days."""
+    def read(self, connection: Connection, state: int | None = None) -> Mapping[date, DateCounts]:
+        """Counts of the work dates that have days. `state`: of the store, as in `Database.state`."""
         with self._lock:
+            if state is not None and state == self._state:
+                return self._counts
             checksums = {row[0]: row[1:] for row in connection.execute(_CHECKSUMS).fetchall()}
             changed = [day for day, checksum in checksums.items() if self._checksums.get(day) != checksum]
             kept = {day: counts for day, counts in self._counts.items() if day in checksums}
             self._counts = {**kept, **_count(connection, changed)}
-            self._checksums = checksums
+            self._checksums, self._state = checksums, state
             return self._counts
 
 

@@ -29,7 +29,7 @@ _BUCKETS: Mapping[Kind, str] = {
     "instant": f"epoch_us({{key}}) >> {_INSTANT_BITS}",
 }
 _SHALLOW = 10_000  # rows that may be sorted and skipped
-_WINDOW_DAYS = (31, 366)  # searched before all rows, for lists with `bounds`
+_WINDOW_DAYS = 366  # searched before all rows, for lists with `bounds`, unless rows of fewer days suffice
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -60,8 +60,8 @@ class ListQuery:
 
     All texts are constant SQL; user input is in `values` only. `numbered`, if set, is a cheaper relation with the same
     ids: `relation` is then a join, which is executed once for the count and the page together. `bounds`, if set, is a
-    relation without conditions that contains these rows and perhaps others: the engine knows the extremes of its
-    columns from statistics.
+    relation of all rows, also of those that do not fulfil the conditions: the engine knows the number of rows and the
+    extremes of columns from statistics. `excluded`, if set, is true for those of its rows that no list contains.
     """
 
     relation: str
@@ -70,6 +70,7 @@ class ListQuery:
     values: Mapping[str, object] = field(default_factory=dict)
     numbered: str = ""
     bounds: str = ""
+    excluded: str = ""
 
     @property
     def keys(self) -> list[Key]:
@@ -82,6 +83,10 @@ class ListQuery:
         if until is None:
             return " AND ".join(["true", *self.conditions]), dict(self.values)
         return " AND ".join(["id <= $until", *self.conditions]), {**self.values, "until": until}
+
+    @property
+    def is_by_time(self) -> bool:
+        return self.order[0].kind in ("date", "instant")
 
     @property
     def bucket(self) -> str:
@@ -152,26 +157,46 @@ def read_page(
     """Read a page, with `columns` of `source` (by default the relation of the list).
 
     `source` may have more columns than the relation that is counted and sorted, which is faster with few columns; where
-    it contains `{chosen}`, it selects the ids of the page itself, before its joins. `cache` is only for relations of
-    immutable rows.
+    it contains `{chosen}`, that becomes the condition of the rows of the page, to be applied before its joins to a
+    relation with `id` and the columns of `order`. `cache` is only for relations of immutable rows.
     """
-    until, known, includes_all = _bounded(connection, listing, place.until, known)
+    extent = _extent(connection, listing) if listing.bounds else None
+    until, known, includes_all = _bounded(connection, listing, place.until, known, extent)
     skip = (place.number - 1) * place.size
     place, bound = replace(place, until=until), None if includes_all else until
     if listing.numbered and place.after is None and skip <= _SHALLOW and known.count is None:
         count, found = _count_and_keys(connection, listing, bound, place)
     else:
-        count, found = _count_then_keys(connection, listing, bound, place, cache=cache, known=known)
+        count, found = _count_then_keys(connection, listing, bound, place, cache=cache, known=known, extent=extent)
     shown = found[: place.size]
-    rows = _fetch(connection, [row[-1] for row in shown], columns, source or listing.relation)
+    rows = _fetch(connection, listing, shown, columns, source or listing.relation)
     return Page(count, rows, until, tuple(shown[-1]) if shown else None, has_more=len(found) > place.size)
 
 
-def _bounded(connection: Connection, listing: ListQuery, until: int | None, known: Known) -> tuple[int, Known, bool]:
+@dataclass(frozen=True)
+class _Extent:
+    """Number of the rows of `bounds`, their highest id, and the extremes of the first key if that is a time."""
+
+    count: int
+    newest: int
+    lowest: Any = None
+    highest: Any = None
+
+
+def _extent(connection: Connection, listing: ListQuery) -> _Extent:
+    key = listing.order[0].column
+    extremes = f", min({key}), max({key})" if listing.is_by_time else ""
+    sql = f"SELECT count(*), coalesce(max(id), 0){extremes} FROM ({listing.bounds})"  # noqa: S608 (constant SQL)
+    return _Extent(*connection.execute(sql).fetchall()[0])
+
+
+def _bounded(
+    connection: Connection, listing: ListQuery, until: int | None, known: Known, extent: _Extent | None
+) -> tuple[int, Known, bool]:
     """The highest id of the list, what is known of the rows up to it, and whether these are all rows."""
-    newest = known.newest
-    if newest is None and (until is None or known != Known() or listing.bounds):
-        source = listing.bounds or listing.numbered or listing.relation
+    newest = known.newest if extent is None else extent.newest
+    if newest is None and (until is None or known != Known()):
+        source = listing.numbered or listing.relation
         newest = _one(connection, f"SELECT coalesce(max(id), 0) FROM ({source})", {})  # noqa: S608 (constant SQL)
     if until is None:
         assert newest is not None
@@ -191,9 +216,15 @@ def _count_then_keys(
     *,
     cache: BucketCache | None,
     known: Known,
+    extent: _Extent | None,
 ) -> tuple[int, _Keys]:
     """Number of all rows, and the keys of those of the page and the next row."""
-    count = _count(connection, listing, until) if known.count is None else known.count
+    if known.count is not None:
+        count = known.count
+    elif extent is not None and until is None and not listing.conditions:
+        count = extent.count - _count_excluded(connection, listing)
+    else:
+        count = _count(connection, listing, until)
     where, values = listing.up_to(until)
     skip, keys = 0, listing.keys
     if place.after is not None:
@@ -214,9 +245,12 @@ def _count_then_keys(
         values |= {"lowest": span.lowest, "highest": span.highest}
         return count, _read_keys(connection, listing, _Chosen(where, values, place.size + 1, span.skip))
     chosen = _Chosen(where, values, place.size + 1, skip)
-    if listing.bounds and keys[0].kind in ("date", "instant") and count > skip + chosen.limit:
-        edge = place.after[0] if place.after is not None else _edge(connection, listing)
-        return count, _read_near_keys(connection, listing, chosen, edge)
+    if extent is not None and listing.is_by_time and count > skip + chosen.limit:
+        lowest, highest = _selected(extent, listing.values)
+        days = _days_of_rows(lowest, highest, (skip + chosen.limit) / count)
+        edge = highest if keys[0].descending else lowest
+        edge = edge if place.after is None else place.after[0]
+        return count, _read_near_keys(connection, listing, chosen, edge, days)
     return count, _read_keys(connection, listing, chosen)
 
 
@@ -230,12 +264,36 @@ class _Chosen:
     skip: int
 
 
-def _read_near_keys(connection: Connection, listing: ListQuery, chosen: _Chosen, edge: Value | None) -> _Keys:
+def _selected(extent: _Extent, values: Mapping[str, object]) -> tuple[Any, Any]:
+    """Extremes of the first key within the dates `first` and `last` of the conditions, extended by a day, as these are
+    dates of any time zone.
+    """
+    lowest, highest = extent.lowest, extent.highest
+    first, last = (_at(values.get(name), days, lowest) for name, days in (("first", -1), ("last", 2)))
+    return lowest if first is None else max(first, lowest), highest if last is None else min(last, highest)
+
+
+def _at(day: object, days: int, like: date) -> date | None:
+    """That many days after `day`, as a date or an instant `like` another; None without a day."""
+    moved = _days_from(day, days) if isinstance(day, date) else None
+    if moved is None or not isinstance(like, datetime):
+        return moved
+    return datetime.combine(moved, datetime.min.time(), UTC)
+
+
+def _days_of_rows(lowest: date, highest: date, share: float) -> int:
+    """Days that contain this share of the rows, if these are distributed evenly; doubled, since they are not."""
+    return 1 + int(2 * share * (highest - lowest).days)
+
+
+def _read_near_keys(
+    connection: Connection, listing: ListQuery, chosen: _Chosen, edge: Value | None, first_days: int
+) -> _Keys:
     """Keys of rows that begin at the edge: first within some time of it, so that a shared store reads only a part of
     its files.
     """
     key = listing.order[0]
-    for days in _WINDOW_DAYS:
+    for days in sorted({min(first_days, _WINDOW_DAYS), _WINDOW_DAYS}):
         end = _days_from(edge, -days if key.descending else days)
         if end is None:
             break
@@ -245,14 +303,6 @@ def _read_near_keys(connection: Connection, listing: ListQuery, chosen: _Chosen,
         if len(found) == chosen.limit:
             return found
     return _read_keys(connection, listing, chosen)
-
-
-def _edge(connection: Connection, listing: ListQuery) -> Value | None:
-    """The value of the first key with which the list begins, or one before it."""
-    key = listing.order[0]
-    extreme = "max" if key.descending else "min"
-    row = connection.execute(f"SELECT {extreme}({key.column}) FROM ({listing.bounds})").fetchone()  # noqa: S608
-    return None if row is None else row[0]
 
 
 def _days_from(edge: Value | None, days: int) -> date | None:
@@ -299,16 +349,30 @@ def _count_and_keys(
     return rows[0][0], [row[1:] for row in rows if row[-1] is not None]
 
 
-def _fetch(connection: Connection, ids: list[int], columns: str, source: str) -> list[tuple[Any, ...]]:
-    """Rows of these ids in their order; the joins of `source` run for these only."""
-    if not ids:
+def _fetch(
+    connection: Connection, listing: ListQuery, shown: _Keys, columns: str, source: str
+) -> list[tuple[Any, ...]]:
+    """Rows of these keys in their order; the joins of `source` run for these only."""
+    if not shown:
         return []
+    ids = [row[-1] for row in shown]
     numbers = ", ".join(map(str, ids))
-    # A subquery becomes a semi-join, which DuckDB also applies in the scan: columns are read for the chosen rows only.
-    chosen = source.replace("{chosen}", f"SELECT unnest([{numbers}]::BIGINT[])")
-    # Elsewhere a list that DuckDB knows when it plans, which it searches before the joins.
-    where = "" if chosen != source else f"WHERE id IN ({numbers})"
-    rows = connection.execute(f"SELECT id, {columns} FROM ({chosen}) {where}").fetchall()  # noqa: S608 (numbers)
+    values: dict[str, object] = {}
+    if "{chosen}" in source:
+        # A subquery becomes a semi-join, which DuckDB also applies in the scan: columns are read for the chosen rows
+        # only. The other conditions exclude row groups.
+        conditions = [f"id IN (SELECT unnest([{numbers}]::BIGINT[]))"]
+        if listing.is_by_time:
+            conditions.append(f"{listing.order[0].column} BETWEEN $earliest AND $latest")
+            values = {"earliest": min(row[0] for row in shown), "latest": max(row[0] for row in shown)}
+        if "user_id" in listing.values:
+            conditions.append("user_id = $user_id")
+            values["user_id"] = listing.values["user_id"]
+        chosen = source.replace("{chosen}", " AND ".join(conditions))
+    else:
+        # A list that DuckDB knows when it plans, which it searches before the joins.
+        chosen = f"SELECT * FROM ({source}) WHERE id IN ({numbers})"  # noqa: S608 (constant SQL, numbers)
+    rows = connection.execute(f"SELECT id, {columns} FROM ({chosen})", values).fetchall()  # noqa: S608 (the same)
     by_id = {row[0]: row[1:] for row in rows}
     return [by_id[number] for number in ids]
 
@@ -348,6 +412,12 @@ def _bound(kind: Kind, bucket: Any, *, last: bool = False) -> Value:
 def _count(connection: Connection, listing: ListQuery, until: int | None) -> int:
     where, values = listing.up_to(until)
     return _one(connection, f"SELECT count(*) FROM ({listing.relation}) WHERE {where}", values)  # noqa: S608
+
+
+def _count_excluded(connection: Connection, listing: ListQuery) -> int:
+    if not listing.excluded:
+        return 0
+    return _one(connection, f"SELECT count(*) FROM ({listing.bounds}) WHERE {listing.excluded}", {})  # noqa: S608
 
 
 def _count_buckets(connection: Connection, listing: ListQuery, until: int | None, *, above: int = 0) -> Counter[Any]:

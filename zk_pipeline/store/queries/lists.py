@@ -177,7 +177,7 @@ class ListStore:
             conditions, values = _conditions(connection, wanted, day="timestamp_local")
             page = read_page(
                 connection,
-                ListQuery(_PUNCHES, order, conditions, values, bounds=_ALL_PUNCHES),
+                ListQuery(_PUNCHES, order, conditions, values, bounds=_ALL_PUNCHES, excluded=_VOIDED),
                 ", ".join(field.name for field in fields(cast(Any, kind))),
                 place,
                 source=_PUNCH_ROWS,
@@ -263,14 +263,16 @@ class ListStore:
 
 _ALL_PUNCHES = """
     SELECT seq AS id, device AS device_name, user_id, punched_at AS timestamp, punched_at_local AS timestamp_local,
-           status, punch_state, verify_type, work_code, source, is_clock_suspect, created_at
+           status, punch_state, verify_type, work_code, source, is_clock_suspect, created_at, voided_at
     FROM raw_punches
 """
 _PUNCHES = f"{_ALL_PUNCHES} WHERE voided_at IS NULL"
+_VOIDED = "voided_at > TIMESTAMPTZ '-infinity'"  # excludes files without such rows, other than `IS NOT NULL`
 _PUNCH_ROWS = f"""
     SELECT punch.*, device.id AS device, coalesce(device.site, punch.device_name) AS site,
            coalesce(device.timezone, 'UTC') AS timezone
-    FROM ({_PUNCHES} AND seq IN ({{chosen}})) AS punch LEFT JOIN devices AS device ON device.name = punch.device_name
+    FROM (SELECT * FROM ({_PUNCHES}) WHERE {{chosen}}) AS punch
+    LEFT JOIN devices AS device ON device.name = punch.device_name
 """  # noqa: S608 (constant SQL)
 # Without the join that only `synced_to_crm` needs.
 _DAYS = """
@@ -287,7 +289,10 @@ _DAY_COLUMNS = (
     "created_at, updated_at"
 )
 _DAY_ROWS = f"""
-    WITH day AS MATERIALIZED (SELECT {_DAY_COLUMNS} FROM daily_attendance WHERE id IN ({{chosen}})),
+    WITH day AS MATERIALIZED (
+        SELECT * FROM (SELECT {_DAY_COLUMNS}, work_date AS date, device AS device_name FROM daily_attendance)
+        WHERE {{chosen}}
+    ),
     delivery AS (
         SELECT day.id, max(struct_pack(
             one.revision, is_own := one.site = day.site AND one.revision = day.revision, state, attempts,
@@ -297,7 +302,7 @@ _DAY_ROWS = f"""
         WHERE merged IS NOT NULL OR (one.site = day.site AND one.revision = day.revision)
         GROUP BY day.id
     )
-    SELECT day.* EXCLUDE (device, work_date), day.device AS device_name, day.work_date AS date, registered.id AS device,
+    SELECT day.* EXCLUDE (device, work_date), registered.id AS device,
            late_minutes > 0 AS is_late_arrival, early_leave_minutes > 0 AS is_early_departure,
            round(worked_minutes / 60, 2) AS hours_worked, coalesce(latest.state = 'delivered', false) AS synced_to_crm,
            latest.state AS sync_state, coalesce(latest.attempts, 0) AS sync_attempts,

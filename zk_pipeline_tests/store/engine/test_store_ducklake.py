@@ -14,12 +14,14 @@ import pytest
 from zk_pipeline.config.ducklake_address import LakeAddress
 from zk_pipeline.crm.models import DeliveryState, Outcome
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
-from zk_pipeline.store.engine import ducklake_connection
+from zk_pipeline.store.engine import ducklake, ducklake_connection
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.engine.ducklake_connection import CATALOG, INLINED_ROWS, forget_instance, lake_connection
+from zk_pipeline.store.engine.ducklake_layout import set_layout
 from zk_pipeline.store.errors import NotOnThisEngine, StoreBusy, StoreUnreachable, StoreUnusable
 from zk_pipeline.store.locks.sync_lock import SyncLockLost
 from zk_pipeline.store.maintenance.space_reclaim import LakeSpaceReclaimer
+from zk_pipeline.store.schema.migrations_runner import newest_version
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.engines import argument, lakes
 from zk_pipeline_tests.postgres import Postgres
@@ -38,6 +40,7 @@ HOLDER = """
         print("held", flush=True)
         input()
 """
+NEXT_MONDAY = MONDAY + timedelta(days=7)
 HALF = "SELECT count(*) FROM store_settings WHERE name = 'half'"
 
 
@@ -242,8 +245,45 @@ def test_a_lake_of_an_earlier_version_is_brought_to_the_newest_by_whoever_comes_
 
 
 def test_a_new_lake_has_all_migrations_in_one_transaction(store: Store) -> None:
-    made_empty, migrated = 1, 1
-    assert rows(store, f"SELECT count(*) FROM ducklake_snapshots('{CATALOG}')") == [(made_empty + migrated,)]
+    made_empty, migrated, sorted_tables = 1, 1, 1
+    assert rows(store, f"SELECT count(*) FROM ducklake_snapshots('{CATALOG}')") == [
+        (made_empty + migrated + sorted_tables,)
+    ]
+
+
+def test_a_clean_up_sorts_punches_by_user_within_a_week_also_in_a_store_of_an_earlier_version(store: Store) -> None:
+    with store.database.maintenance("test") as connection:
+        connection.execute("ALTER TABLE raw_punches RESET SORTED BY")
+        assert set_layout(connection, CATALOG) == ["raw_punches"]
+        assert set_layout(connection, CATALOG) == []
+        connection.execute("ALTER TABLE raw_punches RESET SORTED BY")
+    store.devices.add(device("Gate"))
+    for user in ("2", "1"):
+        ingest(store, "Gate", *on(MONDAY, "08:00", "09:00", user_id=user), *on(NEXT_MONDAY, "08:00", user_id=user))
+    LakeSpaceReclaimer(store.database).run()
+    # Without an order, DuckDB reads the rows of the only file as they are.
+    read = rows(store, "SELECT user_id, punched_at_local::DATE FROM raw_punches")
+    assert read == [("1", MONDAY)] * 2 + [("2", MONDAY)] * 2 + [("1", NEXT_MONDAY), ("2", NEXT_MONDAY)]
+
+
+def test_the_version_of_the_store_is_read_once_for_each_of_its_states(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.devices.all()
+    asked: list[object] = []
+
+    def read_version(*arguments: object) -> int:
+        asked.append(arguments)
+        return newest_version()
+
+    monkeypatch.setattr(ducklake, "read_version", read_version)
+    store.devices.all()
+    assert not asked
+    execute(store, "INSERT INTO store_settings VALUES ('half', 'way')")
+    assert not asked
+    store.devices.all()
+    store.devices.all()
+    assert len(asked) == 1
 
 
 def test_what_is_missing_to_use_a_lake_is_named(lake: LakeAddress, monkeypatch: pytest.MonkeyPatch) -> None:

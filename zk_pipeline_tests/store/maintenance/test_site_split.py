@@ -18,7 +18,7 @@ from zk_pipeline.store.maintenance.store_migration import MigrationResult, Store
 from zk_pipeline.store.quality.doctor import Doctor
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.crm.sync_children import run_sync
-from zk_pipeline_tests.engines import copy_store, lakes
+from zk_pipeline_tests.engines import copy_store, lakes, place
 from zk_pipeline_tests.store.store_fixtures import (
     MONDAY,
     TUESDAY,
@@ -145,12 +145,13 @@ def test_the_parts_send_nothing_again_and_one_of_them_sends_a_new_punch(
 
 def test_users_with_punches_on_both_sides_are_listed_and_nothing_is_created(source: Store, tmp_path: Path) -> None:
     ingest(source, "Dock", *on(MONDAY, "12:00"), *on(MONDAY, "13:00", user_id="3001"))
-    target = tmp_path / "north.duckdb"
+    file = tmp_path / "north.duckdb"
+    target = place(file)
     with pytest.raises(UsageError, match=r"^2 user ids .* at others: 1001, 3001; name all sites of these users"):
         split(source, target, NORTH)
     with pytest.raises(UsageError, match=r"2 user ids"):
         split(source, target, SOUTH, per_site=True)
-    assert not target.exists()
+    assert not file.exists()
     store, _ = split(source, target, NORTH, SOUTH)
     assert contents(store, "raw_punches") == contents(source, "raw_punches")
 

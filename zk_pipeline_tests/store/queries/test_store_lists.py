@@ -45,6 +45,16 @@ def filled(store: Store, punches: int) -> Store:
     return store
 
 
+@pytest.mark.both_engines
+def test_voided_and_deleted_punches_are_not_counted(store: Store) -> None:
+    filled(store, 300)
+    execute(store, "UPDATE raw_punches SET voided_at = punched_at WHERE seq <= 20")
+    execute(store, "DELETE FROM raw_punches WHERE seq BETWEEN 16 AND 30")
+    for size in (10, 400):
+        page = store.lists.punches(Filter(), [NEWEST_FIRST], PageRequest(1, size))
+        assert (page.count, len(page.rows), page.until) == (270, min(size, 270), 300)
+
+
 ORDERS = [
     [ID],
     [Key("id", "number", descending=True)],
