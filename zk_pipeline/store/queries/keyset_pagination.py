@@ -105,14 +105,23 @@ class Page:
 
 
 @dataclass(frozen=True)
+class Extent:
+    """Number of rows of `ListQuery.bounds`, their highest id, and the extremes of the first key if it is a time."""
+
+    count: int
+    newest: int
+    lowest: Any = None
+    highest: Any = None
+
+
+@dataclass(frozen=True)
 class Known:
     """Facts about the present rows of a list, so that a page is read without queries for them; each may be unknown.
 
-    `newest`: the highest id, also of rows that do not fulfil the conditions; `count`: number of rows; `buckets`: their
-    number by bucket of the first key.
+    `extent`: that of `ListQuery.bounds`; `count`: number of rows; `buckets`: their number by bucket of the first key.
     """
 
-    newest: int | None = None
+    extent: Extent | None = None
     count: int | None = None
     buckets: Counter[Any] | None = None
 
@@ -160,49 +169,38 @@ def read_page(
     it contains `{chosen}`, that becomes the condition of the rows of the page, to be applied before its joins to a
     relation with `id` and the columns of `order`. `cache` is only for relations of immutable rows.
     """
-    extent = _extent(connection, listing) if listing.bounds else None
-    until, known, includes_all = _bounded(connection, listing, place.until, known, extent)
+    extent = known.extent or (read_extent(connection, listing) if listing.bounds else None)
+    until, known, includes_all = _bounded(connection, listing, place.until, replace(known, extent=extent))
     skip = (place.number - 1) * place.size
     place, bound = replace(place, until=until), None if includes_all else until
     if listing.numbered and place.after is None and skip <= _SHALLOW and known.count is None:
         count, found = _count_and_keys(connection, listing, bound, place)
     else:
-        count, found = _count_then_keys(connection, listing, bound, place, cache=cache, known=known, extent=extent)
+        count, found = _count_then_keys(connection, listing, bound, place, cache=cache, known=known)
     shown = found[: place.size]
     rows = _fetch(connection, listing, shown, columns, source or listing.relation)
     return Page(count, rows, until, tuple(shown[-1]) if shown else None, has_more=len(found) > place.size)
 
 
-@dataclass(frozen=True)
-class _Extent:
-    """Number of the rows of `bounds`, their highest id, and the extremes of the first key if that is a time."""
-
-    count: int
-    newest: int
-    lowest: Any = None
-    highest: Any = None
-
-
-def _extent(connection: Connection, listing: ListQuery) -> _Extent:
+def read_extent(connection: Connection, listing: ListQuery) -> Extent:
     key = listing.order[0].column
     extremes = f", min({key}), max({key})" if listing.is_by_time else ""
     sql = f"SELECT count(*), coalesce(max(id), 0){extremes} FROM ({listing.bounds})"  # noqa: S608 (constant SQL)
-    return _Extent(*connection.execute(sql).fetchall()[0])
+    return Extent(*connection.execute(sql).fetchall()[0])
 
 
-def _bounded(
-    connection: Connection, listing: ListQuery, until: int | None, known: Known, extent: _Extent | None
-) -> tuple[int, Known, bool]:
+def _bounded(connection: Connection, listing: ListQuery, until: int | None, known: Known) -> tuple[int, Known, bool]:
     """The highest id of the list, what is known of the rows up to it, and whether these are all rows."""
-    newest = known.newest if extent is None else extent.newest
-    if newest is None and (until is None or known != Known()):
+    if known.extent is not None:
+        newest = known.extent.newest
+    elif until is None or known != Known():
         source = listing.numbered or listing.relation
         newest = _one(connection, f"SELECT coalesce(max(id), 0) FROM ({source})", {})  # noqa: S608 (constant SQL)
-    if until is None:
-        assert newest is not None
-        return newest, known, True
-    includes_all = newest is not None and newest <= until
-    return until, known if includes_all else Known(), includes_all
+    else:
+        return until, known, False
+    if until is None or newest <= until:
+        return newest if until is None else until, known, True
+    return until, Known(known.extent), False
 
 
 _Keys = list[tuple[Any, ...]]
@@ -216,9 +214,9 @@ def _count_then_keys(
     *,
     cache: BucketCache | None,
     known: Known,
-    extent: _Extent | None,
 ) -> tuple[int, _Keys]:
     """Number of all rows, and the keys of those of the page and the next row."""
+    extent = known.extent
     if known.count is not None:
         count = known.count
     elif extent is not None and until is None and not listing.conditions:
@@ -264,7 +262,7 @@ class _Chosen:
     skip: int
 
 
-def _selected(extent: _Extent, values: Mapping[str, object]) -> tuple[Any, Any]:
+def _selected(extent: Extent, values: Mapping[str, object]) -> tuple[Any, Any]:
     """Extremes of the first key within the dates `first` and `last` of the conditions, extended by a day, as these are
     dates of any time zone.
     """

@@ -18,6 +18,7 @@ from zk_pipeline.store.queries.keyset_pagination import (
     Known,
     ListQuery,
     PageRequest,
+    read_extent,
     read_page,
 )
 from zk_pipeline.store.queries.reviews import REVIEWED
@@ -175,42 +176,41 @@ class ListStore:
     def _read_punches(self, kind: type[Row], wanted: Filter, order: Sequence[Key], place: PageRequest) -> Rows[Row]:
         with self.database.read("list punches") as connection:
             conditions, values = _conditions(connection, wanted, day="timestamp_local")
+            listing = ListQuery(_PUNCHES, order, conditions, values, bounds=_ALL_PUNCHES, excluded=_VOIDED)
             page = read_page(
                 connection,
-                ListQuery(_PUNCHES, order, conditions, values, bounds=_ALL_PUNCHES, excluded=_VOIDED),
+                listing,
                 ", ".join(field.name for field in fields(cast(Any, kind))),
                 place,
                 source=_PUNCH_ROWS,
                 cache=self.cache,
-                known=self._known(connection, wanted, _PUNCHES),
+                known=self._known(connection, wanted, listing),
             )
         return Rows(page.count, [kind(*row) for row in page.rows], page.until, page.last, page.has_more)
 
-    def _known(self, connection: Connection, wanted: Filter, relation: str) -> Known:
-        """Facts that a copy of the store has ready for lists of one user or without a filter: counts of all users take
-        as long as that of one.
+    def _known(self, connection: Connection, wanted: Filter, listing: ListQuery) -> Known:
+        """Facts that a copy of the store has ready: the extent of a list, and the count of a list of one user, as
+        counting the rows of all users takes as long.
         """
-        newest, count = self.database.once_per_copy(
-            f"rows: {relation}",
-            lambda: connection.execute(f"SELECT coalesce(max(id), 0), count(*) FROM ({relation})").fetchone(),  # noqa: S608
-        ) or (None, None)
-        if wanted.user_id is None or wanted != Filter(user_id=wanted.user_id):
-            return Known(newest, count if wanted == Filter() else None)
-        by_user = self.database.once_per_copy(
-            f"users: {relation}",
+        once, relation = self.database.once_per_copy, listing.numbered or listing.relation
+        extent = once(("extent", listing.bounds, listing.order[0]), lambda: read_extent(connection, listing))
+        if wanted == Filter() or wanted != Filter(user_id=wanted.user_id):
+            return Known(extent)
+        by_user = once(
+            ("users", relation),
             lambda: dict(connection.execute(f"SELECT user_id, count(*) FROM ({relation}) GROUP BY user_id").fetchall()),  # noqa: S608
         )
-        return Known(newest, None if by_user is None else by_user.get(wanted.user_id, 0))
+        return Known(extent, None if by_user is None else by_user.get(wanted.user_id, 0))
 
-    def _known_days(self, connection: Connection, wanted: Filter, order: Sequence[Key]) -> Known:
+    def _known_days(self, connection: Connection, wanted: Filter, listing: ListQuery) -> Known:
         """The same of days, and their number by date for lists by date of the delivered days, or of the others."""
-        known = self._known(connection, wanted, _DAYS)
+        known = self._known(connection, wanted, listing)
         is_synced = wanted.synced_to_crm
-        if is_synced is None or wanted != Filter(synced_to_crm=is_synced) or order[0].column != "date":
+        if is_synced is None or wanted != Filter(synced_to_crm=is_synced) or listing.order[0].column != "date":
             return known
         counts = self.delivery_counts.of(self.database, connection)
         buckets = Counter({day: one.synced if is_synced else one.unsynced for day, one in counts.items()})
-        return Known(known.newest, buckets.total(), +buckets)
+        return Known(known.extent, buckets.total(), +buckets)
 
     def days(self, wanted: Filter, order: Sequence[Key], place: PageRequest) -> Rows[DayRow]:
         """Raises UsageError for an unknown device."""
@@ -220,20 +220,15 @@ class ListStore:
         needs_delivery = wanted.synced_to_crm is not None or wanted.sync_state is not None
         with self.database.read("list days") as connection:
             conditions, values = _conditions(connection, wanted, day="date")
+            relation, numbered = (_DELIVERED_DAYS, _DAYS) if needs_delivery else (_DAYS, "")
+            listing = ListQuery(relation, order, conditions, values, numbered=numbered, bounds=_DAYS)
             page = read_page(
                 connection,
-                ListQuery(
-                    _DELIVERED_DAYS if needs_delivery else _DAYS,
-                    order,
-                    conditions,
-                    values,
-                    numbered=_DAYS if needs_delivery else "",
-                    bounds=_DAYS,
-                ),
+                listing,
                 ", ".join(DayRow.__dataclass_fields__),
                 place,
                 source=_DAY_ROWS,
-                known=self._known_days(connection, wanted, order),
+                known=self._known_days(connection, wanted, listing),
             )
         return Rows(page.count, [DayRow(*row) for row in page.rows], page.until, page.last, page.has_more)
 
