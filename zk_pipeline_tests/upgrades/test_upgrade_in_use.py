@@ -15,6 +15,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 import requests
+from psycopg2.extensions import make_dsn
 
 from zk_pipeline.config.ducklake_address import LakeAddress
 from zk_pipeline.config.settings import load_settings
@@ -181,7 +182,8 @@ def test_a_shared_store_is_not_upgraded_while_a_process_of_an_older_version_on_a
 @contextmanager
 def connected(lake: LakeAddress, name: str) -> Iterator[None]:
     """A connection to PostgreSQL as a process of another host keeps it."""
-    with closing(psycopg2.connect(**dict(lake.parameters), password=lake.password, application_name=name)):
+    dsn = make_dsn(**dict(lake.parameters), password=lake.password, application_name=name)
+    with closing(psycopg2.connect(dsn)):
         yield
 
 
