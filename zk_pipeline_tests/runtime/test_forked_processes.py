@@ -14,9 +14,11 @@ import pytest
 from zk_pipeline.runtime.processes import is_alive, process_identity
 from zk_pipeline_tests.waiting import Child, child, until
 
-# Starts one part per name. A part writes facts to a file of its name and sleeps; its end adds its name to `ended`.
+# Starts one part per name, and writes the names of the started ones to `started`. A part writes facts to a file of its
+# name and sleeps; its end adds its name to `ended`.
 PARENT = """
     import json, sys, threading
+    from functools import partial
     from pathlib import Path
     folder, names = Path(sys.argv[1]), sys.argv[2].split()
     sys.path.insert(0, str(folder))
@@ -26,11 +28,14 @@ PARENT = """
     if "thread" in names:
         names.remove("thread")
         threading.Thread(target=threading.Event().wait, daemon=True).start()
-    parts = [
-        Part(name, "part", (str(folder), name), (folder / name.replace("hangs", "unknown")).exists, folder / "log")
-        for name in names
-    ]
-    print(json.dumps(ForkedProcesses().run(parts)), flush=True)
+    started = []
+    def is_ready(name):
+        started.append(name)
+        return name not in ("hangs", "fails") and (folder / name).exists()
+    parts = [Part(name, "part", (str(folder), name), partial(is_ready, name), folder / "log") for name in names]
+    result = ForkedProcesses().run(parts)
+    (folder / "started").write_text(" ".join(dict.fromkeys(started)))
+    print(json.dumps(result), flush=True)
 """
 PART = """
 import json, os, signal, sys, time
@@ -105,6 +110,7 @@ def test_the_end_of_a_part_ends_all_and_is_named(parent: Parent, ended: int) -> 
         os.kill(int(str(parent.facts("b")["pid"])), signal.SIGKILL)
     assert json.loads(parent.started.hear()) == ["fails" if ended > 0 else "b", ended]
     assert parent.started.end() == 0
+    assert (parent.folder / "started").read_text() == ("a fails" if ended > 0 else "a b")
     assert (parent.folder / "ended").read_text() == "a"
     assert not is_alive(first)
 
@@ -118,10 +124,11 @@ def test_parts_of_a_killed_parent_end(parent: Parent) -> None:
 
 
 @pytest.mark.parametrize("parent", ["hangs a"], indirect=True)
-def test_a_signal_ends_the_wait_for_a_part(parent: Parent) -> None:
+def test_a_signal_ends_the_wait_for_a_part_and_starts_no_further_one(parent: Parent) -> None:
     parent.facts("hangs")
     os.kill(parent.started.pid, signal.SIGTERM)
     assert parent.started.hear() == "null"
+    assert (parent.folder / "started").read_text() == "hangs"
     assert (parent.folder / "ended").read_text() == "hangs"
 
 

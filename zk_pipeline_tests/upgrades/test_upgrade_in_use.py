@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+import psycopg2
 import pytest
 import requests
+from psycopg2.extensions import make_dsn
 
+from zk_pipeline.config.ducklake_address import LakeAddress
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.operations.sync import sync
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
+from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.schema import migrations_runner
 from zk_pipeline.store.schema.migrations_runner import copies_before_migration
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
+from zk_pipeline_tests.engines import argument, with_password
 from zk_pipeline_tests.store.store_fixtures import device, rows, store_at
 from zk_pipeline_tests.waiting import child, until
 
+OLDER_USER = """
+    import sys
+    from zk_pipeline.store.store import Store
+    from zk_pipeline_tests.engines import where
+    Store.at(where(sys.argv[1])).devices.all()
+    print("ready", flush=True)
+    sys.stdin.readline()
+"""
 OLDER = [sys.executable, "-m", "zk_pipeline"]  # this version; the newer one is this process, see `newer`
 PENDING = "SELECT count(*) FROM push_terminals"
 ADDED = 9001
@@ -43,8 +57,14 @@ def path(home: Path, home_store: Store) -> Path:
 
 
 @pytest.fixture
-def newer(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The store of this version in a process of a later version, which has one more migration."""
+def newer(path: Path, _later_version: None) -> Path:
+    """The store of this version in a process of a later version."""
+    return path
+
+
+@pytest.fixture
+def _later_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process is of a later version, which has one more migration."""
     known, script = migrations_runner.migrations(), migrations_runner.script
     monkeypatch.setattr(migrations_runner, "migrations", lambda: (*known, (ADDED, "9001_later.sql")))
     monkeypatch.setattr(
@@ -52,7 +72,6 @@ def newer(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "script",
         lambda name: "CREATE TABLE later (x INTEGER);" if name == "9001_later.sql" else script(name),
     )
-    return path
 
 
 def is_upgraded(path: Path) -> bool:
@@ -135,6 +154,37 @@ def test_a_store_is_not_upgraded_while_a_sync_of_an_older_version_sends(newer: P
     ):
         store.punches.total()
     assert not is_upgraded(newer)
+
+
+@pytest.mark.usefixtures("home", "_later_version")
+def test_a_shared_store_is_not_upgraded_while_a_process_of_an_older_version_on_any_host_is_connected(
+    lake: LakeAddress, zk: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZK_PIPELINE_DATABASE", with_password(lake))
+    host = os.uname().nodename
+    with child(OLDER_USER, argument(lake)) as older, connected(lake, "zk_pipeline 12@gate-2"):  # of version 34
+        assert older.hear() == "ready"
+        for command in (["device", "list"], ["up"]):
+            refused = zk(*command)
+            assert (refused.code, refused.out) == (1, "")
+            (line,) = refused.err.splitlines()
+            assert line.startswith("zk-pipeline: ducklake:postgres:")
+            assert line.endswith(
+                " was not upgraded, because an older zk_pipeline uses it: end process 12 on gate-2 and process "
+                f"{older.pid} on {host}, then try again"
+            )
+        assert Database(lake).needs_upgrade()
+    with connected(lake, f"zk_pipeline/{ADDED} 13@gate-3"):
+        until(lambda: zk("device", "list").code == 0)  # PostgreSQL notices the end of the connections
+    assert not Database(lake).needs_upgrade()
+
+
+@contextmanager
+def connected(lake: LakeAddress, name: str) -> Iterator[None]:
+    """A connection to PostgreSQL as a process of another host keeps it."""
+    dsn = make_dsn(**dict(lake.parameters), password=lake.password, application_name=name)
+    with closing(psycopg2.connect(dsn)):
+        yield
 
 
 def test_a_sync_as_first_use_of_a_store_upgrades_it(crm: CrmReceiver, newer: Path) -> None:

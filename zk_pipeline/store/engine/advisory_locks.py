@@ -22,6 +22,7 @@ from zk_pipeline.store.engine.waiting_writes import MAX_BYTES_SHARED, WaitingWri
 from zk_pipeline.store.errors import StoreBusy, StoreUnreachable, StoreUnusable
 from zk_pipeline.store.locks.file_lock import HeldLock, single_lock_per_thread
 from zk_pipeline.store.locks.sync_lock import HasSyncLock, SyncAlreadyRunning
+from zk_pipeline.store.schema.migrations_runner import newest_version
 
 _CLASS = 0x5A4B  # "ZK": the first of the two numbers of each lock
 _WRITER, _MAINTENANCE, _SENDER = 1, 2, 3
@@ -34,6 +35,8 @@ _LOCKS: dict[Mode, tuple[tuple[int, str], ...]] = {
 }
 _READERS_STOPPED_MS = 500  # at a time: readers that arrive while maintenance waits for a long reader queue behind it
 _IDLE_KEPT = 4  # idle connections that this process keeps
+# Store version of the program (none in versions up to 34), process number and host: `application_name` of a connection.
+_APPLICATION = re.compile(r"zk_pipeline(?:/(\d+))? (\d+)@(.*)")
 _CONNECT = {
     "connect_timeout": "10",
     # A host that lost power or network closes no connection: TCP keepalive detects it on both sides.
@@ -150,6 +153,19 @@ class AdvisoryLocks:
             cursor.execute(sql)
             return cursor.fetchone()[0]
 
+    def older_users(self, version: int) -> list[str]:
+        """Description of each process, on any host, that is connected to the store with a store version below
+        `version`. A process keeps a connection from its first use of the store until it ends.
+        """
+        with self._session() as session, session.cursor() as cursor:
+            cursor.execute(
+                """
+                SELECT DISTINCT application_name FROM pg_stat_activity WHERE datname = current_database() ORDER BY 1
+                """
+            )
+            found = [_APPLICATION.fullmatch(name) for (name,) in cursor.fetchall()]
+        return [f"process {one[2]} on {one[3]}" for one in found if one and int(one[1] or 0) < version]
+
     def _wait_or_share(
         self, session: Any, purpose: str, kind: str, item: Callable[[], bytes], deadline: float
     ) -> str | None:
@@ -262,7 +278,7 @@ class AdvisoryLocks:
     def _connect(self) -> Any:
         given = dict(self.address.parameters)
         options = " ".join(filter(None, (_CONNECT["options"], given.get("options"))))
-        name = f"zk_pipeline {os.getpid()}@{os.uname().nodename}"[:63]
+        name = f"zk_pipeline/{newest_version()} {os.getpid()}@{os.uname().nodename}"[:63]
         secret = {"password": self.address.password} if self.address.password else {}
         values = _CONNECT | {"application_name": name} | given | secret | {"options": options}
         try:
@@ -289,5 +305,6 @@ def _shown(purpose: str) -> str:
 def _named(application: str, query: str, seconds: float) -> str:
     found = re.search(r"E?'((?:[^']|'')*)' AS held_for", query)
     purpose = found[1].replace("''", "'") if found else "unknown operation"
-    pid, _, host = application.removeprefix("zk_pipeline ").partition("@")
-    return f"process {pid} on {host} ({purpose}, for {max(0.0, float(seconds)):.0f} s)"
+    name = _APPLICATION.fullmatch(application)
+    process = f"process {name[2]} on {name[3]}" if name else f"the connection {application!r}"
+    return f"{process} ({purpose}, for {max(0.0, float(seconds)):.0f} s)"

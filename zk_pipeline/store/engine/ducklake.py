@@ -127,8 +127,19 @@ class LakeEngine:
         return is_old
 
     def migrate(self, connection: Connection) -> None:
-        if read_version(connection, self.address) < newest_version():
+        version = read_version(connection, self.address)
+        if version < newest_version():
+            if version:
+                self._refuse_under_older_users()
             self._apply_missing(connection)
+
+    def _refuse_under_older_users(self) -> None:
+        users = self._locks.older_users(newest_version())
+        if users:
+            raise StoreBusy(
+                f"{self.name} was not upgraded, because an older zk_pipeline uses it: end {' and '.join(users)}, then "
+                "try again"
+            )
 
     def _apply_missing(self, connection: Connection, filled_from: str | None = None) -> None:
         """Without comments on columns of views, which DuckLake does not support."""

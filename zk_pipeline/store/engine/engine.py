@@ -72,7 +72,9 @@ class Engine(Protocol):
         """True if migrations are missing. Raises StoreUnusable as `read_version` does."""
 
     def migrate(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Migrate the store to the newest version. One short query if it is current."""
+        """Migrate the store to the newest version. One short query if it is current. Raises StoreBusy if a process of
+        an older version is connected to a shared store.
+        """
 
     def commit(self, connection: duckdb.DuckDBPyConnection, held: HeldLock) -> None:
         """Commit if the lock is still valid; otherwise roll back and raise StoreBusy."""
