@@ -19,6 +19,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from zk_pipeline.errors import UsageError, ZkPipelineError
@@ -28,6 +29,7 @@ from zk_pipeline.store.errors import StoreBusy, UnknownDevice
 
 WORKERS = 2  # as many concurrent runs as dagster.yaml allows the daemon
 MAX_UNFINISHED = 64
+_NICENESS = 10
 WORKER_LOST = "the worker process ended unexpectedly; results up to then are stored"
 NOT_STARTED = "the worker process ended before the run started"
 _log = logging.getLogger(__name__)
@@ -158,9 +160,17 @@ class RunWorkerPool:
                 time.sleep(0.05)
 
 
+def _lower_priority() -> None:
+    """Let the responses of the API go before this process where both need the CPU."""
+    os.nice(_NICENESS)
+    with suppress(OSError):  # Linux may divide CPU time by session first; other systems have no such file
+        Path("/proc/self/autogroup").write_text(str(_NICENESS))
+
+
 def _begin_worker(starter: str, started: Any) -> None:
     # A process group of its own: Ctrl-C must reach only the API, which then lets the run finish.
     os.setsid()
+    _lower_priority()
     collect_garbage_rarely()
     exit_with_process(starter)
     started.put(process_identity())

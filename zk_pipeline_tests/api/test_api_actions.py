@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import multiprocessing.process
+import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -146,6 +147,19 @@ def test_when_a_worker_is_killed_the_api_says_so_and_starts_another(home: Path, 
         see_a_worker_killed(admin, served, 1, 1, lambda _: workers())
         again = admin.post("/api/devices/poll_all/")
         assert (again.status_code, again.json()["successful"]) == (200, 1)
+
+
+def test_responses_go_before_runs_where_both_need_the_cpu() -> None:
+    until(lambda: not workers(), seconds=60)
+    actions = RunWorkerPool(workers=1, work=quick_work)
+    assert actions.submit(Action(kind="sync")).result(60).failures == []
+    (worker,) = workers()
+    assert worker.pid is not None
+    assert os.getpriority(os.PRIO_PROCESS, worker.pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 10)
+    session = Path(f"/proc/{worker.pid}/autogroup")
+    if session.exists():  # "/autogroup-123 nice 10"
+        assert session.read_text().split()[-1] == "10"
+    actions.stop(0)
 
 
 def test_who_waits_for_a_run_is_told_its_id_when_the_api_is_stopped(
