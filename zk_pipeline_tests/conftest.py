@@ -23,6 +23,7 @@ import pytest
 from zk_pipeline.beta_warnings import SUPPRESSED_WARNINGS
 from zk_pipeline.config.ducklake_address import LakeAddress
 from zk_pipeline.config.settings import VARIABLES, load_settings
+from zk_pipeline.http import run_workers
 from zk_pipeline.runtime.interpreter import collect_garbage_rarely
 from zk_pipeline.runtime.private_files import keep_files_private
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
@@ -81,6 +82,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Signals and warnings as a user's own start of the product has them, whatever started pytest and however."""
     collect_garbage_rarely()
     keep_files_private()
+    run_workers.NICENESS = 0  # other tests would take the CPU from the runs
     if importlib.util.find_spec("geopandas") is None:
         sys.modules["geopandas"] = None  # type: ignore[assignment]  # pandera searches it for each column of a frame
     # Hundreds of processes would otherwise each compile the whole package, and each worker rewrite all assertions.

@@ -29,7 +29,7 @@ from zk_pipeline.store.errors import StoreBusy, UnknownDevice
 
 WORKERS = 2  # as many concurrent runs as dagster.yaml allows the daemon
 MAX_UNFINISHED = 64
-_NICENESS = 10
+NICENESS = 10  # of workers, above that of the API: its responses go before runs where both need the CPU
 WORKER_LOST = "the worker process ended unexpectedly; results up to then are stored"
 NOT_STARTED = "the worker process ended before the run started"
 _log = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ class RunWorkerPool:
                 self.workers,
                 mp_context=self._context,
                 initializer=_begin_worker,
-                initargs=(process_identity(), self._started),
+                initargs=(process_identity(), self._started, NICENESS),
             )
         return self._pool
 
@@ -160,17 +160,16 @@ class RunWorkerPool:
                 time.sleep(0.05)
 
 
-def _lower_priority() -> None:
-    """Let the responses of the API go before this process where both need the CPU."""
-    os.nice(_NICENESS)
+def _lower_priority(niceness: int) -> None:
+    os.nice(niceness)
     with suppress(OSError):  # Linux may divide CPU time by session first; other systems have no such file
-        Path("/proc/self/autogroup").write_text(str(_NICENESS))
+        Path("/proc/self/autogroup").write_text(str(niceness))
 
 
-def _begin_worker(starter: str, started: Any) -> None:
+def _begin_worker(starter: str, started: Any, niceness: int) -> None:
     # A process group of its own: Ctrl-C must reach only the API, which then lets the run finish.
     os.setsid()
-    _lower_priority()
+    _lower_priority(niceness)
     collect_garbage_rarely()
     exit_with_process(starter)
     started.put(process_identity())

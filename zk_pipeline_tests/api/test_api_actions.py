@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from zk_pipeline.config.settings import load_settings
+from zk_pipeline.http import run_workers
 from zk_pipeline.http.run_workers import NOT_STARTED, WORKER_LOST, Action, RunWorkerPool, TooManyActions
 from zk_pipeline.http.services import Parts
 from zk_pipeline.server import base_app
@@ -149,7 +150,8 @@ def test_when_a_worker_is_killed_the_api_says_so_and_starts_another(home: Path, 
         assert (again.status_code, again.json()["successful"]) == (200, 1)
 
 
-def test_responses_go_before_runs_where_both_need_the_cpu() -> None:
+def test_responses_go_before_runs_where_both_need_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_workers, "NICENESS", 10)
     until(lambda: not workers(), seconds=60)
     actions = RunWorkerPool(workers=1, work=quick_work)
     assert actions.submit(Action(kind="sync")).result(60).failures == []
