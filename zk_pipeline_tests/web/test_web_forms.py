@@ -273,6 +273,31 @@ def test_an_unreachable_terminal_is_reported_in_place_with_advice(web: Web, open
     web.store.devices.remove("Off")
 
 
+def test_a_tested_terminal_that_is_registered_already_is_named(web: Web) -> None:
+    port = web.fleet.add(gate("Moved gate"))
+    known = web.store.devices.add(Device(name="Known gate", ip_address=web.fleet.host, port=port, protocol="tcp"))
+    serial = web.served.services.terminals.probe(known).serial_number
+    execute(web.store, "UPDATE devices SET serial_number = ? WHERE name = ?", [serial, known.name])
+    with web.client() as client:
+        fields = {
+            "csrf_token": csrf_of(client), "ip_address": web.fleet.host, "port": str(port), "protocol": "tcp",
+            "polled": "on", "test": "yes",
+        }  # fmt: skip
+        new = client.post("/devices/new", data=fields | {"name": "Moved gate"}).text
+        own = client.post(f"/devices/{known.id}/edit", data=fields).text
+    assert f'serial number {serial} is registered as <a href="/devices/{known.id}/edit">Known gate</a>' in new
+    assert ("Connected" in own, "is registered as" in own) == (True, False)
+    web.store.devices.remove(known.name)
+
+
+def test_the_pattern_of_a_port_is_exactly_that_of_the_check(web: Web) -> None:
+    with web.client() as client:
+        (pattern,) = re.findall(r'name="port" [^>]*pattern="([^"]+)"', client.get("/devices/new").text)
+    accepted = [port for port in range(70_000) if re.fullmatch(pattern, str(port))]
+    assert accepted == list(range(1, 65_536))
+    assert re.fullmatch(pattern, "04370") is None
+
+
 def test_the_scope_read_has_no_other_buttons_and_gets_403(web: Web, open_page: Open) -> None:
     one = web.store.devices.add(Device(name="Watched", ip_address="192.0.2.1"))
     page = open_page(f"/devices/{one.id}", scope="read").page

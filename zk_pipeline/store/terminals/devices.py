@@ -105,7 +105,9 @@ class DeviceRegistry:
         """Register a device. Raises DeviceExists."""
         with self.database.write("add a device", device.name) as connection:
             if registered_or_none(connection, device.name):
-                raise DeviceExists(f"device {device.name!r} is registered already: change it with `device update`")
+                raise DeviceExists(
+                    f"device {device.name!r} is registered already: choose another name, or change that device"
+                )
             insert_device(connection, device, self.clock())
         return self.get(device.name)
 

@@ -71,7 +71,9 @@ def _test(request: Request, services: Services, form: Signed, one: Device, *, ed
     if form.identity.session is not None:
         form.identity.session.tested = Tested(_connection_of(one), one.timezone, info)
     hint = zone_hint(services, one, info.clock_drift_seconds)
-    return _draw(request, services, form.identity, form.fields, device=edited, info=info, zone_hint=hint)
+    others = (other for other in services.store.devices.all() if edited is None or other.id != edited.id)
+    same = next((other for other in others if info.serial_number and other.serial_number == info.serial_number), None)
+    return _draw(request, services, form.identity, form.fields, device=edited, info=info, zone_hint=hint, same=same)
 
 
 def _save_test(services: Services, identity: Identity, saved: Device) -> bool:
