@@ -19,7 +19,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
-from pathlib import Path
+from functools import partial
 from typing import Any, Literal, Protocol
 
 from zk_pipeline.errors import UsageError, ZkPipelineError
@@ -29,7 +29,7 @@ from zk_pipeline.store.errors import StoreBusy, UnknownDevice
 
 WORKERS = 2  # as many concurrent runs as dagster.yaml allows the daemon
 MAX_UNFINISHED = 64
-NICENESS = 10  # of workers, above that of the API: its responses go before runs where both need the CPU
+NICENESS = 10  # of runs, above that of the API: its responses go first where both need the CPU
 WORKER_LOST = "the worker process ended unexpectedly; results up to then are stored"
 NOT_STARTED = "the worker process ended before the run started"
 _log = logging.getLogger(__name__)
@@ -97,11 +97,12 @@ class RunWorkerPool:
                 raise TooManyActions("the API is stopping and starts no more runs")
             if len(self.unfinished()) >= MAX_UNFINISHED:
                 raise TooManyActions(f"{MAX_UNFINISHED} actions are already waiting: try again later")
+            work = self.work or partial(perform, niceness=NICENESS)
             try:
-                future = self._executor().submit(self.work or perform, action)
+                future = self._executor().submit(work, action)
             except BrokenProcessPool:
                 self._pool = None  # a worker was killed: start new ones
-                future = self._executor().submit(self.work or perform, action)
+                future = self._executor().submit(work, action)
             self._futures[action.run_id] = future
             while len(self._futures) > 1_000 and (oldest := next(iter(self._futures))) != action.run_id:
                 del self._futures[oldest]  # Dagster keeps its runs
@@ -138,7 +139,7 @@ class RunWorkerPool:
                 self.workers,
                 mp_context=self._context,
                 initializer=_begin_worker,
-                initargs=(process_identity(), self._started, NICENESS),
+                initargs=(process_identity(), self._started),
             )
         return self._pool
 
@@ -160,29 +161,25 @@ class RunWorkerPool:
                 time.sleep(0.05)
 
 
-def _lower_priority(niceness: int) -> None:
-    os.nice(niceness)
-    with suppress(OSError):  # Linux may divide CPU time by session first; other systems have no such file
-        Path("/proc/self/autogroup").write_text(str(niceness))
-
-
-def _begin_worker(starter: str, started: Any, niceness: int) -> None:
-    # A process group of its own: Ctrl-C must reach only the API, which then lets the run finish.
-    os.setsid()
-    _lower_priority(niceness)
+def _begin_worker(starter: str, started: Any) -> None:
+    # A process group of its own: Ctrl-C must reach only the API, which then lets the run finish. Not a session of its
+    # own: Linux divides CPU time by session first, and the priority of a run is to count only beside the API.
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # it would stop at its first line in a terminal after `stty tostop`
     collect_garbage_rarely()
     exit_with_process(starter)
     started.put(process_identity())
 
 
-def perform(action: Action) -> ActionResult:
-    """Run an action in this process, with current settings.
+def perform(action: Action, *, niceness: int) -> ActionResult:
+    """Run an action in this process, with current settings, and `niceness` above that of the process that started it.
 
     Raises StoreBusy, UnknownDevice, UsageError or ZkPipelineError for a failure before the first run, and ActionLost
     for a bug; no other exception, since not all can be pickled.
     """
     from zk_pipeline.runs.actions import run_action  # noqa: PLC0415 (Dagster, only in the workers)
 
+    os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, os.getppid()) + niceness)
     try:
         results = run_action(
             action.kind, action.arguments, first_run_id=action.run_id, requested_by=action.requested_by
