@@ -86,7 +86,10 @@ class ListParameters(KeysetParameters):
     device: Number = Field(None, description="Only this device (its id)")
     start_date: DateText = Field(None, description="First date, such as 2026-11-01")
     end_date: DateText = Field(None, description="Last date, included")
-    ordering: Text = Field(None, description="Fields to order by, separated by commas; prefix `-` for descending")
+    ordering: Text = Field(
+        None,
+        description="Fields to order by, separated by commas; prefix `-` for descending; `device` orders by its name",
+    )
     format: Literal["json", ""] | None = Field(None, description="For old clients; the response is always JSON")
 
     @property
