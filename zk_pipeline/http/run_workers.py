@@ -163,7 +163,7 @@ class RunWorkerPool:
 
 def _begin_worker(starter: str, started: Any) -> None:
     # A process group of its own: Ctrl-C must reach only the API, which then lets the run finish. Not a session of its
-    # own: Linux divides CPU time by session first, and the priority of a run is to count only beside the API.
+    # own: Linux divides CPU time by session first, and the priority of a run is to count only against the API.
     os.setpgid(0, 0)
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # it would stop at its first line in a terminal after `stty tostop`
     collect_garbage_rarely()
