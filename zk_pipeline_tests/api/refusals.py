@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # What a document cannot say: these refusals are of the meaning of what was sent, or of what is stored at the time.
-OF_MEANING = (
+_BEGINNINGS = (
     "after: not valid for this list",
     "device: there is none with the id",
     "ordering: ",
@@ -40,4 +40,17 @@ OF_MEANING = (
     "to_local: ",
     "is_outlier: contradicts",
     "synced_to_crm: contradicts",
+    "invalid user id ",
+    "the kind must be at most ",
+    "limit: give either limit or ",
 )
+_PARTS = (
+    ": given both as a parameter and in the body",
+    ": valid_to ",
+    " is before ZK_PIPELINE_HISTORY_START",
+    " is in the future",
+)
+
+
+def is_of_meaning(detail: str) -> bool:
+    return detail.startswith(_BEGINNINGS) or any(part in detail for part in _PARTS)
