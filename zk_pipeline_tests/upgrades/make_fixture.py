@@ -89,7 +89,10 @@ def main() -> None:
 def unpack(version: int, folder: Path) -> None:
     """Unpack the fixture of a store version: `home`, `facts.json` and `crm.jsonl`."""
     with tarfile.open(STATES / f"store-version-{version:04d}.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
+        if hasattr(tarfile, "data_filter"):
+            archive.extractall(folder, filter="data")
+        else:  # Python 3.11.0 to 3.11.3
+            archive.extractall(folder)
 
 
 def versions() -> list[int]:

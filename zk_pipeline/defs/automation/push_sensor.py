@@ -19,6 +19,7 @@ from zk_pipeline.defs.assets.data_versions import (
     event_tags,
 )
 from zk_pipeline.defs.assets.raw_punches import NO_PUNCHES, registry_metadata
+from zk_pipeline.defs.automation.sensors import partition_change
 from zk_pipeline.defs.dagster_internals import CODE_VERSION_TAG
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.resources import StoreResource, with_resource_keys
@@ -80,7 +81,10 @@ def push_sensor(
             devices = opened.devices.all()
         except StoreBusy as error:
             return dg.SkipReason(str(error))
-        keys = set(instance.get_dynamic_partitions(names.device_partitions_name))
+        partitions = instance.get_dynamic_partitions(names.device_partitions_name)
+        change = partition_change([one.name for one in devices], partitions, is_poll_in_progress=True)
+        if change.add:  # before the events: an upload that the cursor has passed is not shown later
+            instance.add_dynamic_partitions(names.device_partitions_name, change.add)
         registry = names.asset("devices")
         events = _Events(
             asset,
@@ -88,7 +92,7 @@ def push_sensor(
             UpstreamEvent.materialized(instance, registry),
             AdminLinks(settings.admin_url),
             found,
-            {one.name: one.id for one in devices if one.name in keys},
+            {one.name: one.id for one in devices},
         )
         made = events.of_uploads()
         if found.contacts and not any(one.is_polled for one in devices):  # nothing else shows that all is well
@@ -105,7 +109,7 @@ def push_sensor(
 
 @dataclass(frozen=True)
 class _Events:
-    """Materializations of `raw_punches`; `ids`: of the devices that have a partition."""
+    """Materializations of `raw_punches`; `ids`: of the registered devices."""
 
     asset: dg.AssetKey
     code_version: str | None

@@ -140,12 +140,15 @@ def test_a_tick_at_a_busy_store_keeps_the_cursor(
     assert sensor.tick() == [("A", "A: 1 new of 1 line in 1 upload")]
 
 
-def test_a_terminal_without_a_partition_and_a_removed_one_are_left_out(sensor: Sensor, home_store: Store) -> None:
+def test_a_terminal_without_a_partition_gets_one_and_a_removed_one_is_left_out(
+    sensor: Sensor, home_store: Store
+) -> None:
     adopt(home_store, "New", "SERIAL-N")
     push(home_store, ("1", "2026-03-02 08:00"), name="New", serial="SERIAL-N")
     push_a(home_store, "08:00")
     home_store.devices.remove("A")
-    assert sensor.tick() == []
+    assert sensor.tick() == [("New", "New: 1 new of 1 line in 1 upload")]
+    assert statuses(sensor.launcher, "raw_punches", ["New"]) == {"New": "materialized"}
 
 
 def test_polls_and_uploads_of_one_device_have_one_version_that_changes_with_new_punches(
