@@ -179,7 +179,8 @@ def perform(action: Action, *, niceness: int) -> ActionResult:
     """
     from zk_pipeline.runs.actions import run_action  # noqa: PLC0415 (Dagster, only in the workers)
 
-    os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, os.getppid()) + niceness)
+    own, starter = (os.getpriority(os.PRIO_PROCESS, number) for number in (0, os.getppid()))
+    os.setpriority(os.PRIO_PROCESS, 0, max(own, starter + niceness))  # only the superuser may raise a priority again
     try:
         results = run_action(
             action.kind, action.arguments, first_run_id=action.run_id, requested_by=action.requested_by

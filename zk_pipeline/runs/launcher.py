@@ -15,7 +15,7 @@ import dagster as dg
 
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.defs.automation.jobs import sync_config
-from zk_pipeline.defs.automation.sensors import partition_change
+from zk_pipeline.defs.automation.sensors import add_missing_partitions
 from zk_pipeline.defs.build import build_definitions
 from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG, fail_orphaned_runs
 from zk_pipeline.defs.instance.run_coordinator import check_run_coordinator
@@ -162,9 +162,7 @@ class Launcher:
 
     def _device_partitions(self, registered: Sequence[str]) -> list[str]:
         name = self.names.device_partitions_name
-        change = partition_change(registered, self.instance.get_dynamic_partitions(name), is_poll_in_progress=True)
-        if change.add:
-            self.instance.add_dynamic_partitions(name, change.add)
+        add_missing_partitions(self.instance, name, registered)
         return list(self.instance.get_dynamic_partitions(name))
 
     # Read from the event log: the result of a failed step lacks the events that it logged before it failed.

@@ -19,7 +19,7 @@ from zk_pipeline.defs.assets.data_versions import (
     event_tags,
 )
 from zk_pipeline.defs.assets.raw_punches import NO_PUNCHES, registry_metadata
-from zk_pipeline.defs.automation.sensors import partition_change
+from zk_pipeline.defs.automation.sensors import add_missing_partitions
 from zk_pipeline.defs.dagster_internals import CODE_VERSION_TAG
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.resources import StoreResource, with_resource_keys
@@ -81,10 +81,8 @@ def push_sensor(
             devices = opened.devices.all()
         except StoreBusy as error:
             return dg.SkipReason(str(error))
-        partitions = instance.get_dynamic_partitions(names.device_partitions_name)
-        change = partition_change([one.name for one in devices], partitions, is_poll_in_progress=True)
-        if change.add:  # before the events: an upload that the cursor has passed is not shown later
-            instance.add_dynamic_partitions(names.device_partitions_name, change.add)
+        # Before the events: an upload that the cursor has passed is not shown later.
+        add_missing_partitions(instance, names.device_partitions_name, [one.name for one in devices])
         registry = names.asset("devices")
         events = _Events(
             asset,

@@ -45,6 +45,13 @@ def partition_change(
     return PartitionChange(add, delete)
 
 
+def add_missing_partitions(instance: dg.DagsterInstance, definition: str, registered: Sequence[str]) -> None:
+    """Add the partitions of registered devices that have none."""
+    change = partition_change(registered, instance.get_dynamic_partitions(definition), is_poll_in_progress=True)
+    if change.add:
+        instance.add_dynamic_partitions(definition, change.add)
+
+
 def out_of_order(wanted: Sequence[str], partitions: Sequence[str]) -> list[str]:
     """The `partitions` to delete and add again, in that order, so that their order is that of `wanted`."""
     existing = set(partitions)
