@@ -18,8 +18,7 @@ from zk_pipeline.http.services import Given, Services
 from zk_pipeline.operations.work_dates import work_rules
 from zk_pipeline.store.queries.keyset_pagination import Key, PageRequest
 from zk_pipeline.store.queries.lists import Filter
-from zk_pipeline.store.queries.presence import SitePresence, presence
-from zk_pipeline.store.queries.punches_per_hour import HourOfSite, punches_per_hour
+from zk_pipeline.store.queries.site_details import HourOfSite, SitePresence, presence, punches_per_hour
 from zk_pipeline.web.attendance.day import Name
 from zk_pipeline.web.charts import Bar, bar_chart, legend
 from zk_pipeline.web.devices.advice import advice_of

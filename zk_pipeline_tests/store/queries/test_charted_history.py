@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from zk_pipeline.store.queries.device_history import DAYS, DeviceDate, device_history
-from zk_pipeline.store.queries.punches_per_hour import punches_per_hour
 from zk_pipeline.store.queries.run_effects import DateEffect, RunEffects, run_effects
+from zk_pipeline.store.queries.site_details import punches_per_hour
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.terminals.poll_results import FailedPoll
 from zk_pipeline_tests.store.push.push_fixtures import adopt, push

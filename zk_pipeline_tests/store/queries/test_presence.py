@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 import pytest
 
 from zk_pipeline.store.queries.device_details import device_details
-from zk_pipeline.store.queries.presence import SitePresence, presence
+from zk_pipeline.store.queries.site_details import SitePresence, presence
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.terminals.poll_results import FailedPoll
 from zk_pipeline_tests.store.store_fixtures import StoppedClock, device, execute, ingest

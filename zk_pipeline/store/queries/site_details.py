@@ -1,9 +1,12 @@
-"""Presence today by site, from the punches read so far. Attendance days are in `daily_attendance`."""
+"""Details of sites for the web admin: presence today and punches per hour, from the punches read so far. Attendance
+days are in `daily_attendance`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from statistics import median
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -11,6 +14,7 @@ import pyarrow as pa
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.work_dates.assignment import stored_workday_start, valid_punches
 
+WEEKS = 8  # before the date, for the usual number, as on the home page
 _LONGEST_TODAY = timedelta(hours=50)  # since today began in the earliest zone
 
 
@@ -56,6 +60,35 @@ def presence(database: Database, now: datetime) -> list[SitePresence]:
     return [SitePresence(*row) for row in rows]
 
 
+@dataclass(frozen=True)
+class HourOfSite:
+    """Punches in an hour on the wall clock of the terminals. `usual`: median of the same weekday of the WEEKS before,
+    over the dates with punches; None without any.
+    """
+
+    hour: int
+    punches: int
+    usual: float | None
+
+
+def punches_per_hour(database: Database, site: str, day: date) -> list[HourOfSite]:
+    """The 24 hours of a date at the terminals of a site."""
+    dates = [day - timedelta(weeks=number) for number in range(WEEKS + 1)]
+    with database.read("punches per hour") as connection:
+        punches = valid_punches(connection)
+        rows = connection.execute(
+            " UNION ALL ".join(_HOURS.format(punches=punches, day=one) for one in dates), {"site": site}
+        ).fetchall()
+    counts = {(found, hour): punches for found, hour, punches in rows}
+    weeks = {found for found, _ in counts} - {day}
+    return [
+        HourOfSite(
+            hour, counts.get((day, hour), 0), median(counts.get((one, hour), 0) for one in weeks) if weeks else None
+        )
+        for hour in range(24)
+    ]
+
+
 _PRESENCE = """
 WITH seen AS (
     SELECT todays.site, count(DISTINCT punch.user_id) AS people, max(punch.punched_at) AS last_punch
@@ -74,4 +107,10 @@ FROM sites
 LEFT JOIN seen ON seen.site = sites.site
 LEFT JOIN enrolled ON enrolled.site = sites.site
 ORDER BY sites.site
+"""
+# One range of the stored column per date, so that DuckDB skips the row groups of all other dates.
+_HOURS = """
+SELECT DATE '{day}', hour(punched_at_local) AS hour, count(*) FROM {punches}
+WHERE punched_at_local >= DATE '{day}' AND punched_at_local < DATE '{day}' + 1
+  AND device IN (SELECT name FROM devices WHERE site = $site) GROUP BY hour
 """
