@@ -41,7 +41,7 @@ _BUSY_READS = 4  # reads in progress from which a copy is made
 _MIN_PAUSE_SECONDS, _PAUSE_PER_LOCK = 5.0, 10.0  # writers wait for copies during at most an eleventh of the time
 _LOCK_WAIT_SECONDS = 30.0
 _STOP_SECONDS = 5.0
-_QUERIES = 3  # at once on a copy, and on the store itself: more threads than that only delay each other
+_READS = 3  # at once on a copy, and on the store itself: more threads than that only delay each other
 _TURN_SECONDS = 20.0  # then a request reads the store in any case
 _MEMORY_LIMIT = "1GB"  # of DuckDB, for blocks of the copy
 _MAX_RESULTS = 64  # kept per copy, those that were requested last: a page may have a thousand rows
@@ -80,6 +80,7 @@ class Reader:
     name: str | None = None
     age_seconds: float | None = None
     copy: _Copy | None = None  # in use
+    has_slot: bool = False  # of those for reads of a copy
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ class ReadCopy:
     _copying: threading.Thread | None = None
     _changed_at: dict[str, float] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
-    _queries: FairSlots = field(default_factory=lambda: FairSlots(_QUERIES))
+    _slots: FairSlots = field(default_factory=lambda: FairSlots(_READS))
     _direct_reads: int = 0  # of the store itself, by requests that may use a copy
     _shared: dict[Hashable, _SharedRead] = field(default_factory=dict)
     _turns: threading.Condition = field(init=False)
@@ -176,7 +177,7 @@ class ReadCopy:
             if copy is None:
                 yield None
                 return
-            stack.enter_context(self._queries)
+            stack.enter_context(self._slot())
             connection = copy.instance.cursor()
             stack.callback(connection.close)
             connection.execute(f"USE {NAME}; SET TimeZone = 'UTC'")
@@ -203,8 +204,26 @@ class ReadCopy:
             if key in copy.repeated:
                 copy.slow[key] = copy.repeated[key]
         if known is None:
-            self._execute(copy, key, read, result, is_repeatable=is_repeatable)
+            with self._slot():
+                self._execute(copy, key, read, result, is_repeatable=is_repeatable)
+        elif known.done():
+            with self._slot():  # in the order of the requests: else those that need no query delay the others
+                pass
         return result.result()
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
+        """Wait for a slot, unless the request has one: inside a read it needs no second one."""
+        current = reader.get()
+        if current is None or current.has_slot:
+            yield
+            return
+        with self._slots:
+            current.has_slot = True
+            try:
+                yield
+            finally:
+                current.has_slot = False
 
     @contextmanager
     def _turn(self) -> Iterator[_Copy | None]:
@@ -212,7 +231,7 @@ class ReadCopy:
         with self._turns:
             before = self._current
             self._turns.wait_for(
-                lambda: self._direct_reads < _QUERIES or self._current is not before, timeout=_TURN_SECONDS
+                lambda: self._direct_reads < _READS or self._current is not before, timeout=_TURN_SECONDS
             )
             self._direct_reads += 1
         try:

@@ -282,6 +282,34 @@ def test_slots_are_given_in_the_order_of_the_requests() -> None:
     assert slots.free == 1
 
 
+def test_reads_with_a_known_result_do_not_overtake_those_that_need_a_query(api: Api) -> None:
+    api.make_copy()
+    answered = list[str]()
+
+    def ask(name: str, read: Callable[[], object]) -> None:
+        with api.request():
+            read()
+        answered.append(name)
+
+    def list_punches() -> None:
+        api.store.lists.punches(Filter(), [Key("timestamp", "instant")], PageRequest(1, 5))
+
+    def count_devices() -> None:  # inside a read, which has a slot
+        with api.store.database.read("count") as connection:
+            connection.execute("SELECT count(*) FROM devices").fetchone()
+
+    reads = {"known": api.store.devices.all, "list": list_punches, "known again": api.store.devices.all}
+    api.copy._slots.free = 1
+    with ThreadPoolExecutor(4) as threads:
+        with api.copy._slots:
+            for number, (name, read) in enumerate([*reads.items(), ("count", count_devices)]):
+                threads.submit(ask, name, read)
+                until(lambda number=number: len(api.copy._slots._waiting) > number)  # type: ignore[misc]
+            assert answered == []  # all wait, in the order of their requests
+    assert sorted(answered) == ["count", "known", "known again", "list"]
+    assert api.copy._slots.free == 1
+
+
 def test_a_slow_read_is_repeated_on_the_next_copy_before_a_request_needs_it(api: Api, store: Store) -> None:
     api.make_copy()
 
