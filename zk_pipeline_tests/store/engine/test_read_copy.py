@@ -300,12 +300,11 @@ def test_reads_with_a_known_result_do_not_overtake_those_that_need_a_query(api: 
 
     reads = {"known": api.store.devices.all, "list": list_punches, "known again": api.store.devices.all}
     api.copy._slots.free = 1
-    with ThreadPoolExecutor(4) as threads:
-        with api.copy._slots:
-            for number, (name, read) in enumerate([*reads.items(), ("count", count_devices)]):
-                threads.submit(ask, name, read)
-                until(lambda number=number: len(api.copy._slots._waiting) > number)  # type: ignore[misc]
-            assert answered == []  # all wait, in the order of their requests
+    with ThreadPoolExecutor(4) as threads, api.copy._slots:
+        for number, (name, read) in enumerate([*reads.items(), ("count", count_devices)]):
+            threads.submit(ask, name, read)
+            until(lambda number=number: len(api.copy._slots._waiting) > number)  # type: ignore[misc]
+        assert answered == []  # all wait, in the order of their requests
     assert sorted(answered) == ["count", "known", "known again", "list"]
     assert api.copy._slots.free == 1
 
