@@ -7,17 +7,19 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Barrier
 
 import duckdb
 import pytest
 
 from zk_pipeline.errors import UsageError
-from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.engine.database import Database, Where
 from zk_pipeline.store.errors import StoreBusy, StoreUnusable
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.engines import argument
 from zk_pipeline_tests.store.store_fixtures import execute, rows, store_at
-from zk_pipeline_tests.waiting import Child, child, until
+from zk_pipeline_tests.store.store_load import at_once, end_all, start
+from zk_pipeline_tests.waiting import child, until
 
 SETTINGS = "SELECT name, value FROM store_settings WHERE name <> 'last_seq' ORDER BY ALL"
 FOREIGN = """
@@ -45,17 +47,6 @@ WRITER = """
             if batch == 2:
                 print("half way", flush=True)
                 input()
-"""
-COUNTER = """
-    import sys
-    from zk_pipeline.store.engine.database import Database
-    from zk_pipeline_tests.engines import where
-    database = Database(where(sys.argv[1]))
-    for number in range(10):
-        with database.write("count") as connection:
-            newest = "SELECT max(value::INTEGER) FROM store_settings WHERE name <> 'last_seq'"
-            (before,) = connection.execute(newest).fetchone()
-            connection.execute("INSERT INTO store_settings VALUES (?, ?)", [f"{sys.argv[2]}-{number}", before + 1])
 """
 
 
@@ -273,18 +264,21 @@ def test_a_killed_writer_leaves_whole_transactions_and_a_free_lock(store: Store)
     execute(store, "INSERT INTO store_settings VALUES ('after', '1')")
 
 
+def count(at: Where, writer: int, together: Barrier) -> None:
+    database = Database(at)
+    together.wait(60)
+    for number in range(10):
+        with database.write("count") as connection:
+            newest = "SELECT max(value::INTEGER) FROM store_settings WHERE name <> 'last_seq'"
+            ((before,),) = connection.execute(newest).fetchall()
+            connection.execute("INSERT INTO store_settings VALUES (?, ?)", [f"{writer}-{number}", before + 1])
+
+
 def test_several_processes_write_at_once_and_nothing_fails_or_is_lost(store: Store) -> None:
     execute(store, "INSERT INTO store_settings VALUES ('start', '0')")
-    writers = [Child(COUNTER, argument(store.database.where), str(number)) for number in range(3)]
-    try:
-        assert [writer.end() for writer in writers] == [0, 0, 0]
-    finally:
-        for writer in writers:
-            writer.kill()
-            assert writer.process.stdin is not None
-            assert writer.process.stdout is not None
-            writer.process.stdin.close()
-            writer.process.stdout.close()
+    together = at_once(3)
+    writers = [start(count, store.database.where, number, together) for number in range(3)]
+    assert end_all(writers, seconds=60) == [0, 0, 0]
     assert rows(
         store,
         "SELECT count(DISTINCT name), count(DISTINCT value), max(value::INTEGER) FROM store_settings "
