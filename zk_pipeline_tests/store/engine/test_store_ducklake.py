@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from multiprocessing.context import ForkServerProcess
-from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import Literal
 
 import duckdb
 import pytest
@@ -28,12 +25,11 @@ from zk_pipeline.store.maintenance.space_reclaim import LakeSpaceReclaimer
 from zk_pipeline.store.schema.migrations_runner import newest_version
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.engines import lakes
-from zk_pipeline_tests.forkserver import processes
 from zk_pipeline_tests.postgres import Postgres
 from zk_pipeline_tests.store.lake_merges import FOUND, NEW, OVERLAPPING, Ways, engine_of, expected, merge_on
 from zk_pipeline_tests.store.schema.former_names import undo_names
 from zk_pipeline_tests.store.store_fixtures import MONDAY, device, execute, ingest, on, process, rows, store_at
-from zk_pipeline_tests.store.store_load import at_once, end_all, start
+from zk_pipeline_tests.store.store_load import at_once, end_all, held_by_another, start
 
 NEXT_MONDAY = MONDAY + timedelta(days=7)
 HALF = "SELECT count(*) FROM store_settings WHERE name = 'half'"
@@ -44,25 +40,15 @@ def store(lake: LakeAddress) -> Store:
     return store_at(lake)
 
 
-def hold(lake: LakeAddress, mode: Literal["read", "write"], held: Event, over: Event) -> None:
-    with getattr(Database(lake), mode)("store a poll", "Gate's, it's slow") as connection:
-        if mode == "write":
-            connection.execute("INSERT INTO store_settings VALUES ('half', 'way')")
-        held.set()
-        assert over.wait(60)
+def reading(lake: LakeAddress) -> AbstractContextManager[object]:
+    return Database(lake).read("look")
 
 
 @contextmanager
-def held_elsewhere(lake: LakeAddress, mode: Literal["read", "write"]) -> Iterator[tuple[ForkServerProcess, Event]]:
-    """Another process that has the store open, until the event that is yielded with it, or the end of the context."""
-    held, over = processes.Event(), processes.Event()
-    holder = start(hold, lake, mode, held, over)
-    try:
-        assert held.wait(60)
-        yield holder, over
-    finally:
-        over.set()
-        end_all([holder], seconds=60)
+def half_way(lake: LakeAddress) -> Iterator[None]:
+    with Database(lake).write("store a poll", "Gate's, it's slow") as connection:
+        connection.execute("INSERT INTO store_settings VALUES ('half', 'way')")
+        yield
 
 
 def write_half(store: Store, action: Callable[[], None]) -> None:
@@ -100,13 +86,13 @@ def test_without_lock_and_fence_the_same_work_doubles_keys(lake: LakeAddress) ->
 def test_beside_a_writer_readers_see_nothing_half_done_and_who_waits_in_vain_is_told_of_it(
     lake: LakeAddress, store: Store
 ) -> None:
-    with held_elsewhere(lake, "write") as (holder, over):
+    with held_by_another(half_way, lake) as holder:
         words = rf"process {holder.pid} on \S+ \(store a poll: Gate's, it's slow, for \d+ s\) still holds it"
         with pytest.raises(StoreBusy, match=words), Database(lake, wait_seconds=0.1).write("x"):
             pass
         assert rows(store, HALF) == [(0,)]
-        over.set()
-        assert end_all([holder], seconds=60) == [0]
+        holder.go_on()
+        assert holder.end() == 0
     assert rows(store, HALF) == [(1,)]
 
 
@@ -350,7 +336,7 @@ def test_small_polls_make_no_files_and_the_clean_up_makes_few_sorted_ones(store:
 
 def test_a_read_waits_for_nobody_while_maintenance_waits_for_a_long_reader(store: Store, lake: LakeAddress) -> None:
     patient = Database(lake, wait_seconds=1.5)
-    with held_elsewhere(lake, "read") as (reader, _):
+    with held_by_another(reading, lake) as reader:
         with pytest.raises(StoreBusy, match=rf"process {reader.pid} on"), patient.maintenance("tidy"):
             pass
         assert store.devices.all() == []

@@ -172,8 +172,8 @@ def test_a_lake_goes_back_to_a_backup_as_documented_and_nothing_is_sent_twice(mo
 def test_after_kills_at_the_creation_and_in_the_middle_a_lake_is_incomplete_and_the_move_goes_on_where_it_was(
     source: Path,
     held: Contents,
-    postgres: object,
-    tmp_path: Path,  # noqa: ARG001
+    postgres: object,  # noqa: ARG001
+    tmp_path: Path,
 ) -> None:
     target = lakes().fresh(tmp_path / "lake")
     assert_incomplete_when_killed(target, _create_and_die, source, target)

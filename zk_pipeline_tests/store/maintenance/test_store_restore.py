@@ -191,8 +191,8 @@ def test_what_waits_in_a_backup_has_an_unknown_outcome_when_nothing_is_known_sin
     process(store, *stale(store))
     execute(
         store,
-        "UPDATE crm_deliveries SET state = one.state, run_id = 'dead', sent_body = one.body FROM (SELECT unnest(?) AS day, "
-        "unnest(?) AS state, unnest(?::VARCHAR[]) AS body) AS one WHERE work_date = day",
+        "UPDATE crm_deliveries SET state = one.state, run_id = 'dead', sent_body = one.body FROM "
+        "(SELECT unnest(?) AS day, unnest(?) AS state, unnest(?::VARCHAR[]) AS body) AS one WHERE work_date = day",
         [days, *map(list, zip(*cases, strict=True))],
     )
     file = store.backups.make(tmp_path / "before.duckdb").file
