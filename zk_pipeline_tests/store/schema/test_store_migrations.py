@@ -105,16 +105,16 @@ def earlier_stores(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     folder = tmp_path_factory.mktemp("earlier")
     on_the_way, made = folder / "store.duckdb", {}
     with duckdb.connect(str(on_the_way)) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
         connection.execute("CREATE TABLE schema_migrations (version INTEGER, name VARCHAR, applied_at TIMESTAMPTZ)")
-    for number, name in migrations():
-        with duckdb.connect(str(on_the_way)) as connection:
-            connection.execute("SET TimeZone = 'UTC'")
+        for number, name in migrations():
             connection.execute(script(name))
             connection.execute("INSERT INTO schema_migrations VALUES (?, ?, now())", [number, name])
             connection.execute(HELD.get(number, ""))
             if number > 1:
                 connection.execute(f"UPDATE store_settings SET value = '{EARLIER_PUNCHES}' WHERE name = 'last_seq'")
-        made[number] = Path(shutil.copyfile(on_the_way, folder / f"{number}.duckdb"))
+            connection.execute("CHECKPOINT")
+            made[number] = Path(shutil.copyfile(on_the_way, folder / f"{number}.duckdb"))
     return made
 
 
