@@ -280,6 +280,7 @@ def test_a_source_that_is_written_meanwhile_is_noticed_and_the_next_run_ends_it(
         execute(store_at(source), "UPDATE work_dates SET processed_seq = processed_seq + 1")
 
     monkeypatch.setattr(StoreMigration, "_copy", and_write)
+    monkeypatch.setattr(store_migration, "_ROUNDS", 2)
     with pytest.raises(ZkPipelineError, match=r"still differ .+ a process writes to"):
         move(source, target)
     monkeypatch.setattr(StoreMigration, "_copy", copy)

@@ -168,7 +168,7 @@ def test_two_records_of_a_user_in_one_second_are_explained_and_not_asked_for_aga
     assert gate.states()[YESTERDAY, YESTERDAY] == "resent"
     assert missing(store) == 0
     queries = [one for one in gate.asked if one[0] == "query_punches"]
-    for _ in range(3):
+    for _ in range(2):
         gate.next_day()
     assert [one for one in gate.asked if one[0] == "query_punches"] == queries
     assert stored(store) == 4

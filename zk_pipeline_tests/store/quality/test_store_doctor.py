@@ -220,7 +220,7 @@ def test_many_free_blocks_are_noted(store: Store) -> None:
     execute(
         store,
         "INSERT INTO quarantined_records (device, raw, reason, first_poll_id, created_at) "
-        "SELECT 'G', repeat(uuid()::VARCHAR, 9)::BLOB, i, 1, now() FROM range(280000) t(i)",
+        "SELECT 'G', repeat(uuid()::VARCHAR, 9)::BLOB, i, 1, now() FROM range(400000) t(i)",
     )
     execute(store, "DELETE FROM quarantined_records")
     with store.database.maintenance("checkpoint") as connection:
