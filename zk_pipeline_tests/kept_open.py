@@ -77,6 +77,7 @@ PLACES = (
     "store/deliveries",
     "store/engine/test_store_together.py",
     "store/maintenance/test_poll_totals.py",
+    "store/maintenance/test_site_split.py",
     "store/maintenance/test_store_retention.py",
     "store/payroll",
     "store/push",

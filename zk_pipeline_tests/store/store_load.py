@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.context import ForkServerProcess
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from threading import Barrier
 
@@ -139,6 +140,50 @@ def end_all(started: Sequence[ForkServerProcess], *, seconds: float) -> list[int
             process.kill()
             process.join()
     return [process.exitcode for process in started]
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A process that holds something until it may go on, or is killed."""
+
+    process: ForkServerProcess
+    _over: Event
+
+    @property
+    def pid(self) -> int | None:
+        return self.process.pid
+
+    def go_on(self) -> None:
+        self._over.set()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join()
+
+    def end(self) -> int | None:
+        """Wait until it has ended by itself; its exit code."""
+        (code,) = end_all([self.process], seconds=60)
+        return code
+
+
+@contextmanager
+def held_by_another(hold: Callable[..., AbstractContextManager[object]], *arguments: object) -> Iterator[Holder]:
+    """Another process that is inside `hold(*arguments)`; killed at the end of the context."""
+    held, over = processes.Event(), processes.Event()
+    holder = Holder(start(_hold, hold, arguments, held, over), over)
+    try:
+        assert held.wait(60)
+        yield holder
+    finally:
+        holder.kill()
+
+
+def _hold(
+    hold: Callable[..., AbstractContextManager[object]], arguments: Sequence[object], held: Event, over: Event
+) -> None:
+    with hold(*arguments):
+        held.set()
+        over.wait(60)
 
 
 @dataclass(frozen=True)

@@ -158,11 +158,11 @@ def _differing(table: str, key: tuple[str, ...]) -> str:
 def _take(connection: Connection, table: str, key: tuple[str, ...], keys: str) -> None:
     """Replace the rows of `keys` by those of the replaced store."""
     names = ", ".join(key)
-    connection.execute(f"CREATE TEMP TABLE taken AS {keys}")
-    connection.execute(
-        f"DELETE FROM {table} USING taken WHERE {' AND '.join(f'{table}.{one} = taken.{one}' for one in key)}"  # noqa: S608
-    )
-    connection.execute(f"INSERT INTO {table} BY NAME FROM replaced.main.{table} SEMI JOIN taken USING ({names})")
+    count = connection.execute(f"CREATE TEMP TABLE taken AS {keys}").fetchall()[0][0]
+    if count:
+        same = " AND ".join(f"{table}.{one} = taken.{one}" for one in key)
+        connection.execute(f"DELETE FROM {table} USING taken WHERE {same}")  # noqa: S608 (constant names)
+        connection.execute(f"INSERT INTO {table} BY NAME FROM replaced.main.{table} SEMI JOIN taken USING ({names})")
     connection.execute("DROP TABLE taken")
 
 

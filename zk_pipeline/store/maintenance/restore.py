@@ -194,7 +194,7 @@ def _look_at(replaced: Path) -> _Replaced:
     rows = verify(replaced, "the store that is replaced").rows
     with attached_file(replaced, read_only=False) as connection:
         migrate(connection, replaced, keep_copy=False)
-    return _Replaced(rows, due_deliveries(replaced))
+        return _Replaced(rows, due_deliveries(replaced))
 
 
 def _carry_from(part: Path, replaced: Path, now: datetime) -> Carried:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -13,11 +14,10 @@ import pytest
 from zk_pipeline.crm.models import MAX_ROUNDS, Attempt, Delivery, DeliveryState, Outcome
 from zk_pipeline.store.deliveries.deliveries import SyncStats
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
-from zk_pipeline.store.engine.database import Where
+from zk_pipeline.store.engine.database import Database, Where
 from zk_pipeline.store.errors import StoreUnusable
 from zk_pipeline.store.locks.sync_lock import SyncAlreadyRunning, acquire_sync_lock
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.engines import argument
 from zk_pipeline_tests.store.store_fixtures import (
     LONG_AFTER,
     MONDAY,
@@ -31,17 +31,9 @@ from zk_pipeline_tests.store.store_fixtures import (
     process,
     rows,
 )
-from zk_pipeline_tests.waiting import child
+from zk_pipeline_tests.store.store_load import held_by_another
 
 STATES = "SELECT user_id, revision, state, attempts, retry_rounds FROM crm_deliveries ORDER BY user_id, revision"
-SENDER = """
-    import sys
-    from zk_pipeline.store.engine.database import Database
-    from zk_pipeline_tests.engines import where
-    with Database(where(sys.argv[1])).engine.acquire_sync_lock():
-        print("sending", flush=True)
-        input()
-"""
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +53,10 @@ def store(one_due_day: Where, tmp_path: Path, clock: StoppedClock) -> Store:
 def days_of(store: Store, *user_ids: str, day: date = MONDAY, times: tuple[str, ...] = ("08:00", "17:00")) -> None:
     ingest(store, "Gate", *(punch for user_id in user_ids for punch in on(day, *times, user_id=user_id)))
     process(store, day)
+
+
+def sending(at: Where) -> AbstractContextManager[object]:
+    return Database(at).engine.acquire_sync_lock()
 
 
 def has_sync_lock() -> bool:
@@ -365,8 +361,7 @@ def test_several_hundred_are_claimed_and_settled_at_once(store: Store) -> None:
 
 @pytest.mark.closed_stores
 def test_only_one_process_sends_at_a_time_and_a_killed_one_makes_room(store: Store) -> None:
-    with child(SENDER, argument(store.database.where)) as sender:
-        assert sender.hear() == "sending"
+    with held_by_another(sending, store.database.where) as sender:
         with (
             pytest.raises(SyncAlreadyRunning, match="another sync run is sending"),
             store.deliveries.acquire_sync_lock(),

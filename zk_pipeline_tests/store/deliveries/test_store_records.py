@@ -72,6 +72,33 @@ def store_with_both(both_delivered_template: Where, tmp_path: Path, clock: Stopp
     return copied(both_delivered_template, tmp_path, clock)
 
 
+@pytest.fixture(scope="module")
+def a_due_template(two_sites: Where, tmp_path_factory: pytest.TempPathFactory) -> Where:
+    store = copied(two_sites, tmp_path_factory.mktemp("a"))
+    at("A", store, "08:00", "17:00")
+    return store.database.where
+
+
+@pytest.fixture
+def store_with_a(a_due_template: Where, tmp_path: Path, clock: StoppedClock) -> Store:
+    """1001's Monday at A from 08:00 to 17:00; due."""
+    return copied(a_due_template, tmp_path, clock)
+
+
+@pytest.fixture(scope="module")
+def b_inside_template(two_sites: Where, tmp_path_factory: pytest.TempPathFactory) -> Where:
+    store = copied(two_sites, tmp_path_factory.mktemp("inside"))
+    ingest(store, "A", *on(MONDAY, "08:00", "17:00"))
+    at("B", store, "10:00", "11:00")
+    return store.database.where
+
+
+@pytest.fixture
+def store_with_b_inside(b_inside_template: Where, tmp_path: Path, clock: StoppedClock) -> Store:
+    """1001's Monday at A from 08:00 to 17:00, at B from 10:00 to 11:00; due as one record."""
+    return copied(b_inside_template, tmp_path, clock)
+
+
 def at(name: str, store: Store, *times: str, user_id: str = "1001", per_site: bool = False) -> None:
     """Punches at a terminal, and Monday made from them."""
     ingest(store, name, *on(MONDAY, *times, user_id=user_id))
@@ -203,9 +230,8 @@ def test_a_person_at_one_site_is_numbered_from_one(store: Store) -> None:
 
 
 @pytest.mark.parametrize("is_delivered", [True, False])
-def test_what_changes_inside_of_a_record_is_not_told_again(is_delivered: bool, store: Store) -> None:
-    ingest(store, "A", *on(MONDAY, "08:00", "17:00"))
-    at("B", store, "10:00", "11:00")
+def test_what_changes_inside_of_a_record_is_not_told_again(is_delivered: bool, store_with_b_inside: Store) -> None:
+    store = store_with_b_inside
     if is_delivered:
         deliver(store)
     at("B", store, "11:30")
@@ -220,9 +246,8 @@ def test_what_changes_inside_of_a_record_is_not_told_again(is_delivered: bool, s
     assert is_consistent(store)
 
 
-def test_a_dead_letter_gets_another_turn_with_the_next_change(store: Store) -> None:
-    ingest(store, "A", *on(MONDAY, "08:00", "17:00"))
-    at("B", store, "10:00", "11:00")
+def test_a_dead_letter_gets_another_turn_with_the_next_change(store_with_b_inside: Store) -> None:
+    store = store_with_b_inside
     deliver(store, DeliveryState.FAILED)
     at("B", store, "11:30")
     assert [one.revision for one in deliver(store)] == [3]
@@ -244,8 +269,8 @@ def test_other_bounds_change_a_merged_record_though_no_row_changes(store: Store)
     assert process_dates(store, [MONDAY], strict, run_id=None).written[0].unchanged == 2
 
 
-def test_a_revision_whose_outcome_is_unknown_goes_before_the_merged_one(store: Store) -> None:
-    at("A", store, "08:00", "17:00")
+def test_a_revision_whose_outcome_is_unknown_goes_before_the_merged_one(store_with_a: Store) -> None:
+    store = store_with_a
     (first,) = deliver(store, DeliveryState.RETRY, said="unknown", run="a")
     at("B", store, "18:00", "19:00")
     assert [(one.revision, one.idempotency_key == first.idempotency_key) for one in deliver(store, run="b")] == [
@@ -255,8 +280,8 @@ def test_a_revision_whose_outcome_is_unknown_goes_before_the_merged_one(store: S
 
 
 @pytest.mark.parametrize("ends", ["refused", "with its run"])
-def test_what_is_sent_while_another_site_changes_is_outdated_by_that(ends: str, store: Store) -> None:
-    at("A", store, "08:00", "17:00")
+def test_what_is_sent_while_another_site_changes_is_outdated_by_that(ends: str, store_with_a: Store) -> None:
+    store = store_with_a
     outbox = store.deliveries.outbox(SyncScope(), "a", lambda: True)
     (first,) = outbox.settle_and_claim([], 1)
     at("B", store, "18:00", "19:00")
@@ -278,8 +303,8 @@ def test_a_merged_record_whose_outcome_is_unknown_keeps_its_body(store: Store) -
     assert clocks(last) == ("08:00", "17:00", "A", "192.0.2.1", 3)
 
 
-def test_forced_only_the_newest_record_goes_again(store: Store) -> None:
-    at("A", store, "08:00", "17:00")
+def test_forced_only_the_newest_record_goes_again(store_with_a: Store) -> None:
+    store = store_with_a
     deliver(store)
     at("B", store, "18:00", "19:00")
     deliver(store)
@@ -287,9 +312,8 @@ def test_forced_only_the_newest_record_goes_again(store: Store) -> None:
     assert [clocks(one)[:2] for one in outbox.settle_and_claim([], 100)] == [("08:00", "19:00")]
 
 
-def test_per_site_each_row_is_a_record_that_names_its_site(store: Store) -> None:
-    ingest(store, "A", *on(MONDAY, "08:00", "17:00"))
-    at("B", store, "18:00", "19:00", per_site=True)
+def test_per_site_each_row_is_a_record_that_names_its_site(told_apart: Store) -> None:
+    store = told_apart
     assert [(crm_record(one)["site"], *clocks(one)[:2]) for one in deliver(store)] == [
         ("A", "08:00", "17:00"), ("B", "18:00", "19:00"),
     ]  # fmt: skip
@@ -344,10 +368,8 @@ def test_what_was_merged_is_told_per_site_once_the_names_differ(store: Store) ->
 
 
 @pytest.mark.file_engine
-def test_a_restore_keeps_what_was_told_of_a_person(store: Store, tmp_path: Path) -> None:
-    if not isinstance(store.database.where, Path):
-        pytest.skip("files are restored")
-    at("A", store, "08:00", "17:00")
+def test_a_restore_keeps_what_was_told_of_a_person(store_with_a: Store, tmp_path: Path) -> None:
+    store = store_with_a
     deliver(store)
     backup = store.backups.make(tmp_path / "before.duckdb").file
     at("B", store, "18:00", "19:00")

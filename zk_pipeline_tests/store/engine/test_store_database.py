@@ -5,19 +5,21 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Barrier
 
 import duckdb
 import pytest
 
 from zk_pipeline.errors import UsageError
-from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.engine.database import Database, Where
 from zk_pipeline.store.errors import StoreBusy, StoreUnusable
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.engines import argument
 from zk_pipeline_tests.store.store_fixtures import execute, rows, store_at
-from zk_pipeline_tests.waiting import Child, child, until
+from zk_pipeline_tests.store.store_load import at_once, end_all, held_by_another, start
+from zk_pipeline_tests.waiting import child, until
 
 SETTINGS = "SELECT name, value FROM store_settings WHERE name <> 'last_seq' ORDER BY ALL"
 FOREIGN = """
@@ -26,36 +28,6 @@ FOREIGN = """
     print("open", flush=True)
     input()
     connection.close()
-"""
-MEETS_FOREIGN = """
-    import sys
-    from zk_pipeline.store.engine.database import Database
-    from zk_pipeline_tests.engines import where
-    with Database(where(sys.argv[1])).write("store a poll"):
-        pass
-"""
-WRITER = """
-    import sys
-    from zk_pipeline.store.engine.database import Database
-    from zk_pipeline_tests.engines import where
-    database = Database(where(sys.argv[1]))
-    for batch in range(3):
-        with database.write("batch") as connection:
-            connection.execute("INSERT INTO store_settings SELECT ?, i FROM range(100) AS r(i)", [f"batch {batch}"])
-            if batch == 2:
-                print("half way", flush=True)
-                input()
-"""
-COUNTER = """
-    import sys
-    from zk_pipeline.store.engine.database import Database
-    from zk_pipeline_tests.engines import where
-    database = Database(where(sys.argv[1]))
-    for number in range(10):
-        with database.write("count") as connection:
-            newest = "SELECT max(value::INTEGER) FROM store_settings WHERE name <> 'last_seq'"
-            (before,) = connection.execute(newest).fetchone()
-            connection.execute("INSERT INTO store_settings VALUES (?, ?)", [f"{sys.argv[2]}-{number}", before + 1])
 """
 
 
@@ -66,6 +38,11 @@ def read(path: Path) -> None:
 
 def write(path: Path) -> None:
     with Database(path, wait_seconds=5).write("test"):
+        pass
+
+
+def meet_foreign(path: Path) -> None:
+    with Database(path).write("store a poll"):
         pass
 
 
@@ -211,14 +188,14 @@ def test_a_foreign_reader_keeps_writers_out_and_is_named_to_them_and_to_those_wh
         read(path)
         with pytest.raises(StoreBusy, match=rf"\(process {shell.pid}\), which is not"), impatient.write("x"):
             pass
-        with child(MEETS_FOREIGN, path) as writer:
-            signatures = path.with_name("store.duckdb.holders")
-            until(lambda: any("waiting for" in one.read_text() for one in signatures.iterdir()))
-            words = rf"process {writer.pid} \(waiting for \S+ \(process {shell.pid}\) to close the store"
-            with pytest.raises(StoreBusy, match=words), impatient.read("x"):
-                pass
-            shell.go_on()
-            assert writer.end() == 0
+        writer = start(meet_foreign, path)
+        signatures = path.with_name("store.duckdb.holders")
+        until(lambda: any("waiting for" in one.read_text() for one in signatures.iterdir()))
+        words = rf"process {writer.pid} \(waiting for \S+ \(process {shell.pid}\) to close the store"
+        with pytest.raises(StoreBusy, match=words), impatient.read("x"):
+            pass
+        shell.go_on()
+        assert end_all([writer], seconds=60) == [0]
 
 
 @pytest.mark.file_engine
@@ -263,28 +240,40 @@ def test_a_foreign_process_that_closes_the_file_in_time_is_waited_for(
         assert shell.end() == 0
 
 
+@contextmanager
+def half_way(at: Where) -> Iterator[None]:
+    database = Database(at)
+    for batch in range(3):
+        with database.write("batch") as connection:
+            connection.execute("INSERT INTO store_settings SELECT ?, i FROM range(100) AS r(i)", [f"batch {batch}"])
+            if batch == 2:
+                yield
+
+
 @pytest.mark.both_engines("matrix")
 def test_a_killed_writer_leaves_whole_transactions_and_a_free_lock(store: Store) -> None:
-    with child(WRITER, argument(store.database.where)) as writer:
-        assert writer.hear() == "half way"
+    with held_by_another(half_way, store.database.where) as writer:
         writer.kill()
         counts = rows(store, "SELECT name, count(*) FROM store_settings WHERE name <> 'last_seq' GROUP BY 1 ORDER BY 1")
     assert counts == [("batch 0", 100), ("batch 1", 100)]
     execute(store, "INSERT INTO store_settings VALUES ('after', '1')")
 
 
+def count(at: Where, writer: int, together: Barrier) -> None:
+    database = Database(at)
+    together.wait(60)
+    for number in range(10):
+        with database.write("count") as connection:
+            newest = "SELECT max(value::INTEGER) FROM store_settings WHERE name <> 'last_seq'"
+            ((before,),) = connection.execute(newest).fetchall()
+            connection.execute("INSERT INTO store_settings VALUES (?, ?)", [f"{writer}-{number}", before + 1])
+
+
 def test_several_processes_write_at_once_and_nothing_fails_or_is_lost(store: Store) -> None:
     execute(store, "INSERT INTO store_settings VALUES ('start', '0')")
-    writers = [Child(COUNTER, argument(store.database.where), str(number)) for number in range(3)]
-    try:
-        assert [writer.end() for writer in writers] == [0, 0, 0]
-    finally:
-        for writer in writers:
-            writer.kill()
-            assert writer.process.stdin is not None
-            assert writer.process.stdout is not None
-            writer.process.stdin.close()
-            writer.process.stdout.close()
+    together = at_once(3)
+    writers = [start(count, store.database.where, number, together) for number in range(3)]
+    assert end_all(writers, seconds=60) == [0, 0, 0]
     assert rows(
         store,
         "SELECT count(DISTINCT name), count(DISTINCT value), max(value::INTEGER) FROM store_settings "

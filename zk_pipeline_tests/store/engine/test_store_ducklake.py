@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -23,23 +24,13 @@ from zk_pipeline.store.locks.sync_lock import SyncLockLost
 from zk_pipeline.store.maintenance.space_reclaim import LakeSpaceReclaimer
 from zk_pipeline.store.schema.migrations_runner import newest_version
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.engines import argument, lakes
+from zk_pipeline_tests.engines import lakes
 from zk_pipeline_tests.postgres import Postgres
 from zk_pipeline_tests.store.lake_merges import FOUND, NEW, OVERLAPPING, Ways, engine_of, expected, merge_on
 from zk_pipeline_tests.store.schema.former_names import undo_names
 from zk_pipeline_tests.store.store_fixtures import MONDAY, device, execute, ingest, on, process, rows, store_at
-from zk_pipeline_tests.store.store_load import at_once, end_all, start
-from zk_pipeline_tests.waiting import child
+from zk_pipeline_tests.store.store_load import at_once, end_all, held_by_another, start
 
-HOLDER = """
-    import sys
-    from zk_pipeline.store.engine.database import Database
-    from zk_pipeline_tests.engines import where
-    with Database(where(sys.argv[1])).write("store a poll", "Gate's, it's slow") as connection:
-        connection.execute("INSERT INTO store_settings VALUES ('half', 'way')")
-        print("held", flush=True)
-        input()
-"""
 NEXT_MONDAY = MONDAY + timedelta(days=7)
 HALF = "SELECT count(*) FROM store_settings WHERE name = 'half'"
 
@@ -47,6 +38,17 @@ HALF = "SELECT count(*) FROM store_settings WHERE name = 'half'"
 @pytest.fixture
 def store(lake: LakeAddress) -> Store:
     return store_at(lake)
+
+
+def reading(lake: LakeAddress) -> AbstractContextManager[object]:
+    return Database(lake).read("look")
+
+
+@contextmanager
+def half_way(lake: LakeAddress) -> Iterator[None]:
+    with Database(lake).write("store a poll", "Gate's, it's slow") as connection:
+        connection.execute("INSERT INTO store_settings VALUES ('half', 'way')")
+        yield
 
 
 def write_half(store: Store, action: Callable[[], None]) -> None:
@@ -81,17 +83,13 @@ def test_without_lock_and_fence_the_same_work_doubles_keys(lake: LakeAddress) ->
     assert count > keys == expected(4, 10, NEW)[1]
 
 
-def test_who_waits_in_vain_is_told_who_holds_the_store_and_for_what(lake: LakeAddress) -> None:
-    with child(HOLDER, argument(lake)) as holder:
-        assert holder.hear() == "held"
+def test_beside_a_writer_readers_see_nothing_half_done_and_who_waits_in_vain_is_told_of_it(
+    lake: LakeAddress, store: Store
+) -> None:
+    with held_by_another(half_way, lake) as holder:
         words = rf"process {holder.pid} on \S+ \(store a poll: Gate's, it's slow, for \d+ s\) still holds it"
         with pytest.raises(StoreBusy, match=words), Database(lake, wait_seconds=0.1).write("x"):
             pass
-
-
-def test_readers_go_on_beside_a_writer_and_see_nothing_half_done(lake: LakeAddress, store: Store) -> None:
-    with child(HOLDER, argument(lake)) as holder:
-        assert holder.hear() == "held"
         assert rows(store, HALF) == [(0,)]
         holder.go_on()
         assert holder.end() == 0
@@ -251,21 +249,6 @@ def test_a_new_lake_has_all_migrations_in_one_transaction(store: Store) -> None:
     ]
 
 
-def test_a_clean_up_sorts_punches_by_user_within_a_week_also_in_a_store_of_an_earlier_version(store: Store) -> None:
-    with store.database.maintenance("test") as connection:
-        connection.execute("ALTER TABLE raw_punches RESET SORTED BY")
-        assert set_layout(connection, CATALOG) == ["raw_punches"]
-        assert set_layout(connection, CATALOG) == []
-        connection.execute("ALTER TABLE raw_punches RESET SORTED BY")
-    store.devices.add(device("Gate"))
-    for user in ("2", "1"):
-        ingest(store, "Gate", *on(MONDAY, "08:00", "09:00", user_id=user), *on(NEXT_MONDAY, "08:00", user_id=user))
-    LakeSpaceReclaimer(store.database).run()
-    # Without an order, DuckDB reads the rows of the only file as they are.
-    read = rows(store, "SELECT user_id, punched_at_local::DATE FROM raw_punches")
-    assert read == [("1", MONDAY)] * 2 + [("2", MONDAY)] * 2 + [("1", NEXT_MONDAY), ("2", NEXT_MONDAY)]
-
-
 def test_the_version_of_the_store_is_read_once_for_each_of_its_states(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,16 +274,6 @@ def test_what_is_missing_to_use_a_lake_is_named(lake: LakeAddress, monkeypatch: 
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(StoreUnusable, match=r"install `zk-pipeline\[ducklake\]`"):
         store_at(lake).devices.all()
-
-
-def test_punches_have_their_directions(store: Store) -> None:
-    store.devices.add(replace(device("Entry", site="HQ"), direction="in"))
-    store.devices.add(device("Door", site="HQ"))
-    ingest(store, "Entry", *on(MONDAY, "08:00"))
-    ingest(store, "Door", *on(MONDAY, "12:00:00", "12:00:30"))
-    process(store, MONDAY)
-    directions = "SELECT work_date, punch_direction, direction_source FROM punch_directions ORDER BY punched_at"
-    assert rows(store, directions) == [(MONDAY, "in", "device"), *[(MONDAY, "out", "alternation")] * 2]
 
 
 @pytest.mark.parametrize("place", ["PGPASSFILE", "passfile"])
@@ -330,14 +303,20 @@ def test_what_only_a_file_has_is_refused_in_words(store: Store) -> None:
         assert store.database.path
 
 
-def test_small_polls_make_no_files_and_the_clean_up_makes_few_of_them(store: Store) -> None:
+def test_small_polls_make_no_files_and_the_clean_up_makes_few_sorted_ones(store: Store) -> None:
+    """Sorted by user within a week, also in a store of an earlier version."""
+    with store.database.maintenance("test") as connection:
+        connection.execute("ALTER TABLE raw_punches RESET SORTED BY")
+        assert set_layout(connection, CATALOG) == ["raw_punches"]
+        assert set_layout(connection, CATALOG) == []
+        connection.execute("ALTER TABLE raw_punches RESET SORTED BY")
     store.devices.add(device())
     for minute in range(4):
         ingest(store, "Gate", *((f"{n}", f"2026-03-02 08:{minute:02}") for n in range(20)))
     tidying = LakeSpaceReclaimer(store.database, states_kept=timedelta(0))
     assert tidying.files().files <= 1  # of the new work date: what MERGE inserts is not kept in PostgreSQL
     for hour in range(2):  # larger than what PostgreSQL keeps
-        ingest(store, "Gate", *((f"{n}", f"2026-03-03 {hour + 10}:00") for n in range(INLINED_ROWS + 1)))
+        ingest(store, "Gate", *((f"{n}", f"{NEXT_MONDAY} {hour + 10}:00") for n in range(INLINED_ROWS + 1)))
     before = tidying.files()
     held = rows(store, "FROM raw_punches ORDER BY ALL")
     assert before.files >= 2
@@ -350,12 +329,14 @@ def test_small_polls_make_no_files_and_the_clean_up_makes_few_of_them(store: Sto
     assert rows(store, "FROM raw_punches ORDER BY ALL") == held
     on_disk = list(Path(engine_of(store.database).address.data).rglob("*.parquet"))
     assert len(on_disk) == tidying.files().files
+    # Without an order, DuckDB reads the rows of the only file as they are.
+    read = rows(store, "SELECT date_trunc('week', punched_at_local), user_id FROM raw_punches")
+    assert read == sorted(read)
 
 
 def test_a_read_waits_for_nobody_while_maintenance_waits_for_a_long_reader(store: Store, lake: LakeAddress) -> None:
     patient = Database(lake, wait_seconds=1.5)
-    with child(HOLDER.replace(".write(", ".read(").replace("connection.execute", "str"), argument(lake)) as reader:
-        assert reader.hear() == "held"
+    with held_by_another(reading, lake) as reader:
         with pytest.raises(StoreBusy, match=rf"process {reader.pid} on"), patient.maintenance("tidy"):
             pass
         assert store.devices.all() == []
@@ -366,10 +347,12 @@ def test_a_query_of_a_reader_cannot_write(store: Store) -> None:
         connection.execute(f"CREATE TABLE {CATALOG}.x (i INTEGER)")
 
 
-def test_a_late_punch_leaves_the_rows_of_another_site_untouched(store: Store) -> None:
-    for number, name in enumerate(("North", "South"), start=1):
-        store.devices.add(device(name, ip=f"192.0.2.{number}"))
-        ingest(store, name, *on(MONDAY, "08:00", user_id=f"100{number}"))
+def test_a_late_punch_leaves_the_rows_of_another_site_untouched_and_punches_have_their_directions(
+    store: Store,
+) -> None:
+    store.devices.apply([replace(device("North"), direction="in"), device("South", ip="192.0.2.11")])
+    ingest(store, "North", *on(MONDAY, "08:00", user_id="1001"))
+    ingest(store, "South", *on(MONDAY, "08:00", "12:00:00", "12:00:30", user_id="1002"))
     process(store, MONDAY, run_id="first")
     ingest(store, "North", *on(MONDAY, "17:00", user_id="1001"))
     (stale,) = store.days.stale(first=MONDAY, last=MONDAY)
@@ -379,3 +362,7 @@ def test_a_late_punch_leaves_the_rows_of_another_site_untouched(store: Store) ->
     found = rows(store, "SELECT site, revision, run_id FROM daily_attendance ORDER BY site")
     assert found == [("North", 2, "second"), ("South", 1, "first")]
     assert rows(store, "SELECT latest_punch_seq - processed_seq, stale_sites FROM work_dates") == [(0, None)]
+    directions = "SELECT work_date, punch_direction, direction_source FROM punch_directions ORDER BY device, punched_at"
+    assert rows(store, directions) == [
+        *[(MONDAY, "in", "device")] * 2, (MONDAY, "in", "alternation"), *[(MONDAY, "out", "alternation")] * 2,
+    ]  # fmt: skip

@@ -6,9 +6,8 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
@@ -16,19 +15,10 @@ import pytest
 from zk_pipeline.runtime.file_lock import LockMode
 from zk_pipeline.store.errors import NestedHold, StoreBusy, StoreUnusable
 from zk_pipeline.store.locks.file_lock import StoreFileLock
-from zk_pipeline_tests.waiting import Child, child, until
+from zk_pipeline_tests.store.store_load import Holder, held_by_another
+from zk_pipeline_tests.waiting import until
 
 pytestmark = pytest.mark.file_engine
-
-
-HOLDER = """
-    import sys
-    from pathlib import Path
-    from zk_pipeline.store.locks.file_lock import StoreFileLock
-    with StoreFileLock(Path(sys.argv[1])).hold(sys.argv[2], "write 3 work dates", wait_seconds=20):
-        print("held", flush=True)
-        input()
-"""
 
 
 @pytest.fixture
@@ -36,11 +26,12 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "store.duckdb"
 
 
-@contextmanager
-def held_elsewhere(path: Path, mode: LockMode) -> Iterator[Child]:
-    with child(HOLDER, path, mode) as holder:
-        assert holder.hear() == "held"
-        yield holder
+def hold(path: Path, mode: LockMode) -> AbstractContextManager[object]:
+    return StoreFileLock(path).hold(mode, "write 3 work dates", wait_seconds=20)
+
+
+def held_elsewhere(path: Path, mode: LockMode) -> AbstractContextManager[Holder]:
+    return held_by_another(hold, path, mode)
 
 
 def is_taken(path: Path, mode: LockMode = "exclusive") -> bool:

@@ -7,34 +7,30 @@ import logging
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
-from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.engine.database import Database, Where
 from zk_pipeline.store.errors import NestedHold, StoreBusy
 from zk_pipeline.store.locks.lock_statistics import BUCKETS_MS, MAX_OPERATIONS, OTHER, LockStatistics, LockStats
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.engines import argument
-from zk_pipeline_tests.waiting import Child, child, until
+from zk_pipeline_tests.store.store_load import at_once, end_all, held_by_another, start
+from zk_pipeline_tests.waiting import until
 
-HOLDER = """
-    import sys
-    from zk_pipeline.store.engine.database import Database
-    from zk_pipeline_tests.engines import where
-    with Database(where(sys.argv[1])).write("hold", "for long"):
-        print("held", flush=True)
-        input()
-"""
-TEN_READS = """
-    import sys
-    from zk_pipeline.store.engine.database import Database
-    from zk_pipeline_tests.engines import where
-    database = Database(where(sys.argv[1]))
+
+def hold(at: Where) -> AbstractContextManager[object]:
+    return Database(at).write("hold", "for long")
+
+
+def read_ten_times(at: Where, number: int, together: Barrier) -> None:
+    database = Database(at)
+    together.wait(60)
     for _ in range(10):
-        with database.read("look", f"as process {sys.argv[2]}"):
+        with database.read("look", f"as process {number}"):
             pass
-"""
 
 
 @pytest.fixture
@@ -79,8 +75,7 @@ def test_a_hold_that_failed_is_counted_too(store: Store) -> None:
 
 @pytest.mark.both_engines("matrix")
 def test_waits_are_counted_and_those_in_vain_apart(store: Store) -> None:
-    with child(HOLDER, argument(store.database.where)) as holder, ThreadPoolExecutor() as pool:
-        assert holder.hear() == "held"
+    with held_by_another(hold, store.database.where) as holder, ThreadPoolExecutor() as pool:
         with pytest.raises(StoreBusy), Database(store.database.where, wait_seconds=0.05).write("wait"):
             pass
 
@@ -101,12 +96,9 @@ def test_waits_are_counted_and_those_in_vain_apart(store: Store) -> None:
 
 
 def test_holds_of_several_processes_are_counted_together_and_none_is_lost(store: Store) -> None:
-    readers = [Child(TEN_READS, argument(store.database.where), str(number)) for number in range(2)]
-    for reader in readers:
-        assert reader.end() == 0
-        for stream in (reader.process.stdin, reader.process.stdout):
-            assert stream is not None
-            stream.close()
+    together = at_once(2)
+    readers = [start(read_ten_times, store.database.where, number, together) for number in range(2)]
+    assert end_all(readers, seconds=60) == [0, 0]
     looked = kind(store, "look")
     assert looked.lock_time.count == looked.lock_time.cumulative[-1] == 20
 

@@ -12,7 +12,7 @@ from zk_pipeline.errors import UsageError
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.simulator.terminal.definition import serial_number_of
 from zk_pipeline.store.engine.database import Database, Where
-from zk_pipeline.store.maintenance.checksums import MOVED
+from zk_pipeline.store.maintenance.checksums import MOVED, own_rows
 from zk_pipeline.store.maintenance.site_split import PART, Part
 from zk_pipeline.store.maintenance.store_migration import MigrationResult, StoreMigration
 from zk_pipeline.store.quality.doctor import Doctor
@@ -75,9 +75,13 @@ def split(source: Store, target: Where, *sites: str, per_site: bool = False) -> 
     return store_at(target), result
 
 
-def contents(store: Store, table: str) -> list[tuple[object, ...]]:
-    own = "WHERE name NOT LIKE 'moved %'" if table == "store_settings" else ""
-    return rows(store, f"FROM {table} {own} ORDER BY ALL")
+def contents(store: Store) -> dict[str, list[tuple[object, ...]]]:
+    """Rows by table."""
+    with store.database.read("test") as connection:
+        return {
+            table: connection.execute(f"FROM {table} WHERE {own_rows(table)} ORDER BY ALL").fetchall()
+            for table in MOVED
+        }
 
 
 @pytest.fixture
@@ -92,9 +96,12 @@ class Parts:
     south: Store
 
 
-@pytest.fixture
-def parts(source: Store, empty: Callable[[str], Where]) -> Parts:
-    return Parts(split(source, empty("north"), NORTH)[0], split(source, empty("south"), SOUTH)[0])
+@pytest.fixture(scope="module")
+def parts(filled: Where, empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory) -> Parts:
+    """Of `filled`; only read."""
+    source, folder = store_at(filled), tmp_path_factory.mktemp("parts")
+    north, south = (copy_store(empty_store_file, folder / f"{name}.duckdb") for name in ("north", "south"))
+    return Parts(split(source, north, NORTH)[0], split(source, south, SOUTH)[0])
 
 
 @pytest.mark.fast
@@ -103,9 +110,9 @@ def test_each_table_has_its_rows_of_a_site_decided() -> None:
 
 
 def test_each_row_of_a_site_is_in_one_part_and_the_source_stays(source: Store, parts: Parts) -> None:
-    before = {table: contents(source, table) for table in MOVED}
+    before, of_north, of_south = (contents(one) for one in (source, parts.north, parts.south))
     for table in MOVED:
-        held, north, south = before[table], contents(parts.north, table), contents(parts.south, table)
+        held, north, south = before[table], of_north[table], of_south[table]
         if PART[table] == "true":
             assert north == south == held, table
         elif table == "holidays":
@@ -153,7 +160,7 @@ def test_users_with_punches_on_both_sides_are_listed_and_nothing_is_created(sour
         split(source, target, SOUTH, per_site=True)
     assert not file.exists()
     store, _ = split(source, target, NORTH, SOUTH)
-    assert contents(store, "raw_punches") == contents(source, "raw_punches")
+    assert contents(store)["raw_punches"] == contents(source)["raw_punches"]
 
 
 def test_different_employees_with_one_id_are_split_only_with_a_record_per_site(
@@ -174,7 +181,8 @@ def test_a_record_of_both_sides_is_not_split(source: Store, tmp_path: Path) -> N
         split(source, tmp_path / "north.duckdb", NORTH, per_site=True)
 
 
-def test_an_unknown_site_and_a_part_of_other_sites_are_refused(source: Store, parts: Parts) -> None:
+def test_an_unknown_site_and_a_part_of_other_sites_are_refused(filled: Where, parts: Parts) -> None:
+    source = store_at(filled)
     with pytest.raises(UsageError, match=r"no site 'Nowhere' in the store; its sites: O'Brien's, Süd"):
         split(source, parts.north.database.where, "Nowhere")
     assert split(source, parts.north.database.where, NORTH)[1].copied == 0
@@ -188,5 +196,5 @@ def test_an_unknown_site_and_a_part_of_other_sites_are_refused(source: Store, pa
 def test_a_part_of_a_file_is_a_lake(source: Store, postgres: object, tmp_path: Path) -> None:  # noqa: ARG001
     lake, result = split(source, lakes().fresh(tmp_path / "lake"), NORTH)
     again, _ = split(lake, tmp_path / "back.duckdb", NORTH)
-    assert contents(again, "raw_punches") == contents(lake, "raw_punches")
+    assert contents(again)["raw_punches"] == contents(lake)["raw_punches"]
     assert {one.table: one.rows for one in result.tables}["daily_attendance"] == 2

@@ -13,10 +13,12 @@ import duckdb
 import pytest
 
 from zk_pipeline.errors import UsageError, ZkPipelineError
+from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.errors import StoreBusy, StoreUnusable
 from zk_pipeline.store.maintenance.verify import verify
+from zk_pipeline.store.schema.file_copy import copy_file
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.store.store_fixtures import MONDAY, StoppedClock, device, ingest, on, rows, store_at
+from zk_pipeline_tests.store.store_fixtures import MONDAY, StoppedClock, copied, device, ingest, on, rows, store_at
 
 pytestmark = pytest.mark.file_engine
 
@@ -43,11 +45,18 @@ def foreign_writer(path: Path) -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def store(store: Store) -> Store:
+@pytest.fixture(scope="module")
+def polled(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory) -> Where:
+    store = copied(empty_store_file, tmp_path_factory.mktemp("polled"))
     store.devices.add(device())
     ingest(store, "Gate", *on(MONDAY, "08:00", "17:00"), rejected=[b"\xff"])
-    return store
+    return store.database.where
+
+
+@pytest.fixture
+def store(polled: Where, tmp_path: Path, clock: StoppedClock) -> Store:
+    """Two punches of a terminal, and a record that is none."""
+    return copied(polled, tmp_path, clock)
 
 
 def test_a_backup_is_a_store_that_holds_the_same_comments_included(store: Store, tmp_path: Path) -> None:
@@ -84,7 +93,7 @@ def test_backups_made_while_others_write_hold_whole_transactions_only(store: Sto
     writer = threading.Thread(target=write_pairs)
     writer.start()
     try:
-        files = [store.backups.make(tmp_path / f"copy-{number}.duckdb").file for number in range(5)]
+        files = [store.backups.make(tmp_path / f"copy-{number}.duckdb").file for number in range(3)]
     finally:
         stop.set()
         writer.join()
@@ -120,18 +129,16 @@ def test_readers_go_on_while_a_backup_holds_the_store(store: Store, tmp_path: Pa
         assert done, "a backup shares the store with readers"
 
 
-def test_a_foreign_writer_is_met_with_a_line_and_no_file(store: Store, tmp_path: Path) -> None:
+def test_a_foreign_writer_is_met_with_a_line_and_no_file_and_noticed_by_the_copy_itself_if_it_comes_between(
+    store: Store, tmp_path: Path
+) -> None:
     hasty = Store(store.database.__class__(store.database.path, wait_seconds=5, foreign_wait_seconds=0.1), store.clock)
-    with foreign_writer(store.database.path), pytest.raises(StoreBusy, match="not zk_pipeline; close it"):
-        hasty.backups.make(tmp_path / "copy.duckdb")
-    assert not (tmp_path / "copy.duckdb").exists()
-
-
-def test_a_foreign_writer_that_comes_between_is_noticed_by_the_copy_itself(store: Store, tmp_path: Path) -> None:
-    from zk_pipeline.store.schema.file_copy import copy_file
-
-    with foreign_writer(store.database.path), pytest.raises(StoreBusy, match="open for writing"):
-        copy_file(store.database.path, tmp_path / "copy.duckdb")
+    with foreign_writer(store.database.path):
+        with pytest.raises(StoreBusy, match="not zk_pipeline; close it"):
+            hasty.backups.make(tmp_path / "copy.duckdb")
+        assert not (tmp_path / "copy.duckdb").exists()
+        with pytest.raises(StoreBusy, match="open for writing"):
+            copy_file(store.database.path, tmp_path / "copy.duckdb")
 
 
 def test_a_folder_gets_names_of_their_time_and_keeps_the_newest(

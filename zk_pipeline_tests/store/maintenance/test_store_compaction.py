@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from zk_pipeline.store.engine.database import Where
+from zk_pipeline.store.engine.database import Database, Where
 from zk_pipeline.store.maintenance import compaction
 from zk_pipeline.store.maintenance.compaction import FileCompaction
 from zk_pipeline.store.schema import file_copy
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.maintenance.test_store_backups import foreign_writer
 from zk_pipeline_tests.store.store_fixtures import MONDAY, StoppedClock, copied, device, execute, ingest, on, rows
+from zk_pipeline_tests.store.store_load import end_all, start
 
 pytestmark = pytest.mark.file_engine
 
@@ -108,21 +108,14 @@ def test_a_foreign_writer_loses_nothing(
     assert store.punches.total() == 2
 
 
-KILLED = """
-import os, sys
-from pathlib import Path
-from zk_pipeline.store.maintenance.compaction import FileCompaction
-from zk_pipeline.store.engine.database import Database, Where
-
-Path.replace = lambda *_: os._exit(9)
-FileCompaction(Database(Path(sys.argv[1])), least_bytes=1).compact()
-"""
+def compact_and_die_at_the_rename(path: Path) -> None:
+    Path.replace = lambda *_: os._exit(9)  # type: ignore[method-assign]
+    FileCompaction(Database(path), least_bytes=1).compact()
 
 
 def test_a_kill_just_before_the_rename_costs_nothing(store: Store, file_compaction: FileCompaction) -> None:
     content = rows(store, CONTENT)
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(store.database.path)], check=False)
-    assert killed.returncode == 9
+    assert end_all([start(compact_and_die_at_the_rename, store.database.path)], seconds=60) == [9]
     assert rows(store, CONTENT) == content
     assert file_compaction.compact() == "compacted"
     assert rows(store, CONTENT) == content

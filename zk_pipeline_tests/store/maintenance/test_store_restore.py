@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import shutil
-import subprocess
-import sys
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -33,20 +33,12 @@ from zk_pipeline_tests.store.store_fixtures import (
     rows,
     stale,
 )
+from zk_pipeline_tests.store.store_load import end_all, start
 
 pytestmark = pytest.mark.file_engine
 
 DELIVERIES = "SELECT work_date, revision, state, idempotency_key FROM crm_deliveries ORDER BY 1, 2"
 DAYS = "SELECT work_date, revision, clock_out_local IS NULL FROM daily_attendance ORDER BY 1"
-# Put a backup in place and die at the moment of the rename.
-KILLED = """
-import os, sys
-from pathlib import Path
-from zk_pipeline.store.store import Store
-
-Path.replace = lambda *_: os._exit(9)
-Store.at(Path(sys.argv[1])).restore.run(Path(sys.argv[2]))
-"""
 SPAN: dict[str, Any] = {"from_local": datetime(2026, 3, 2), "to_local": datetime(2026, 3, 3, 23)}  # noqa: DTZ001 (wall clock)
 FLOOR = 101  # the first revision of a day with unknown deliveries since the backup
 
@@ -98,7 +90,9 @@ def read_again(store: Store) -> list[date]:
     return touched
 
 
-def test_the_backup_takes_the_place_and_the_replaced_store_stays_beside_it(store: Store, backup: Path) -> None:
+def test_the_backup_takes_the_place_and_the_replaced_store_stays_beside_it(
+    store: Store, backup: Path, clock: StoppedClock
+) -> None:
     before = rows(store, "FROM raw_punches ORDER BY seq")
     done = store.restore.run(backup)
     punches = next(table for table in done.tables if table.table == "raw_punches")
@@ -109,10 +103,17 @@ def test_the_backup_takes_the_place_and_the_replaced_store_stays_beside_it(store
         assert connection.execute("FROM raw_punches ORDER BY seq").fetchall() == before
     assert backup.exists()
     assert store.punches.log_positions() == {}, "the next poll reads whole logs"
+    deliveries = rows(store, DELIVERIES)
+    clock.go(seconds=1)
+    store.restore.run(backup)
+    assert rows(store, DELIVERIES) == deliveries, "twice is as good as once"
 
 
-def test_what_the_crm_was_told_since_is_known_after_a_restore(store: Store, backup: Path) -> None:
+def test_what_the_crm_was_told_since_is_known_after_a_restore_and_numbers_given_since_are_not_given_again(
+    store: Store, backup: Path
+) -> None:
     deliveries, days = rows(store, DELIVERIES), rows(store, DAYS)
+    used = rows(store, "SELECT max(seq) FROM raw_punches")[0][0]
     done = store.restore.run(backup)
     carried = done.carried
     assert (done.is_history_complete, carried.days, carried.first, carried.last) == (True, 2, MONDAY, TUESDAY)
@@ -120,7 +121,8 @@ def test_what_the_crm_was_told_since_is_known_after_a_restore(store: Store, back
     assert (rows(store, DELIVERIES), rows(store, DAYS)) == (deliveries, days)
     read_again(store)
     assert rows(store, DELIVERIES) == deliveries, "equal days are not sent again"
-    ingest(store, "Gate", *on(MONDAY, "18:00"))
+    ingest(store, "Gate", *on(MONDAY, "18:00"), *on(TUESDAY, "17:00"))
+    assert rows(store, "SELECT min(latest_punch_seq) FROM work_dates")[0][0] > used
     process(store, MONDAY)
     assert rows(store, DELIVERIES)[2][:3] == (MONDAY, 3, "pending"), "a correction is above all that the CRM has seen"
 
@@ -159,14 +161,6 @@ def test_a_closed_period_stays_closed_and_what_it_paid_stays_paid(
     )
 
 
-def test_numbers_given_since_the_backup_are_not_given_again(store: Store, backup: Path) -> None:
-    used = rows(store, "SELECT max(seq) FROM raw_punches")[0][0]
-    store.restore.run(backup)
-    read_again(store)
-    ingest(store, "Gate", *on(TUESDAY, "17:00"))
-    assert rows(store, "SELECT min(latest_punch_seq) FROM work_dates")[0][0] > used
-
-
 @pytest.mark.parametrize("lost", ["garbage", pytest.param("missing", marks=pytest.mark.matrix)])
 def test_a_store_that_cannot_be_read_any_more_is_replaced_and_revisions_go_on_above_all_used(
     lost: str, store: Store, backup: Path, clock: StoppedClock
@@ -188,39 +182,28 @@ def test_a_store_that_cannot_be_read_any_more_is_replaced_and_revisions_go_on_ab
     assert rows(store, "SELECT revision FROM daily_attendance WHERE work_date = ?", [later]) == [(1,)]
 
 
-@pytest.mark.parametrize(
-    ("state", "body"),
-    [
-        ("pending", None),
-        ("sending", "{}"),
-        ("delivered", "{}"),
-        *(pytest.param(state, None, marks=pytest.mark.matrix) for state in ("sending", "retry", "delivered", "failed")),
-        *(pytest.param(state, "{}", marks=pytest.mark.matrix) for state in ("pending", "retry", "failed")),
-    ],
-)
 def test_what_waits_in_a_backup_has_an_unknown_outcome_when_nothing_is_known_since(
-    state: str, body: str | None, store: Store, tmp_path: Path
+    store: Store, tmp_path: Path
 ) -> None:
-    execute(store, "UPDATE crm_deliveries SET state = ?, run_id = 'dead', sent_body = ?", [state, body])
+    cases = list(itertools.product(("pending", "sending", "retry", "delivered", "failed"), (None, "{}")))
+    days = [MONDAY + timedelta(days=number) for number in range(len(cases))]
+    ingest(store, "Gate", *(punch for day in days for punch in on(day, "08:00")))
+    process(store, *stale(store))
+    execute(
+        store,
+        "UPDATE crm_deliveries SET state = one.state, run_id = 'dead', sent_body = one.body FROM "
+        "(SELECT unnest(?) AS day, unnest(?) AS state, unnest(?::VARCHAR[]) AS body) AS one WHERE work_date = day",
+        [days, *map(list, zip(*cases, strict=True))],
+    )
     file = store.backups.make(tmp_path / "before.duckdb").file
     assert store.restore.run(file).in_doubt == 0, "the replaced store knows"
     store.database.path.unlink()
     done = store.restore.run(file)
-    doubted = 0 if state == "delivered" else 1
-    kept = body if state in ("delivered", "retry", "pending", "failed") else None
-    expected = kept if state == "delivered" else kept or ""
-    assert done.in_doubt == doubted
-    assert rows(store, "SELECT state, sent_body FROM crm_deliveries") == [
-        ("pending" if state == "sending" else state, expected)
-    ]
-
-
-def test_restoring_the_same_backup_twice_is_as_good_as_once(store: Store, backup: Path, clock: StoppedClock) -> None:
-    store.restore.run(backup)
-    deliveries = rows(store, DELIVERIES)
-    clock.go(seconds=1)
-    store.restore.run(backup)
-    assert rows(store, DELIVERIES) == deliveries
+    assert done.in_doubt == 8, "all but those delivered"
+    assert rows(store, "SELECT state, sent_body FROM crm_deliveries ORDER BY work_date") == [
+        *[("pending", ""), ("pending", "{}")], *[("pending", "")] * 2, *[("retry", ""), ("retry", "{}")],
+        *[("delivered", None), ("delivered", "{}")], *[("failed", ""), ("failed", "{}")],
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database at all" * 1000])
@@ -240,9 +223,13 @@ def test_the_store_itself_and_a_missing_file_are_refused(store: Store, tmp_path:
             store.restore.run(file)
 
 
+def restore_and_die_at_the_rename(path: Path, backup: Path) -> None:
+    Path.replace = lambda *_: os._exit(9)  # type: ignore[method-assign]
+    Store.at(path).restore.run(backup)
+
+
 def test_a_kill_before_the_rename_leaves_the_store_that_was(store: Store, backup: Path) -> None:
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(store.database.path), str(backup)], check=False)
-    assert killed.returncode == 9
+    assert end_all([start(restore_and_die_at_the_rename, store.database.path, backup)], seconds=60) == [9]
     assert rows(store, DAYS) == [(MONDAY, 2, False), (TUESDAY, 1, True)]
     assert store.restore.run(backup).carried.days == 2
 
@@ -274,7 +261,10 @@ def test_terminals_stay_as_they_are_registered_now(store: Store, tmp_path: Path)
     ]
 
 
-@pytest.mark.parametrize("is_polled", [True, False], ids=["polled again", "log cleared since"])
+@pytest.mark.parametrize(
+    "is_polled",
+    [pytest.param(True, id="polled again", marks=pytest.mark.matrix), pytest.param(False, id="log cleared since")],
+)
 def test_days_of_a_terminal_registered_since_are_not_retracted(is_polled: bool, store: Store, backup: Path) -> None:
     store.devices.add(device("New", site="HQ"))
     punches = on(MONDAY, "08:00", "17:00", user_id="7")
@@ -311,24 +301,19 @@ def test_decisions_of_people_go_back_and_their_dates_become_stale(store: Store, 
     assert rows(store, "SELECT shift, day_off FROM daily_attendance") == [(None, "Feast")]
 
 
-def test_tokens_stay_revoked_and_valid_as_they_are_now(store: Store, tmp_path: Path) -> None:
-    kept, revoked = (store.api_tokens.create(name, "read") for name in ("kept", "revoked"))
+def test_tokens_stay_revoked_and_valid_as_they_are_now_and_one_that_only_the_backup_knows_is_revoked(
+    store: Store, tmp_path: Path
+) -> None:
+    kept, revoked, _ = (store.api_tokens.create(name, "read") for name in ("kept", "revoked", "gone"))
     file = store.backups.make(tmp_path / "before.duckdb").file
     store.api_tokens.revoke("revoked")
     again = store.api_tokens.create("revoked", "admin")
+    execute(store, "DELETE FROM api_tokens WHERE name = 'gone'")
     carried = store.restore.run(file).carried
-    assert (carried.tokens_added, carried.tokens_revoked) == (["revoked"], ["revoked"])
+    assert (carried.tokens_added, carried.tokens_revoked) == (["revoked"], ["gone", "revoked"])
     good = store.api_tokens.good()
     assert sorted(good) == sorted(token.split("_")[1] for token in (kept, again))
     assert revoked.split("_")[1] in {token.id for token in store.api_tokens.all()}
-
-
-def test_a_token_that_only_the_backup_knows_is_revoked(store: Store, tmp_path: Path) -> None:
-    store.api_tokens.create("gone", "admin")
-    file = store.backups.make(tmp_path / "before.duckdb").file
-    execute(store, "DELETE FROM api_tokens")
-    assert store.restore.run(file).carried.tokens_revoked == ["gone"]
-    assert store.api_tokens.good() == {}
 
 
 def test_punches_deleted_by_hand_come_back_and_those_cleared_by_retention_do_not(

@@ -39,8 +39,9 @@ class Scripted:
     def answer(self) -> None:
         """Connect, and carry out all open commands."""
         contact(self.store, self.serial, record_count=len(self.log), info_at=self.clock.now)
-        for one in self.store.push.state().commands.get(self.serial, []):
-            self._carry_out(one)
+        if commands := self.store.push.state().commands.get(self.serial, []):
+            self.store.push.record_sent([one.id for one in commands])
+            self.store.push.confirm(self.serial, [self._carry_out(one) for one in commands])
 
     def turn(self, *, minutes: float = 1) -> bool:
         """A minute of the receiver: the terminal answers, and the store is compared. False if nothing changed."""
@@ -59,26 +60,23 @@ class Scripted:
         self.clock.go(days=1)
         self.day()
 
-    def _carry_out(self, one: QueuedCommand) -> None:
+    def _carry_out(self, one: QueuedCommand) -> Confirmation:
         command = one.command
         first = command.start_local.date() if command.start_local else date.min
         last = command.end_local.date() if command.end_local else date.max
         self.asked.append((command.kind, first, last))
-        self.store.push.record_sent([one.id])
         if command.kind in self.cannot:
-            self.store.push.confirm(self.serial, [Confirmation(one.id, False, -1002)])
-            return
+            return Confirmation(one.id, False, -1002)
         found = [record for record in self.log if first <= datetime.fromisoformat(record[1]).date() <= last]
         if command.kind == "count_punches":
-            self.store.push.confirm(self.serial, [Confirmation(one.id, True, 0, str(len(found)))])
-            return
+            return Confirmation(one.id, True, 0, str(len(found)))
         sent = found[self.drops :]
         if self.interim:
             push(self.store, *self.interim, name=self.name, serial=self.serial, stamp="9999")
         if sent:
             table = "TABLEDATA:transaction" if self.family == "C" else "ATTLOG"
             push(self.store, *sent, name=self.name, serial=self.serial, table=table, stamp=self.stamp)
-        self.store.push.confirm(self.serial, [Confirmation(one.id, True, 0)])
+        return Confirmation(one.id, True, 0)
 
     def states(self) -> dict[tuple[date, date], str]:
         return {(one.first_date, one.last_date): one.state for one in self.store.push.checks(self.serial, 1000)}
@@ -170,7 +168,7 @@ def test_two_records_of_a_user_in_one_second_are_explained_and_not_asked_for_aga
     assert gate.states()[YESTERDAY, YESTERDAY] == "resent"
     assert missing(store) == 0
     queries = [one for one in gate.asked if one[0] == "query_punches"]
-    for _ in range(3):
+    for _ in range(2):
         gate.next_day()
     assert [one for one in gate.asked if one[0] == "query_punches"] == queries
     assert stored(store) == 4

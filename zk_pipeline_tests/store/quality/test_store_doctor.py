@@ -149,6 +149,7 @@ def test_a_day_that_was_retracted_is_no_finding(store: Store) -> None:
 def test_what_is_broken_is_found(name: str, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     for rules in ("WHOLE", "PER_SPAN"):  # the others take time, and are silent about a good store
         monkeypatch.setattr(doctor, rules, [one for one in getattr(doctor, rules) if one.name == name])
+    monkeypatch.setattr(doctor, "_ROWS_AT_ONCE", 100)  # one span
     execute(store, BREAK[name])
     assert name in found(store)
 

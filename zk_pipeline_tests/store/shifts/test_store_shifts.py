@@ -118,21 +118,26 @@ def test_a_user_at_a_site_goes_before_a_user_that_before_a_device_that_before_a_
     store.devices.apply([device("A", site="HQ"), device("B", site="HQ"), device("C", site="Depot")])
     for number, name in enumerate(("site", "device", "user", "user at site"), start=1):
         store.shifts.add(Shift(name=name, start=time(9), end=time(18, number)))
-    for name in ("A", "B", "C"):
-        ingest(store, name, *on(MONDAY, "09:00", "18:00"), *on(MONDAY, "09:00", "18:00", user_id="1002"))
-    chosen = "SELECT site, user_id, shift FROM daily_attendance ORDER BY ALL"
-    assign(store, "site", site="HQ")
+    for name, users in (("A", ("1001", "1002", "1003")), ("B", ("1001", "1004")), ("C", ("1001", "1002"))):
+        for user in users:
+            ingest(store, name, *on(MONDAY, "09:00", "18:00", user_id=user))
+    targets: list[tuple[str, dict[str, str]]] = [
+        ("site", {"site": "HQ"}),
+        ("device", {"device": "A"}),
+        ("user", {"user_id": "1001"}),
+        ("user", {"user_id": "1002"}),
+        ("user at site", {"user_id": "1001", "site": "HQ"}),
+    ]
+    store.shifts.assign_all([Assignment(shift=shift, target=Target(**target)) for shift, target in targets])
     process(store, MONDAY)
-    assert [row[2] for row in rows(store, chosen)] == [None, None, "site", "site"]
-    assign(store, "device", device="A")
-    process(store, MONDAY)
-    assert [row[2] for row in rows(store, chosen)] == [None, None, "device", "device"]
-    assign(store, "user", user_id="1001")
-    process(store, MONDAY)
-    assert [row[2] for row in rows(store, chosen)] == ["user", None, "user", "device"]
-    assign(store, "user at site", user_id="1001", site="HQ")
-    process(store, MONDAY)
-    assert [row[2] for row in rows(store, chosen)] == ["user", None, "user at site", "device"]
+    assert rows(store, "SELECT site, user_id, shift FROM daily_attendance ORDER BY ALL") == [
+        ("Depot", "1001", "user"),
+        ("Depot", "1002", "user"),
+        ("HQ", "1001", "user at site"),
+        ("HQ", "1002", "user"),
+        ("HQ", "1003", "device"),
+        ("HQ", "1004", "site"),
+    ]
 
 
 def test_the_night_that_began_on_friday_ends_on_saturday_a_day_off(store: Store) -> None:
