@@ -128,7 +128,7 @@ def sweep_sync(few_due: Path, instants: int, tmp_path: Path, seed: int, record: 
         shutil.copytree(few_due, mine)
         with CrmReceiver(token=CRM_TOKEN, fault_rule=lambda _: Fault(delay_before=1.0)) as receiver:
             variables = {"CRM_API_URL": receiver.url, "CRM_API_TOKEN": CRM_TOKEN}
-            number = SIGNALS[instant % 2]
+            number = rng.choice(SIGNALS)
             after = SYNC_SECONDS * (instant + rng.random()) / instants
             ended = run_and_signal(["sync"], mine, number, after, **variables)
             applied = {user for user, _ in receiver.ledger.latest()}
@@ -154,7 +154,7 @@ def sweep_sync(few_due: Path, instants: int, tmp_path: Path, seed: int, record: 
 def test_a_signal_at_any_moment_ends_a_sync_as_documented(
     few_due: Path, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    sweep_sync(few_due, 2, tmp_path, random.randrange(10_000), record_property)
+    sweep_sync(few_due, 1, tmp_path, random.randrange(10_000), record_property)
 
 
 @pytest.mark.stress
