@@ -78,7 +78,7 @@ class Case:
         """The CRM behaves again, the next round has been; then ledger and store must agree."""
         self.receiver.fault_rule = no_fault
         before = self.receiver.posts
-        if self.sync(AGAIN).summary.total:
+        if self.sync(AGAIN, CRM_BATCH_SIZE="25").summary.total:
             before = self.receiver.posts
             assert self.sync(AGAIN).summary.total == 0
         assert self.receiver.posts == before, "a run with nothing due made requests"

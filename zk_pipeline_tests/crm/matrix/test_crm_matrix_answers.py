@@ -11,6 +11,7 @@ import pytest
 
 from zk_pipeline.simulator.crm.faults import (
     Fault,
+    FaultRule,
     ReceivedRequest,
     any_of,
     first,
@@ -28,23 +29,27 @@ from zk_pipeline_tests.crm.matrix.conftest import DUE, Case
 from zk_pipeline_tests.crm.matrix.crm_judge import ALL_BUT_DEAD, ONCE
 from zk_pipeline_tests.store.store_fixtures import rows
 
-AFTER_COMMIT = {
-    "timeout after commit": Fault(delay_after=5),
-    "slow drip": Fault(drip=0.1),
-    "reset mid-answer": Fault(cut_after=20),
-    "reset before the last byte": Fault(cut_after=-1),
-    "dropped after commit": Fault(drop="after"),
-}
+
+def each_once(*faults: Fault, every: int = 1) -> FaultRule:
+    """One fault after the other, each for one of `every` requests."""
+    left = iter(faults)
+    return lambda received: next(left, None) if received.number % every == 0 else None
 
 
-@pytest.mark.parametrize("batch", ["1", "25"])
-@pytest.mark.parametrize("trouble", AFTER_COMMIT.values(), ids=AFTER_COMMIT)
-def test_an_outcome_that_nobody_heard_of_is_asked_for_again_under_the_same_key(
-    case: Case, trouble: Fault, batch: str
-) -> None:
-    case.receiver.fault_rule = first(2, trouble)
+AFTER_COMMIT = (
+    Fault(delay_after=5),  # a timeout
+    Fault(drip=0.1),
+    Fault(cut_after=20),
+    Fault(cut_after=-1),  # before the last byte
+    Fault(drop="after"),
+)
+
+
+@pytest.mark.parametrize("batch", ["1", "5"])
+def test_an_outcome_that_nobody_heard_of_is_asked_for_again_under_the_same_key(case: Case, batch: str) -> None:
+    case.receiver.fault_rule = each_once(*AFTER_COMMIT, every=2)
     assert case.sync(CRM_REQUEST_TIMEOUT="1.5", CRM_BATCH_SIZE=batch).summary.delivered == DUE
-    assert case.replays() == 2 * int(batch)
+    assert case.replays() == len(AFTER_COMMIT) * int(batch)
     assert case.applied() == DUE
     case.settle()
 
@@ -78,65 +83,54 @@ def test_500_and_then_200_is_one_delivery_more_patiently(case: Case) -> None:
     case.settle()
 
 
-INTERIM = {
-    "103 Early Hints": b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n",
-    "102 Processing": b"HTTP/1.1 102 Processing\r\n\r\n" * 3,
-}
+INTERIM = (
+    Fault(interim=b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"),
+    Fault(interim=b"HTTP/1.1 102 Processing\r\n\r\n" * 3),
+)
 
 
-@pytest.mark.parametrize("interim", INTERIM.values(), ids=INTERIM)
-def test_interim_answers_give_no_record_the_answer_of_another(case: Case, interim: bytes) -> None:
+def test_interim_answers_give_no_record_the_answer_of_another(case: Case) -> None:
     case.receiver.unknown_users = {person(7)}
-    case.receiver.fault_rule = whenever(lambda request: request.number % 3 == 0, Fault(interim=interim))
+    case.receiver.fault_rule = each_once(*INTERIM * 5, every=3)
     ended = case.sync().summary
     assert (ended.delivered, ended.failed) == (DUE - 2, 2)
     assert case.replays() == 0
     case.settle(ALL_BUT_DEAD)
 
 
-EXTRA = {"two answers at once": b"HTTP/1.1 201 \r\nContent-Length: 0\r\n\r\n", "longer than its length": b"}"}
+TWO_ANSWERS, LONGER_THAN_ITS_LENGTH = b"HTTP/1.1 201 \r\nContent-Length: 0\r\n\r\n", b"}"
 
 
-@pytest.mark.parametrize("extra", EXTRA.values(), ids=EXTRA)
-def test_what_comes_behind_an_answer_is_nobody_elses(case: Case, extra: bytes) -> None:
+def test_what_comes_behind_an_answer_is_nobody_elses(case: Case) -> None:
     case.receiver.unknown_users = {person(7)}
-    case.receiver.fault_rule = whenever(lambda request: request.number % 5 == 0, Fault(extra=extra))
+    case.receiver.fault_rule = each_once(*(Fault(extra=TWO_ANSWERS), Fault(extra=LONGER_THAN_ITS_LENGTH)) * 5, every=3)
     ended = case.sync().summary
     assert (ended.delivered, ended.failed) == (DUE - 2, 2)
     case.settle(ALL_BUT_DEAD)
 
 
-NO_SUCCESS = {
-    "PHP notice before JSON": b'<br />\n<b>Notice</b>: Undefined index\n{"applied": 1}',
-    "cut JSON": b'{"applied": ',
-    "success false": b'{"success": false}',
-    "error": b'{"error": "deadlock"}',
-    "207 with a 503 inside": b'[{"status": 503}]',
-}
-NO_SUCCESS_EITHER = {
-    "PHP fatal error": b"PHP Fatal error:  Uncaught PDOException",
-    "XML fault": b"<Fault><faultstring>no</faultstring></Fault>",
-    "text": b"OK",
-    "JSON-RPC error": b'{"jsonrpc": "2.0", "error": {"code": -32000, "message": "no"}, "id": 1}',
-    "GraphQL errors": b'{"data": null, "errors": [{"message": "no"}]}',
-    "status in the body": b'{"status": 500}',
-}
+NO_SUCCESS = (
+    b'<br />\n<b>Notice</b>: Undefined index\n{"applied": 1}',  # a notice of PHP before the JSON
+    b'{"applied": ',
+    b'{"success": false}',
+    b'{"error": "deadlock"}',
+    b'[{"status": 503}]',  # with 207
+    b"PHP Fatal error:  Uncaught PDOException",
+    b"<Fault><faultstring>no</faultstring></Fault>",
+    b"OK",
+    b'{"jsonrpc": "2.0", "error": {"code": -32000, "message": "no"}, "id": 1}',
+    b'{"data": null, "errors": [{"message": "no"}]}',
+    b'{"status": 500}',
+)
 
 
 @pytest.mark.parametrize("is_applied", [True, False], ids=["applied", "not applied"])
-@pytest.mark.parametrize(
-    "said",
-    [
-        *(pytest.param(body, id=name) for name, body in NO_SUCCESS.items()),
-        *(pytest.param(body, id=name, marks=pytest.mark.matrix) for name, body in NO_SUCCESS_EITHER.items()),
-    ],
-)
-def test_a_2xx_that_does_not_show_success_is_asked_for_again(case: Case, said: bytes, is_applied: bool) -> None:
-    trouble = Fault(success_body=said) if is_applied else Fault(status=200, body=said)
-    case.receiver.fault_rule = first(5, trouble)
+def test_a_2xx_that_does_not_show_success_is_asked_for_again(case: Case, is_applied: bool) -> None:
+    troubles = [Fault(success_body=said) if is_applied else Fault(status=200, body=said) for said in NO_SUCCESS]
+    case.receiver.fault_rule = each_once(*troubles, every=3)
     assert case.sync().summary.delivered == DUE
-    assert case.states() == {"delivered": (DUE, DUE + 5)}
-    assert case.replays() == (5 if is_applied else 0)
+    assert case.states() == {"delivered": (DUE, DUE + len(NO_SUCCESS))}
+    assert case.replays() == (len(NO_SUCCESS) if is_applied else 0)
     case.settle()
 
 
@@ -154,24 +148,21 @@ def reversed_by(*names: str, **renamed: str) -> Callable[[list[dict[str, object]
     return reshape
 
 
-SHAPES = {
-    "keys, statuses as text": reversed_by("idempotency_key", "status"),
-    "indexes": reversed_by("index", "status"),
-    "other spelling": reversed_by("idempotency_key", "status", idempotency_key="idempotencyKey", status="statusCode"),
-}
+SHAPES = (
+    reversed_by("idempotency_key", "status"),  # statuses as text
+    reversed_by("index", "status"),
+    reversed_by("idempotency_key", "status", idempotency_key="idempotencyKey", status="statusCode"),
+)
 
 
-@pytest.mark.parametrize("reshape", SHAPES.values(), ids=SHAPES)
-def test_results_in_another_order_and_shape_are_each_records_own(
-    case: Case, reshape: Callable[[list[dict[str, object]]], object]
-) -> None:
-    case.receiver.unknown_users = {person(7)}
-    case.receiver.fault_rule = whenever(lambda _: True, Fault(reshape=reshape))
-    ended = case.sync(CRM_BATCH_SIZE="25").summary
-    assert (ended.delivered, ended.failed) == (DUE - 2, 2)
+def test_results_in_another_order_and_shape_are_each_records_own(case: Case) -> None:
+    case.receiver.unknown_users = {person(7), person(12)}
+    case.receiver.fault_rule = each_once(*(Fault(reshape=reshape) for reshape in SHAPES * 5))
+    ended = case.sync(CRM_BATCH_SIZE="5").summary
+    assert (ended.delivered, ended.failed) == (DUE - 4, 4)
     assert case.replays() == 0
-    words = rows(case.store, "SELECT DISTINCT user_id FROM crm_deliveries WHERE state = 'failed'")
-    assert words == [(person(7),)]
+    words = rows(case.store, "SELECT DISTINCT user_id FROM crm_deliveries WHERE state = 'failed' ORDER BY 1")
+    assert words == [(person(7),), (person(12),)]
     case.settle(ALL_BUT_DEAD)
 
 
@@ -196,16 +187,18 @@ def test_a_207_with_a_refusal_inside_is_a_refusal_of_the_single_record(case: Cas
     case.settle(ALL_BUT_DEAD)
 
 
-@pytest.mark.parametrize(
-    "status", [400, 404, 422, *(pytest.param(status, marks=pytest.mark.matrix) for status in (405, 410, 415))]
-)
-def test_an_answer_that_looks_like_a_wrong_address_is_one_persons_where_others_are_accepted(
-    case: Case, status: int
-) -> None:
-    refused = refusal(status, detail="no such address")  # the message of a GET of a wrong address
-    case.receiver.fault_rule = whenever(lambda request: person(0) in request.user_ids, refused)
+def test_an_answer_that_looks_like_a_wrong_address_is_one_persons_where_others_are_accepted(case: Case) -> None:
+    statuses = {person(4 * number): status for number, status in enumerate((400, 404, 405, 410, 415, 422))}
+    # The message of a GET of a wrong address.
+    case.receiver.fault_rule = any_of(
+        *(
+            whenever(lambda request, user=user: user in request.user_ids, refusal(status, detail="no such address"))  # type: ignore[misc]
+            for user, status in statuses.items()
+        )
+    )
     ended = case.sync().summary
-    assert (ended.delivered, ended.failed) == (DUE - 2, 2)
+    failed = 2 * len(statuses)
+    assert (ended.delivered, ended.failed) == (DUE - failed, failed)
     assert case.replays() == 0
     case.settle(ALL_BUT_DEAD)
 
