@@ -28,7 +28,7 @@ COMMANDS = [
     ["test-crm", "--stats"],
     ["status", "--json"],
 ]
-COMMANDS_WITH_FILE = [["test-crm", "--json"], ["sync"], ["sync", "--retry-failed", "--json"]]
+COMMANDS_WITH_FILE = [["test-crm", "--json"], ["sync"]]
 
 
 @pytest.fixture
