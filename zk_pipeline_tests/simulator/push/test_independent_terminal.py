@@ -65,7 +65,7 @@ class Client:
         return requests.post(self._url + path, data, headers=headers, timeout=20)
 
 
-# The two independent parts together, without any of ours, show that the tests expect nothing special.
+# The two independent parts together show that the tests expect nothing special of the receiver.
 @pytest.fixture(scope="module", params=[pytest.param("independent", marks=pytest.mark.matrix), "own"])
 def receiver(
     request: pytest.FixtureRequest, empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory
