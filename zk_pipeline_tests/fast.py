@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 FOLDERS = ("attendance", "config", "crm", "deploy", "devices", "docs", "receiver", "runtime", "simulator", "store")
 # Names that a module imports which starts processes.
 PROCESSES = {"subprocess", "multiprocessing", "child", "Child", "start", "start_sync", "killed"}
-FIXTURES = {"bare_home", "empty_home", "home", "postgres", "redis", "hundred_due"}
+FIXTURES = {"bare_home", "empty_home", "home", "postgres", "redis", "days_due"}
 MARKS = ("stress", "matrix", "browser")
 
 

@@ -8,20 +8,31 @@ import dagster as dg
 import pytest
 
 from zk_pipeline.config.home import TEMPLATES
+from zk_pipeline.config.settings import load_settings
+from zk_pipeline.crm.models import DeliverySummary
 from zk_pipeline.defs.names import Names
+from zk_pipeline.operations.sync import sync
 from zk_pipeline.runtime.home_users import FILE
 from zk_pipeline.runtime.supervisor import single_instance
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
 from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
+from zk_pipeline_tests.store.store_fixtures import process, stale
 
 
 @pytest.fixture
 def gates(fleet: Fleet, home_store: Store) -> Fleet:
     switch_on(fleet, home_store, gate("North", *present(MONDAY, "1001")))
     return fleet
+
+
+def work(store: Store) -> DeliverySummary:
+    """Process what is stale and deliver what is due, without runs of Dagster."""
+    process(store, *stale(store))
+    return sync(store, load_settings(), SyncScope(), run_id="sync")
 
 
 @pytest.mark.usefixtures("processed")
@@ -48,8 +59,8 @@ def test_after_a_restore_and_its_advice_all_days_are_there_and_none_is_delivered
     file = zk("backup", "--json").json["file"]
     switch_on(fleet, home_store, gate("Dock", *present(MONDAY, "1002")))
     zk("api-token", "create", "later")
-    for command in ("poll", "process", "sync"):
-        zk(command)
+    zk("poll")
+    assert work(home_store).delivered == 2
     posts, days = crm.posts, zk("export", "attendance", "-o", "-", "--format", "csv").out
     shown = zk("restore", file, "--dry-run")
     assert shown.code == 0
@@ -62,11 +73,10 @@ def test_after_a_restore_and_its_advice_all_days_are_there_and_none_is_delivered
         "nothing was changed",
     ):
         assert expected in printed
-    assert zk("restore", file, "--dry-run", "--json").json["due_after"] == {"records": 0, "retractions": 0}
     restored = zk("restore", file, "--yes", "--json").json
     assert (restored["carried"]["days"], restored["carried"]["first"]) == (2, str(MONDAY))
     assert home_store.punches.total() == 4
-    for line in (*advised(restored["next"]), ["sync"]):
+    for line in advised(restored["next"]):
         assert zk(*line).code == 0
     assert zk("process", "--start-date", str(MONDAY), "--end-date", str(MONDAY)).code == 0
     assert zk("sync").code == 0
@@ -77,22 +87,21 @@ def test_after_a_restore_and_its_advice_all_days_are_there_and_none_is_delivered
 
 
 @pytest.mark.usefixtures("processed")
-def test_a_preview_names_the_deliveries_that_would_become_due(zk: CommandLine, crm: CrmReceiver) -> None:
-    zk("sync")
-    assert crm.posts
+def test_a_preview_names_the_deliveries_that_would_become_due(
+    zk: CommandLine, crm: CrmReceiver, home_store: Store
+) -> None:
+    assert work(home_store).delivered == crm.posts > 0
     file = zk("backup", "--json").json["file"]
     zk("shift", "add", "night", "--start", "20:00", "--end", "04:00")
     zk("shift", "assign", "night", "--user", "1001")
-    for command in ("process", "sync"):
-        assert zk(command).code == 0
+    work(home_store)
     seen = zk("restore", file, "--dry-run", "--json").json
     assert seen["restored"]["carried"]["undone"] == {"shifts": [1, 0], "shift_assignments": [1, 0]}
     assert seen["dates_changed"]
     assert seen["due_before"] == {"records": 0, "retractions": 0}
     assert seen["due_after"]["records"] >= 1
     zk("restore", file, "--yes")
-    zk("process")
-    assert zk("sync", "--json").json["delivered"] == seen["due_after"]["records"] + seen["due_after"]["retractions"]
+    assert work(home_store).delivered == seen["due_after"]["records"] + seen["due_after"]["retractions"]
 
 
 @pytest.mark.usefixtures("processed")
@@ -107,10 +116,10 @@ def test_the_losses_from_an_unreadable_store_are_listed(zk: CommandLine, home_st
 
 @pytest.mark.usefixtures("processed")
 def test_a_preview_on_a_new_machine_writes_nothing_and_names_deliveries_of_unknown_outcome(
-    zk: CommandLine, tmp_path: Path, crm: CrmReceiver, monkeypatch: pytest.MonkeyPatch
+    zk: CommandLine, tmp_path: Path, crm: CrmReceiver, home_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = zk("backup", "--json").json["file"]
-    assert zk("sync").code == 0
+    work(home_store)
     new = tmp_path / "new"
     for name in ("ZK_PIPELINE_HOME", "DAGSTER_HOME"):
         monkeypatch.setenv(name, str(new))

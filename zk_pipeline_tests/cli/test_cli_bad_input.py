@@ -86,15 +86,14 @@ ARGUMENTS: dict[str, tuple[list[str], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", ARGUMENTS)
-def test_wrong_arguments_are_refused_in_one_line(zk: CommandLine, home_store: Store, case: str) -> None:
-    arguments, message = ARGUMENTS[case]
+def test_wrong_arguments_are_refused_in_one_line_and_have_no_effect(zk: CommandLine, home_store: Store) -> None:
     home_store.devices.add(device("Gate 1"))
     before = home_store.devices.all()
-    result = zk(*arguments)
-    assert result.is_refusal()
-    assert message in result.err
-    assert home_store.devices.all() == before
+    for case, (arguments, message) in ARGUMENTS.items():
+        result = zk(*arguments)
+        assert result.is_refusal(), case
+        assert message in result.err, case
+        assert home_store.devices.all() == before, case
 
 
 # Files of devices, and a part of the message besides the file name.
@@ -127,18 +126,15 @@ FILES: dict[str, tuple[str | bytes, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", FILES)
-def test_a_wrong_file_of_devices_is_refused_as_a_whole(
-    zk: CommandLine, home_store: Store, tmp_path: Path, case: str
-) -> None:
-    content, message = FILES[case]
+def test_a_wrong_file_of_devices_is_refused_as_a_whole(zk: CommandLine, home_store: Store, tmp_path: Path) -> None:
     file = tmp_path / "devices.yaml"
-    file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    result = zk("device", "apply", str(file))
-    assert result.is_refusal()
-    assert str(file) in result.err
-    assert message in result.err
-    assert home_store.devices.all() == []
+    for case, (content, message) in FILES.items():
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+        result = zk("device", "apply", str(file))
+        assert result.is_refusal(), case
+        assert str(file) in result.err, case
+        assert message in result.err, case
+        assert home_store.devices.all() == [], case
 
 
 def test_an_option_that_only_shares_its_dashes_is_not_suggested(zk: CommandLine) -> None:
@@ -165,30 +161,34 @@ def test_an_exported_setting_that_is_wrong_is_named(
     assert not (bare_home / "data").exists()
 
 
-@pytest.fixture(params=["parent is a file", "is a folder", "no file system to write", "is something else"])
-def unusable(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    (tmp_path / "file").write_text("no database")
-    (tmp_path / "folder").mkdir()
-    paths = {
-        "parent is a file": tmp_path / "file" / "store.duckdb",
-        "is a folder": tmp_path / "folder",
-        "no file system to write": Path("/proc/store.duckdb"),
-        "is something else": tmp_path / "file",
-    }
-    return str(paths[request.param])
+def unusable_databases(folder: Path) -> list[Path]:
+    """A path below a file, a folder, a path of no file system to write, and a file that is something else."""
+    (folder / "file").write_text("no database")
+    (folder / "folder").mkdir()
+    return [folder / "file" / "store.duckdb", folder / "folder", Path("/proc/store.duckdb"), folder / "file"]
 
 
-@pytest.mark.parametrize(
-    "command", [["status"], ["poll"], ["device", "list"], ["process"], ["up"], ["test-crm", "--stats"]]
-)
+@pytest.mark.parametrize("command", [["poll"], ["device", "list"], ["process"], ["up"], ["test-crm", "--stats"]])
 @pytest.mark.usefixtures("bare_home")
-def test_a_database_that_cannot_be_used_is_refused(
-    zk: CommandLine, unusable: str, command: list[str], monkeypatch: pytest.MonkeyPatch
+def test_a_database_that_cannot_be_used_is_refused_by_every_command(
+    zk: CommandLine, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ZK_PIPELINE_DATABASE", unusable)
+    unusable = unusable_databases(tmp_path)[-1]
+    monkeypatch.setenv("ZK_PIPELINE_DATABASE", str(unusable))
     result = zk(*command)
     assert result.is_refusal()
-    assert Path(unusable).parent.as_posix() in result.err
+    assert unusable.parent.as_posix() in result.err
+
+
+@pytest.mark.usefixtures("bare_home")
+def test_every_database_that_cannot_be_used_is_refused(
+    zk: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for unusable in unusable_databases(tmp_path):
+        monkeypatch.setenv("ZK_PIPELINE_DATABASE", str(unusable))
+        result = zk("status")
+        assert result.is_refusal(), unusable
+        assert unusable.parent.as_posix() in result.err
 
 
 @pytest.mark.parametrize("command", [["status"], ["demo", "--no-ui"], ["up"]])

@@ -43,28 +43,25 @@ def test_a_good_home_has_no_findings(zk: CommandLine) -> None:
     assert (result.code, result.out, result.err) == (0, "no findings\n", "")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
+def test_files_that_other_users_may_read_are_found_and_the_advice_makes_them_private(
+    zk: CommandLine, well: Path
+) -> None:
+    for name in (
         ".env",
         "data/attendance.duckdb",
         "data/attendance.duckdb.holders",
         "history/runs.db",
         "backups/attendance.duckdb",
-    ],
-)
-def test_files_that_other_users_may_read_are_found_and_the_advice_makes_them_private(
-    zk: CommandLine, well: Path, name: str
-) -> None:
-    path = well / name
-    if not path.exists():
-        path.parent.mkdir(exist_ok=True)
-        path.touch()
-    path.chmod(path.stat().st_mode | 0o044)
-    (finding,) = json.loads(zk("doctor", "--json").out)["findings"]
-    assert (finding["name"], finding["severity"]) == ("readable-files", "warning")
-    assert str(path) in finding["what"]
-    subprocess.run(shlex.split(finding["advice"].split("`")[1]), check=True)
+    ):
+        path = well / name
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+        path.chmod(path.stat().st_mode | 0o044)
+        (finding,) = json.loads(zk("doctor", "--json").out)["findings"]
+        assert (finding["name"], finding["severity"]) == ("readable-files", "warning")
+        assert str(path) in finding["what"]
+        subprocess.run(shlex.split(finding["advice"].split("`")[1]), check=True)
     assert names(zk) == {}
 
 
@@ -126,8 +123,19 @@ WRONG_CRM = {
 }
 
 
-@pytest.mark.parametrize("command", ["doctor", "sync", "test-crm", "up"])
-@pytest.mark.parametrize("variable", WRONG_CRM)
+@pytest.mark.parametrize(
+    ("command", "variable"),
+    [
+        *(("doctor", variable) for variable in WRONG_CRM),
+        *((command, "CRM_MAPPING_FILE") for command in ("sync", "test-crm", "up")),
+        *(
+            pytest.param(command, variable, marks=pytest.mark.matrix)
+            for command in ("sync", "test-crm", "up")
+            for variable in WRONG_CRM
+            if variable != "CRM_MAPPING_FILE"
+        ),
+    ],
+)
 @pytest.mark.usefixtures("well")
 def test_a_wrong_setting_of_the_crm_ends_every_command_that_needs_it_with_two(
     zk: CommandLine, monkeypatch: pytest.MonkeyPatch, command: str, variable: str

@@ -122,10 +122,11 @@ def test_the_example_of_a_command_works(zk: CommandLine, home_store: Store, path
     assert tuple(arguments[: len(path)]) == path
     if path == ("device", "add"):
         home_store.devices.remove("Main Office")
-    if path in {("month",), ("explain",)}:
-        zk("poll")  # stores the user
-    if path[0] in {"punch", "leave"}:
-        ingest(home_store, "Main Office", users=[("1001", 1, "Ada", 0, 0)])
+    if path[0] in {"month", "explain", "punch", "leave"}:
+        ingest(home_store, "Main Office", *present(MONDAY), users=[("1001", 1, "Ada", 0, 0)])
+    if path == ("period", "close"):
+        for name in GATES:
+            ingest(home_store, name)
     if path == ("shift", "unassign"):
         for site in ("Head office", "Main Office"):
             home_store.devices.update("Main Office", site=site)
@@ -148,8 +149,6 @@ def test_the_example_of_a_command_works(zk: CommandLine, home_store: Store, path
 def prepare_period(zk: CommandLine, command: str, period: str) -> None:
     if command in {"close", "reopen", "diff", "export"}:
         assert zk("period", "open", period).code == 0
-    if command == "close":
-        zk("poll")
     if command in {"reopen", "export"}:
         assert zk("period", "close", period, "--force").code == 0
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from zk_pipeline.cli.main import run
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.devices.models import Device
 from zk_pipeline.operations.alerting.problems import lock_problems
@@ -28,6 +27,7 @@ from zk_pipeline.simulator.terminal.protocol import Command
 from zk_pipeline.simulator.terminal.terminal import EmulatedTerminal
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
+from zk_pipeline_tests.forkserver import processes
 from zk_pipeline_tests.simulator.small_terminal import small_terminal
 from zk_pipeline_tests.store.store_fixtures import ALL
 from zk_pipeline_tests.waiting import until
@@ -35,10 +35,18 @@ from zk_pipeline_tests.waiting import until
 pytestmark = pytest.mark.file_engine
 
 # Each hangs while the keypad is locked.
-KILLED = {
-    "poll": (["poll", "gate", "--full", "--lock-while-reading"], Command.CMD_DATA_WRRQ),
-    "clear-log": (["device", "clear-log", "gate", "--yes"], Command.CMD_CLEAR_ATTLOG),
-}
+KILLED = {"poll": Command.CMD_DATA_WRRQ, "clear-log": Command.CMD_CLEAR_ATTLOG}
+
+
+def work(killed: str, home: Path) -> None:
+    """What is killed, in a process of its own: the work of a poll that locks the keypad, or a command."""
+    os.environ |= {"ZK_PIPELINE_HOME": str(home), "DAGSTER_HOME": str(home), "ZKTECO_TIMEOUT": "100"}
+    if killed == "clear-log":
+        run(["device", "clear-log", "gate", "--yes"])
+        return
+    store = Store.at(home / "data" / "attendance.duckdb")
+    read = partial(terminal_gateway(load_settings()).read, lock_while_reading=True)
+    list(poll_devices(store, store.devices.all(), read, deadline_seconds=600, run_id=None, full=True))
 
 
 @dataclass
@@ -62,22 +70,20 @@ class Left:
 
 @pytest.fixture(params=KILLED)
 def left(request: pytest.FixtureRequest, empty_home: Path, tmp_path: Path) -> Iterator[Left]:
-    arguments, hangs_at = KILLED[request.param]
     home = tmp_path / "killed"
     shutil.copytree(empty_home, home)
     with Fleet.serve([small_terminal()]) as fleet:
         port, terminal = fleet.port_of("gate"), fleet.terminal("gate")
         gate = Device(name="gate", ip_address="127.0.0.1", port=port, protocol="tcp")
         Store.at(home / "data" / "attendance.duckdb").devices.add(gate)
-        fleet.inject("gate", HangAt(hangs_at))
-        environ = {**os.environ, "ZK_PIPELINE_HOME": str(home), "DAGSTER_HOME": str(home), "ZKTECO_TIMEOUT": "100"}
-        with subprocess.Popen(
-            [sys.executable, "-m", "zk_pipeline", *arguments], env=environ, start_new_session=True
-        ) as process:
-            try:
-                until(lambda: not terminal.is_enabled, seconds=180)
-            finally:
-                os.killpg(process.pid, signal.SIGKILL)
+        fleet.inject("gate", HangAt(KILLED[request.param]))
+        process = processes.Process(target=work, args=(request.param, home))
+        process.start()
+        try:
+            until(lambda: not terminal.is_enabled, seconds=180)
+        finally:
+            process.kill()
+            process.join()
         fleet.inject("gate", Faults())
         yield Left(request.param, home, fleet, terminal)
 

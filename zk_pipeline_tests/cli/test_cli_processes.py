@@ -21,7 +21,7 @@ from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
 from zk_pipeline_tests.ports import free_port
 from zk_pipeline_tests.simulator.push.recording_receiver import RecordingReceiver
-from zk_pipeline_tests.store.store_fixtures import device
+from zk_pipeline_tests.store.store_fixtures import device, execute
 from zk_pipeline_tests.waiting import until
 
 ZK = [sys.executable, "-m", "zk_pipeline"]
@@ -89,8 +89,11 @@ def test_simulated_terminals_push_to_a_receiver_until_a_signal() -> None:
 
 
 def test_a_closed_pipe_causes_no_traceback(home: Path, home_store: Store) -> None:
-    for count in range(20):  # more than the buffer of a pipe
-        home_store.devices.add(device(f"Gate {count}"))
+    home_store.devices.add(device("Gate"))
+    more = (
+        "INSERT INTO devices SELECT devices.* REPLACE (name || number AS name) FROM devices, range(20) AS more(number)"
+    )
+    execute(home_store, more)  # more than the buffer of a pipe
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(

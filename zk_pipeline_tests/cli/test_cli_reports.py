@@ -11,8 +11,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from zk_pipeline.cli.main import run
+from zk_pipeline.operations.files import table_writers
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
+from zk_pipeline_tests.forkserver import processes
 from zk_pipeline_tests.store.push.push_fixtures import adopt, push
 from zk_pipeline_tests.store.store_fixtures import MONDAY, TUESDAY, device, ingest, on, process
 
@@ -77,24 +80,25 @@ def test_wrong_usage_is_refused_in_one_line(zk: CommandLine, tmp_path: Path) -> 
     assert list(tmp_path.glob("out*")) == []
 
 
+def export_and_die(home: Path, target: Path) -> None:
+    """In a process of its own: an export that is killed when it begins to write."""
+
+    def killed(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    os.environ["ZK_PIPELINE_HOME"] = str(home)
+    table_writers.CsvFile.write_table = killed  # type: ignore[method-assign, assignment]
+    run(["export", "raw", "-o", str(target)])
+
+
 @pytest.mark.closed_stores
 @pytest.mark.usefixtures("worked")
 def test_a_killed_export_leaves_no_file_under_the_name(home: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.csv"
-    script = (
-        "import sys, os, signal\n"
-        "from zk_pipeline.operations.files import table_writers\n"
-        "def killed(*_): os.kill(os.getpid(), signal.SIGKILL)\n"
-        "table_writers.CsvFile.write_table = killed\n"
-        "from zk_pipeline.cli.main import run\n"
-        "run(sys.argv[1:])\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, "export", "raw", "-o", str(target)],
-        env={**os.environ, "ZK_PIPELINE_HOME": str(home)},
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL
+    process = processes.Process(target=export_and_die, args=(home, target))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
     assert not target.exists()
 
 

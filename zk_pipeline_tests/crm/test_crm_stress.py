@@ -17,12 +17,13 @@ from zk_pipeline.devices.models import Device
 from zk_pipeline.simulator.crm.faults import Fault, ReceivedRequest, any_of, no_fault, refusal, sometimes, whenever
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
-from zk_pipeline.store.store import Store
+from zk_pipeline.store.engine.database import Where
 from zk_pipeline_tests.crm.crm_doubles import TOKEN, make_certificate
 from zk_pipeline_tests.crm.due_days import (
     ANNEX,
     GATE,
     add_punches,
+    copied_store,
     dates_from,
     delivery_states,
     leave,
@@ -34,7 +35,6 @@ from zk_pipeline_tests.crm.due_days import (
 )
 from zk_pipeline_tests.crm.matrix.crm_judge import CRM_COUNTS, ONCE, outcome_of
 from zk_pipeline_tests.crm.sync_children import start_sync
-from zk_pipeline_tests.engines import place
 from zk_pipeline_tests.store.store_fixtures import rows
 from zk_pipeline_tests.waiting import until
 
@@ -91,18 +91,22 @@ def _has_grown(receiver: CrmReceiver, posts: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("people", "dates", "kills_and_outage"),
+    ("people_and_dates", "kills_and_outage"),
     [
-        pytest.param(20, 5, (8, 3), id="scaled"),
-        pytest.param(100, 100, (200, 60), id="full", marks=[pytest.mark.stress, pytest.mark.timeout(900)]),
+        pytest.param((20, 5), (5, 3), id="scaled"),
+        pytest.param((100, 100), (200, 60), id="full", marks=[pytest.mark.stress, pytest.mark.timeout(900)]),
     ],
 )
 def test_whatever_is_killed_refused_or_lost_each_days_latest_revision_arrives_once_and_in_order(
-    tmp_path: Path, record_property: Record, people: int, dates: int, kills_and_outage: tuple[int, int]
+    empty_store_file: Where,
+    tmp_path: Path,
+    record_property: Record,
+    people_and_dates: tuple[int, int],
+    kills_and_outage: tuple[int, int],
 ) -> None:
-    kills, outage = kills_and_outage
+    (people, dates), (kills, outage) = people_and_dates, kills_and_outage
     rng = random.Random(6)
-    store, days = Store.at(place(tmp_path / "store.duckdb")), dates_from(dates)
+    store, days = copied_store(empty_store_file, tmp_path / "store.duckdb"), dates_from(dates)
     due = make_due(store, people=people, dates=days)
     both = [person(n) for n in range(0, people, 5)]  # they punch at another site, too
     store.devices.add(Device(name=ANNEX, ip_address="192.0.2.11"))
@@ -173,10 +177,10 @@ def test_whatever_is_killed_refused_or_lost_each_days_latest_revision_arrives_on
     [pytest.param(30, 4, id="scaled"), pytest.param(500, 60, id="full", marks=pytest.mark.stress)],
 )
 def test_an_outage_costs_few_requests_and_no_attempt_and_is_made_up_for_soon(
-    tmp_path: Path, record_property: Record, people: int, outage: float
+    empty_store_file: Where, tmp_path: Path, record_property: Record, people: int, outage: float
 ) -> None:
     """The arithmetic of an outage in the middle of a run: what it costs, and how long after it the last day arrives."""
-    store = Store.at(place(tmp_path / "store.duckdb"))
+    store = copied_store(empty_store_file, tmp_path / "store.duckdb")
     due = make_due(store, people=people, dates=dates_from(10))
     with receiver_over_tls(tmp_path) as receiver:
         times: list[float] = []
@@ -210,9 +214,11 @@ def test_an_outage_costs_few_requests_and_no_attempt_and_is_made_up_for_soon(
         assert outcome_of(store, receiver) == ONCE
 
 
-def test_an_outage_longer_than_the_patience_spends_nothing(tmp_path: Path, record_property: Record) -> None:
+def test_an_outage_longer_than_the_patience_spends_nothing(
+    empty_store_file: Where, tmp_path: Path, record_property: Record
+) -> None:
     concurrency = 8
-    store = Store.at(place(tmp_path / "store.duckdb"))
+    store = copied_store(empty_store_file, tmp_path / "store.duckdb")
     due = make_due(store, people=20, dates=dates_from(5))
     with receiver_over_tls(tmp_path) as receiver:
         receiver.fault_rule = whenever(lambda _: True, refusal(503))

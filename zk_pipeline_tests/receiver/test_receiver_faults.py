@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 
 from zk_pipeline.devices.push.commands import PushCommand
 from zk_pipeline.simulator.push.faults import PushFaults
-from zk_pipeline.simulator.push.profiles import PROFILES, SECURITY_3, PushProfile
+from zk_pipeline.simulator.push.profiles import PROFILES, SECURITY_3
 from zk_pipeline.simulator.push.terminal import PushingTerminal
 from zk_pipeline.simulator.terminal.definition import serial_number_of
 from zk_pipeline.store.store import Store
@@ -38,41 +38,61 @@ def connected(
     store: Store, *, zone: str = "Africa/Nairobi", **terminal: Any
 ) -> Iterator[tuple[Served, PushingTerminal]]:
     """A receiver and an adopted emulated terminal."""
-    adopt(store, serial_number_of(NAME), NAME, zone=zone)
+    with all_connected(store, {NAME: terminal}, zone=zone) as (served, terminals):
+        yield served, terminals[NAME]
+
+
+@contextmanager
+def all_connected(
+    store: Store, terminals: Mapping[str, Mapping[str, Any]], *, zone: str = "Africa/Nairobi"
+) -> Iterator[tuple[Served, dict[str, PushingTerminal]]]:
+    """A receiver and an adopted emulated terminal of each name."""
+    for name in terminals:
+        adopt(store, serial_number_of(name), name, zone=zone)
     with serve(receiver_of(store)) as served:
-        yield served, pushing_terminal(served.url, name=NAME, clock=store.clock, **terminal)
+        yield (
+            served,
+            {
+                name: pushing_terminal(served.url, name=name, clock=store.clock, **one)
+                for name, one in terminals.items()
+            },
+        )
 
 
-def complete(store: Store, terminal: PushingTerminal) -> bool:
-    """Whether the store has each punch of the terminal's log once, and nothing else."""
-    held = sorted({(one.punch.user_id, str(one.punch.punched_at_local), NAME) for one in terminal.log.entries})
-    return punches(store) == held and terminal.log.pending_count == 0
+def complete(store: Store, terminal: PushingTerminal, name: str = NAME) -> bool:
+    """Whether the store has each punch of the terminal's log once, and nothing else of it."""
+    held = sorted({(one.punch.user_id, str(one.punch.punched_at_local), name) for one in terminal.log.entries})
+    return [one for one in punches(store) if one[2] == name] == held and terminal.log.pending_count == 0
 
 
-@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
-def test_every_line_of_firmware_uploads_its_log_and_its_users(profile: PushProfile, store: Store) -> None:
-    with connected(store, profile=profile, punches=9, batch_lines=4) as (_, terminal):
-        assert terminal.cycle()
-        terminal.punch("1001")
-        assert terminal.upload() == 1
-        assert complete(store, terminal)
-    (known,) = store.push.terminals()
-    assert (known.family, known.record_count) == (profile.family, 9)
+def test_every_line_of_firmware_uploads_its_log_and_its_users(store: Store) -> None:
+    made = {name: {"profile": profile, "punches": 9, "batch_lines": 4} for name, profile in PROFILES.items()}
+    with all_connected(store, made) as (_, terminals):
+        for name, terminal in terminals.items():
+            assert terminal.cycle(), name
+            terminal.punch("1001")
+            assert terminal.upload() == 1, name
+            assert complete(store, terminal, name), name
+    known = {one.device: (one.family, one.record_count) for one in store.push.terminals()}
+    assert known == {name: (profile.family, 9) for name, profile in PROFILES.items()}
     with store.database.read("test") as connection:
-        users = connection.execute("SELECT user_id, name FROM device_users ORDER BY ALL").fetchall()
-    assert users == [("1001", "李娜 0"), ("1002", "李娜 1"), ("1003", "李娜 2")]
+        users = connection.execute("SELECT device, user_id, name FROM device_users").fetchall()
+    listed = (("1001", "李娜 0"), ("1002", "李娜 1"), ("1003", "李娜 2"))
+    assert sorted(users) == sorted((name, *user) for name in PROFILES for user in listed)
 
 
-@pytest.mark.parametrize("fault", [{"lost_answers": 2}, {"unread_answers": 2}, {"half_bodies": 2}, {"hellos": 3}])
-def test_answers_lost_half_bodies_and_repeated_hellos_lose_and_double_nothing(
-    fault: dict[str, int], store: Store
-) -> None:
-    with connected(store, punches=20, batch_lines=8, faults=PushFaults(**fault)) as (_, terminal):  # type: ignore[arg-type]
-        until(terminal.cycle)
-        assert complete(store, terminal)
+FAULTS = ("lost_answers", "unread_answers", "half_bodies", "hellos")
 
 
-@pytest.mark.parametrize("times", [12, pytest.param(220, marks=pytest.mark.stress)])
+def test_answers_lost_half_bodies_and_repeated_hellos_lose_and_double_nothing(store: Store) -> None:
+    made = {name: {"punches": 20, "batch_lines": 8, "faults": PushFaults(**{name: 2})} for name in FAULTS}  # type: ignore[arg-type]
+    with all_connected(store, made) as (_, terminals):
+        for name, terminal in terminals.items():
+            until(terminal.cycle)
+            assert complete(store, terminal, name), name
+
+
+@pytest.mark.parametrize("times", [4, pytest.param(220, marks=pytest.mark.stress)])
 def test_a_batch_that_comes_many_times_is_stored_once(times: int, store: Store) -> None:
     with connected(store, punches=5, faults=PushFaults(repeats=times)) as (_, terminal):
         assert terminal.cycle()
@@ -121,17 +141,20 @@ def test_a_log_that_overflows_while_the_receiver_is_down_keeps_its_newest_punche
         assert complete(store, terminal)
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [{"suffix": ".aspx"}, {"has_lower_case_names": True}, {"line_end": b"\r\n"}, {"separator": "space"},
-     {"separator": "pairs"}, {"has_nul": True}, {"http_version": "1.0"}, {"bytes_per_second": 50_000.0}],
-    ids=lambda fault: next(iter(fault)),
+SPELLINGS = (
+    PushFaults(suffix=".aspx"), PushFaults(has_lower_case_names=True), PushFaults(line_end=b"\r\n"),
+    PushFaults(separator="space"), PushFaults(separator="pairs"), PushFaults(has_nul=True),
+    PushFaults(http_version="1.0"), PushFaults(bytes_per_second=50_000.0),
 )  # fmt: skip
-def test_other_spellings_of_requests_and_lines_are_understood(fault: dict[str, Any], store: Store) -> None:
-    with connected(store, punches=3, faults=PushFaults(**fault)) as (_, terminal):
-        assert terminal.cycle()
-        assert complete(store, terminal)
-        assert quarantined(store) == []
+
+
+def test_other_spellings_of_requests_and_lines_are_understood(store: Store) -> None:
+    made = {f"gate {number}": {"punches": 3, "faults": fault} for number, fault in enumerate(SPELLINGS)}
+    with all_connected(store, made) as (_, terminals):
+        for name, terminal in terminals.items():
+            assert terminal.cycle(), made[name]
+            assert complete(store, terminal, name), made[name]
+            assert quarantined(store) == [], made[name]
 
 
 def test_broken_lines_are_quarantined_with_the_batch_around_them_stored(store: Store) -> None:

@@ -13,7 +13,9 @@ from datetime import datetime
 from pathlib import Path
 
 import httpx
+import pytest
 
+from zk_pipeline.cli.main import run
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.operations.poll import poll_devices
 from zk_pipeline.simulator.push.terminal import PushingTerminal
@@ -74,7 +76,10 @@ def upload(url: str, body: bytes) -> int:
     return answer.status_code
 
 
-def test_a_kill_between_the_commit_and_the_answer_loses_and_doubles_nothing(home: Path, home_store: Store) -> None:
+def test_a_kill_loses_and_doubles_nothing_and_an_interrupt_records_what_is_only_in_memory(
+    home: Path, home_store: Store
+) -> None:
+    """The kill comes between the commit and the answer; the interrupt ends the next process."""
     adopt(home_store)
     body = line("1", NINE) + line("2", NINE)
     with receiving(home, "-c", DIES_AFTER_COMMIT) as (process, url, _):
@@ -83,21 +88,14 @@ def test_a_kill_between_the_commit_and_the_answer_loses_and_doubles_nothing(home
     assert len(punches(home_store)) == 2
     with receiving(home) as (process, url, log):
         assert upload(url, body) == 200
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
-    assert [user for user, _, _ in punches(home_store)] == ["1", "2"]
-    assert '"lines": 2, "new": 0, "duplicates": 2' in log.read_text()
-
-
-def test_an_interrupt_records_what_is_only_in_memory(home: Path, home_store: Store) -> None:
-    adopt(home_store)
-    with receiving(home) as (process, url, log):
         info = httpx.get(
             f"{url}/iclock/getrequest?SN={SERIAL}&INFO=Ver,3,0,77,10.0.0.1", trust_env=False, verify=NO_CERTIFICATES
         )
         assert info.text == "OK"
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
+    assert [user for user, _, _ in punches(home_store)] == ["1", "2"]
+    assert '"lines": 2, "new": 0, "duplicates": 2' in log.read_text()
     assert [one.record_count for one in home_store.push.terminals()] == [77]
     assert "Traceback" not in log.read_text()
 
@@ -124,12 +122,14 @@ def test_a_stop_answers_the_upload_that_waits_for_the_store(home: Path, home_sto
     assert len(punches(home_store)) == 1
 
 
-def test_a_port_that_is_taken_is_one_clear_line(home: Path) -> None:
-    with serve(receiver_of(Store.at(home / "data" / "attendance.duckdb"))) as served:
-        command = [sys.executable, "-m", "zk_pipeline", "receive", "--port", str(served.port)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"zk-pipeline: cannot listen on 127.0.0.1 port {served.port}: ")
+@pytest.mark.usefixtures("home")
+def test_a_port_that_is_taken_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert run(["receive", "--port", str(port)]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"zk-pipeline: cannot listen on 127.0.0.1 port {port}: ")
+    assert printed.count("\n") == 1
 
 
 def test_a_terminal_that_is_polled_and_pushes_is_one_device_with_each_punch_once(store: Store) -> None:

@@ -21,7 +21,7 @@ from zk_pipeline.runtime.private_files import mode_by_folder
 from zk_pipeline.store.engine.attached_file import attached_file
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.locks.file_lock import StoreFileLock
-from zk_pipeline.store.maintenance.checksums import MOVED, own_rows
+from zk_pipeline.store.maintenance.checksums import MOVED, is_empty, own_rows
 from zk_pipeline.store.maintenance.verify import verify
 from zk_pipeline.store.schema.file_copy import copy_file, fsync_file, temporary_name
 from zk_pipeline.store.schema.migrations_runner import column_types, migrate, transaction
@@ -105,9 +105,11 @@ class Backups:
             migrate(copy, part, keep_copy=False)
             with transaction(copy):
                 for table in MOVED:
+                    copy.execute(f"DELETE FROM {table}")  # noqa: S608 (what a new store begins with)
+                    if is_empty(source, table):
+                        continue
                     columns = ", ".join(f'"{name}"' for name in column_types(table))
                     rows = source.execute(f"SELECT {columns} FROM {table} WHERE {own_rows(table)}").to_arrow_reader()  # noqa: S608 (constant names)
-                    copy.execute(f"DELETE FROM {table}")  # noqa: S608 (what a new store begins with)
                     copy.register("copied", rows)
                     copy.execute(f"INSERT INTO {table} ({columns}) FROM copied")
                     copy.unregister("copied")

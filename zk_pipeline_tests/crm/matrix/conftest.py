@@ -1,4 +1,4 @@
-"""A case of the matrix: a store with a hundred due days, the receiver over TLS, syncs here and in processes to kill."""
+"""A case of the matrix: a store with DUE due days, the receiver over TLS, syncs here and in processes to kill."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from zk_pipeline_tests.crm.crm_doubles import TOKEN, Certificate, make_certifica
 from zk_pipeline_tests.crm.due_days import copied_store, dates_from, make_due
 from zk_pipeline_tests.crm.matrix.crm_judge import CRM_OUTCOME, ONCE, outcome_of
 from zk_pipeline_tests.crm.sync_children import Ended, SyncChild, run_sync, start_sync
-from zk_pipeline_tests.engines import place
 from zk_pipeline_tests.matrix_sample import mark_unsampled
 from zk_pipeline_tests.store.store_fixtures import rows
 
 AGAIN = SyncScope(states=("retry",))  # what the six-hourly job sends
+PEOPLE = 25  # more than have to get the same rejection before the address is taken for wrong
+DUE = 2 * PEOPLE  # their days of two dates
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -77,7 +78,7 @@ class Case:
         """The CRM behaves again, the next round has been; then ledger and store must agree."""
         self.receiver.fault_rule = no_fault
         before = self.receiver.posts
-        if self.sync(AGAIN).summary.total:
+        if self.sync(AGAIN, CRM_BATCH_SIZE="25").summary.total:
             before = self.receiver.posts
             assert self.sync(AGAIN).summary.total == 0
         assert self.receiver.posts == before, "a run with nothing due made requests"
@@ -87,9 +88,9 @@ class Case:
 
 
 @pytest.fixture(scope="session")
-def hundred_due(tmp_path_factory: pytest.TempPathFactory) -> Where:
-    store = Store.at(place(tmp_path_factory.mktemp("hundred") / "store.duckdb"))
-    assert make_due(store, people=50, dates=dates_from(2)) == 100
+def days_due(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory) -> Where:
+    store = copied_store(empty_store_file, tmp_path_factory.mktemp("due") / "store.duckdb")
+    assert make_due(store, people=PEOPLE, dates=dates_from(2)) == DUE
     return store.database.where
 
 
@@ -101,8 +102,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 @pytest.fixture
 def case(
-    hundred_due: Where, certificate: Certificate, tmp_path: Path, record_property: Callable[[str, object], None]
+    days_due: Where, certificate: Certificate, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> Iterator[Case]:
-    store = copied_store(hundred_due, tmp_path / "home" / "store.duckdb")
+    store = copied_store(days_due, tmp_path / "home" / "store.duckdb")
     with CrmReceiver(token=TOKEN, tls=certificate.tls) as receiver:
         yield Case(store, receiver, certificate.authority, record_property)

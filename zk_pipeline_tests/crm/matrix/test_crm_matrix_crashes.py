@@ -7,7 +7,7 @@ import threading
 
 from zk_pipeline.simulator.crm.faults import Fault, ReceivedRequest, first, refusal, whenever
 from zk_pipeline_tests.crm.due_days import FIRST, person, revise
-from zk_pipeline_tests.crm.matrix.conftest import Case
+from zk_pipeline_tests.crm.matrix.conftest import DUE, PEOPLE, Case
 from zk_pipeline_tests.waiting import until
 
 
@@ -17,7 +17,7 @@ def test_a_run_killed_before_its_post_is_made_up_for_under_the_same_keys(case: C
         until(lambda: "sending" in case.states())
         assert child.kill()
     assert case.receiver.posts == 0
-    assert case.sync().summary.delivered == 100
+    assert case.sync().summary.delivered == DUE
     assert case.replays() == 0
     case.settle()
 
@@ -28,9 +28,9 @@ def test_a_run_killed_after_the_crm_committed_is_replayed_and_applied_once(case:
     until(lambda: case.applied() == 4)
     assert child.kill()
     case.receiver.fault_rule = first(0, Fault())
-    assert case.sync().summary.delivered == 100
+    assert case.sync().summary.delivered == DUE
     assert case.replays() == 4
-    assert case.applied() == 100
+    assert case.applied() == DUE
     case.settle()
 
 
@@ -45,11 +45,11 @@ def test_a_run_killed_before_it_settles_is_replayed_and_applied_once(case: Case)
     until(lambda: case.receiver.posts == 4)
     with case.store.database.write("keep the run from settling"):
         go.set()
-        until(lambda: case.applied() == 100)
+        until(lambda: case.applied() == DUE)
         assert child.kill()
     assert set(case.states()) == {"sending"}
-    assert case.sync().summary.delivered == 100
-    assert case.replays() == 100
+    assert case.sync().summary.delivered == DUE
+    assert case.replays() == DUE
     case.settle()
 
 
@@ -58,7 +58,7 @@ def test_two_runs_at_once_send_each_revision_once(case: Case) -> None:
     children = [case.start(), case.start()]
     ended = [child.wait() for child in children]
     assert sorted(str(one.kind) for one in ended) == ["None", "SyncAlreadyRunning"]
-    assert sum(one.summary.delivered for one in ended) == 100
+    assert sum(one.summary.delivered for one in ended) == DUE
     assert case.replays() == 0
     case.settle()
 
@@ -74,7 +74,7 @@ def test_a_day_revised_between_claim_and_settling_is_delivered_again_in_order(ca
     case.receiver.fault_rule = hold
     child = case.start()
     assert reached.wait(30)
-    revise(case.store, [(person(n), FIRST) for n in range(50)], "18:00")
+    revise(case.store, [(person(n), FIRST) for n in range(PEOPLE)], "18:00")
     go.set()
     child.wait()
     case.settle()
@@ -86,7 +86,7 @@ def test_a_day_revised_after_an_unknown_outcome_never_goes_back(case: Case) -> N
     case.sync(CRM_MAX_RETRIES="1", CRM_OUTAGE_PATIENCE="0")
     assert "delivered" not in case.states()
     case.receiver.fault_rule = first(0, Fault())
-    revise(case.store, [(person(n), FIRST) for n in range(50)], "18:00")
+    revise(case.store, [(person(n), FIRST) for n in range(PEOPLE)], "18:00")
     case.sync()
     assert case.receiver.ledger.latest()[person(0), FIRST]["revision"] == 2
     assert case.receiver.ledger.anomalies == []

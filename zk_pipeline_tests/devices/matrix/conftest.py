@@ -10,7 +10,7 @@ import pytest
 from zk_pipeline_tests.devices.matrix.matrix_judge import OUTCOME, Timing
 from zk_pipeline_tests.matrix_sample import mark_unsampled
 
-SHARE = 1 / 12  # of each test's cases, in the default run
+SHARE = 1 / 30  # of each test's cases, in the default run
 
 Settle = Callable[[str, str | Timing], None]
 

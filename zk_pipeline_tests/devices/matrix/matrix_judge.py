@@ -145,7 +145,7 @@ def _is_right(reading: Reading, terminal: MatrixTerminal, known: Known | None) -
         if known is None or not log.startswith(known.log):
             return False
         brought_before = len(known.log) // size
-    rows = rows_of(log, terminal.shape, UIDS)
+    rows = rows_of(log, terminal.shape)
     new = list(enumerate(rows))[brought_before:]
     punches = [row for _, row in new if row is not None]
     set_aside = [(index, log[index * size : (index + 1) * size]) for index, row in new if row is None]
@@ -156,11 +156,8 @@ def _is_right(reading: Reading, terminal: MatrixTerminal, known: Known | None) -
 def _punches(reading: Reading) -> list[Row]:
     punches = reading.punches
     named = punches.assign(user_id=punches["user_id"].where(punches["uid"].isna(), punches["uid"].map(UIDS)))
-    columns = named[["user_id", "punched_at_local", "verify_type", "punch_state"]]
-    return [
-        (user_id, moment.to_pydatetime(), verify_type, state)
-        for user_id, moment, verify_type, state in columns.itertuples(index=False)
-    ]
+    moments = named["punched_at_local"].astype(object)
+    return list(zip(named["user_id"], moments, named["verify_type"], named["punch_state"], strict=True))
 
 
 def _has_true_users(reading: Reading) -> bool:

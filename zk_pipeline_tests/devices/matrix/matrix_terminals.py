@@ -6,7 +6,7 @@ The decoder shares no code with zk_pipeline.devices; readings are compared with 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -158,21 +158,22 @@ def _log(records: int) -> pd.DataFrame:
     return log
 
 
-def rows_of(log: bytes, shape: Shape, uids: Mapping[int, str]) -> list[Row | None]:
+@lru_cache
+def rows_of(log: bytes, shape: Shape) -> tuple[Row | None, ...]:
     """The decoded records, None for one that cannot be a punch."""
     records = (log[start : start + shape.size] for start in range(0, len(log), shape.size))
-    return [_row(record, shape, uids) for record in records]
+    return tuple(_row(record, shape) for record in records)
 
 
-def _row(record: bytes, shape: Shape, uids: Mapping[int, str]) -> Row | None:
+def _row(record: bytes, shape: Shape) -> Row | None:
     user_id: str | None
     if shape.name == "8":
         uid, verify_type, code, state = struct.unpack("<HBIB", record)
-        user_id = uids.get(uid)
+        user_id = UIDS.get(uid)
     elif shape.name == "8-MA300":
         uid, bits, code = struct.unpack("<HBxI", record)
         verify_type, state = bits >> 3 & 3, bits & 7
-        user_id = uids.get(uid)
+        user_id = UIDS.get(uid)
     elif shape.name == "16":
         number, code, state, verify_type = struct.unpack_from("<IIBB", record)
         user_id = str(number) if number else None

@@ -11,7 +11,7 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zk_pipeline.devices.protocol import record_layouts
@@ -61,6 +61,7 @@ def rows_of(punches: pd.DataFrame) -> list[Row]:
     ]
 
 
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(TEXTS, WALL_CLOCKS, BYTES, BYTES)),
     st.sampled_from([(record_layouts.LOG_40, 8), (record_layouts.LOG_49, 17)]),
@@ -74,6 +75,7 @@ def test_records_with_text_ids_come_back_as_they_were_encoded(
     assert rejected.empty
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(NUMBERS, WALL_CLOCKS, BYTES, BYTES)))
 def test_records_of_16_bytes_come_back_as_they_were_encoded(rows: list[Row]) -> None:
     punches, rejected = decode_log(b"".join(map(record_16, rows)), record_layouts.LOG_16, encoding="UTF-8")
@@ -87,6 +89,7 @@ def _of_8_bytes(verify_types: int, states: int) -> st.SearchStrategy[list[Row]]:
     return st.lists(st.tuples(ids, WALL_CLOCKS, *kinds))
 
 
+@settings(max_examples=40)
 @given(
     st.one_of(
         st.tuples(_of_8_bytes(255, 255), st.just((record_layouts.LOG_8, record_8))),
@@ -104,6 +107,7 @@ def test_records_of_8_bytes_come_back_with_their_slots(case) -> None:  # type: i
     assert rejected.empty
 
 
+@settings(max_examples=40)
 @given(
     st.binary(max_size=400),
     st.sampled_from([*record_layouts.LOG_LAYOUTS]),

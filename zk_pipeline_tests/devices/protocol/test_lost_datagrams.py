@@ -58,7 +58,7 @@ def _losing(case: str, *, numbered: bool, times: int) -> Rewrite:
 @pytest.mark.parametrize("numbered", [True, False], ids=["numbered", "unnumbered"])
 @pytest.mark.parametrize("case", LOSSES)
 def test_a_datagram_lost_doubled_or_swapped_is_made_good(case: str, numbered: bool) -> None:
-    emulated = terminal(16, records=3000)
+    emulated = terminal(16, records=1200)
     with serving(emulated, _losing(case, numbered=numbered, times=1), protocol="udp") as one:
         assert same_punches(gateway(timeout=0.3).read(one).punches, emulated.punches())
 
@@ -66,7 +66,7 @@ def test_a_datagram_lost_doubled_or_swapped_is_made_good(case: str, numbered: bo
 @pytest.mark.parametrize("numbered", [True, False], ids=["numbered", "unnumbered"])
 @pytest.mark.parametrize("case", LOSSES)
 def test_datagrams_that_are_always_lost_never_make_wrong_data(case: str, numbered: bool) -> None:
-    emulated = terminal(16, records=3000)
+    emulated = terminal(16, records=1200)
     with serving(emulated, _losing(case, numbered=numbered, times=10**9), protocol="udp") as one:
         try:
             punches = gateway(timeout=0.15).read(one).punches

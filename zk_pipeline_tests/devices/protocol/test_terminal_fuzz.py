@@ -24,7 +24,7 @@ from zk_pipeline_tests.devices.matrix.matrix_judge import RIGHT, WAITING, WRONG,
 from zk_pipeline_tests.devices.terminal_replay import Mutation, Recording, Replay, mutate, record, replaying, unchanged
 
 SEED = 20_261_122
-CASES_AT_ONCE = 250
+CASES_AT_ONCE = 125
 DEADLINE = 3.0
 # A reading here has 3 kB; mutations may announce frames of up to 8 MB and tables of up to 256 MB.
 PEAK_BYTES = 4 << 20
@@ -125,7 +125,7 @@ def test_mutated_answers_take_little_memory() -> None:
     recordings()
     tracemalloc.start()
     try:
-        run_many(range(60))
+        run_many(range(30))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

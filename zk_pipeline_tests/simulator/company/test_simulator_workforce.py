@@ -31,7 +31,7 @@ def demo() -> Workforce:
     st.integers(0, 9),
     st.datetimes(datetime.fromisoformat("2024-01-01T00:00:00"), datetime.fromisoformat("2027-01-01T00:00:00")),
 )
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=8)
 def test_a_company_of_any_size_is_sound(employees: int, devices: int, days: int, seed: int, at: datetime) -> None:
     until = at.replace(tzinfo=UTC)
     company = generate(employees=employees, devices=devices, days=days, seed=seed, until=until)

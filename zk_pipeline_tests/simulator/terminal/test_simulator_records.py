@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zk_pipeline.simulator.terminal.definition import TerminalDefinition
@@ -50,6 +50,7 @@ def test_a_punch_of_ma300_has_state_and_verification_in_bits() -> None:
         TerminalDefinition(name="gate", layout=16, is_ma300=True)
 
 
+@settings(max_examples=40)
 @given(
     st.sampled_from([8, 16, 40]),
     st.lists(
