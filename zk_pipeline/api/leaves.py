@@ -17,8 +17,8 @@ from zk_pipeline.http.pagination import FlagText, PageOf, flag, numbered_page
 from zk_pipeline.http.services import Given
 from zk_pipeline.http.strict_input import StrictRoute
 from zk_pipeline.operations.user_ids import refuse_name
+from zk_pipeline.store.enrolled_users import unknown_user_warning
 from zk_pipeline.store.shifts.leaves import Leave, NewLeave
-from zk_pipeline.store.work_dates.manual_punches import unknown_user_warning
 
 router = APIRouter(prefix="/api/leaves", tags=["days off"], responses=FAILURES, route_class=StrictRoute)
 
@@ -76,7 +76,7 @@ def add(services: Given, identity: Approver, new: LeaveBody) -> dict[str, Any]:
     )
     refuse_name(services.store, wanted.user_id)
     made = services.store.leaves.add(wanted, identity.name)
-    unknown = services.store.manual_punches.unknown_users([made.user_id])
+    unknown = services.store.enrolled_users.unknown([made.user_id])
     return {**vars(made), "warning": unknown_user_warning(unknown)}
 
 

@@ -17,10 +17,10 @@ from zk_pipeline.http.punch_requests import PunchRequestParameters
 from zk_pipeline.http.services import Given
 from zk_pipeline.http.strict_input import StrictRoute
 from zk_pipeline.operations.user_ids import refuse_name
+from zk_pipeline.store.enrolled_users import unknown_user_warning
 from zk_pipeline.store.work_dates.manual_punches import (
     ManualPunch,
     PunchRequest,
-    unknown_user_warning,
 )
 
 router = APIRouter(prefix="/api/punch-requests", tags=["attendance"], responses=FAILURES, route_class=StrictRoute)
@@ -97,7 +97,7 @@ def create(services: Given, identity: Requester, new: RequestBody) -> dict[str, 
     refuse_name(services.store, wanted.user_id)
     manual_punches = services.store.manual_punches
     (made,) = manual_punches.request([wanted], identity.name, history_start=services.settings.history_start)
-    return {**vars(made), "warning": unknown_user_warning(manual_punches.unknown_users([made.user_id]))}
+    return {**vars(made), "warning": unknown_user_warning(services.store.enrolled_users.unknown([made.user_id]))}
 
 
 @router.post("/{request_id}/approve/", response_model=ManualPunchAnswer, responses=_DECIDED)

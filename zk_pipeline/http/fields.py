@@ -36,12 +36,13 @@ def _instant(value: str) -> str:
     return value
 
 
-DATE = r"^\d{4}-\d{2}-\d{2}$"
-CLOCK = r"^([01]\d|2[0-3]):[0-5]\d$"
-READING = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2})?$"
-MINUTE = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}$"
-INSTANT = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d{3}|\.\d{6})?)?(Z|[+-]\d{2}:\d{2})$"
-NOT_BLANK = r"\S"
+# Patterns with the same meaning in Python, in Rust (pydantic) and in ECMAScript (OpenAPI), which differ in `\d`, `\s`.
+DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+CLOCK = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
+READING = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2})?$"
+MINUTE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}$"
+INSTANT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{3}|\.[0-9]{6})?)?(Z|[+-][0-9]{2}:[0-9]{2})$"
+NOT_BLANK = r"[^\s\x1c-\x1f\x85\ufeff]"
 # What is expected where a pattern does not match, for the messages of both interfaces.
 EXPECTED = {
     DATE: "a date such as 2026-03-02",

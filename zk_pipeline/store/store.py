@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from zk_pipeline.store.days.days import DayStore
     from zk_pipeline.store.days.muster import MusterStore
     from zk_pipeline.store.deliveries.deliveries import DeliveryStore
+    from zk_pipeline.store.enrolled_users import EnrolledUserStore
     from zk_pipeline.store.locks.lock_statistics import LockSummary
     from zk_pipeline.store.maintenance.backups import Backups
     from zk_pipeline.store.maintenance.restore import Restore
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from zk_pipeline.store.queries.daily_report import DailyReportStore
     from zk_pipeline.store.queries.day_details import DayDetailsStore
     from zk_pipeline.store.queries.delivery_lists import DeliveryLists
-    from zk_pipeline.store.queries.enrolled_users import EnrolledUserStore
     from zk_pipeline.store.queries.explanations import Explanations
     from zk_pipeline.store.queries.exports import ExportStore
     from zk_pipeline.store.queries.lists import ListStore
@@ -167,7 +167,7 @@ class Store:
 
     @property
     def enrolled_users(self) -> EnrolledUserStore:
-        from zk_pipeline.store.queries.enrolled_users import EnrolledUserStore
+        from zk_pipeline.store.enrolled_users import EnrolledUserStore
 
         return EnrolledUserStore(self.database)
 

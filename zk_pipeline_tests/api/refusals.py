@@ -14,6 +14,7 @@ _BEGINNINGS = (
     "comm_key_env: ",
     "variable ",
     "site: ",
+    "site '",
     "give either date or",
     "device name ",
     "device '",
@@ -27,6 +28,7 @@ _BEGINNINGS = (
     "rotation ",
     "assignment ",
     "no site ",
+    "no user has the id ",
     "the user_id is empty",
     "holiday ",
     "period ",
@@ -42,11 +44,13 @@ _BEGINNINGS = (
     "synced_to_crm: contradicts",
     "invalid user id ",
     "the kind must be at most ",
+    "it lasts longer than ",
     "limit: give either limit or ",
 )
 _PARTS = (
     ": given both as a parameter and in the body",
     ": valid_to ",
+    " is before first_date ",
     " is before ZK_PIPELINE_HISTORY_START",
     " is in the future",
 )

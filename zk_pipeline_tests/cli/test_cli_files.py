@@ -26,6 +26,25 @@ def test_a_shift_is_for_exactly_the_user_in_the_file(zk: CommandLine, home_store
     assert zk("shift", "apply", str(file)).out.splitlines() == [f"unchanged: {len(IDS) + 1}"]
 
 
+def test_each_command_that_assigns_a_shift_warns_of_an_unknown_user(
+    zk: CommandLine, home_store: Store, tmp_path: Path
+) -> None:
+    plan, table = tmp_path / "shifts.yaml", tmp_path / "assignments.csv"
+    plan.write_text(f"{SHIFT}assignments: [{{shift: early, user: 7, valid_from: 2026-01-01}}]\n")
+    table.write_text("user_id,shift,from\n8,early,2026-01-01\n")
+    dates = ("--from", "2026-01-01", "--to", "2026-01-02")
+    for user, command in {
+        "7": ("apply", str(plan)),
+        "8": ("assign-file", str(table)),
+        "9": ("assign", "early", "--user", "9"),
+        "10": ("rotate", "--pattern", "early", "--user", "10", *dates),
+    }.items():
+        done = zk("shift", *command)
+        warning = f"zk-pipeline: warning: no terminal and no recorded punch has the user id '{user}': check it\n"
+        assert (done.code, done.err.startswith(warning)) == (0, True), done.err
+    assert len(home_store.shifts.assignments()) == 4
+
+
 WRONG: dict[str, tuple[str | bytes, str]] = {
     "nothing for a user": ("assignments:\n- {shift: a, site: HQ, user: }", "line 2, assignments entry 1: user: it has"),
     "~ for a user": ("assignments:\n- shift: a\n  site: HQ\n  user: ~", "line 4, assignments entry 1: user: it has no"),

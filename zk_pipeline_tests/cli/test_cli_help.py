@@ -113,6 +113,7 @@ BEFORE = {
     ("leave", "remove"): ("leave", "add"),
     ("shift", "season", "remove"): ("shift", "season", "add"),
 }
+ASSIGNING = {("shift", name) for name in ("assign", "assign-file", "rotate", "apply")}
 
 
 @pytest.mark.usefixtures("crm", "main_office")
@@ -122,8 +123,9 @@ def test_the_example_of_a_command_works(zk: CommandLine, home_store: Store, path
     assert tuple(arguments[: len(path)]) == path
     if path == ("device", "add"):
         home_store.devices.remove("Main Office")
-    if path[0] in {"month", "explain", "punch", "leave"}:
-        ingest(home_store, "Main Office", *present(MONDAY), users=[("1001", 1, "Ada", 0, 0)])
+    if path[0] in {"month", "explain", "punch", "leave"} or path[:2] in ASSIGNING:
+        users = [("1001", 1, "Ada", 0, 0), ("EMP001", 2, "Bo", 0, 0)]
+        ingest(home_store, "Main Office", *present(MONDAY), users=users)
     if path == ("period", "close"):
         for name in GATES:
             ingest(home_store, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -263,7 +264,7 @@ def test_workers_killed_again_and_again_lose_nothing_and_double_nothing(
                 queue = ("head-office", "warehouse")[number % 2]
                 before = len(hosts.runs(queue))
                 asked = pool.submit(hosts.launcher.poll, GATES, GATES, full=True)
-                wait(partial(_has_begun, hosts, queue, before))
+                until(partial(_has_begun, hosts, queue, before), seconds=120, every=0.1)
                 hosts.kill_worker(queue)
                 hosts.start_worker(queue)
                 ended += asked.result(180)
@@ -271,7 +272,8 @@ def test_workers_killed_again_and_again_lose_nothing_and_double_nothing(
         lost = [one for one in ended if one.failure]
         assert lost, "no kill struck a run"
         sys.stdout.write(f"{kills} kills struck {len(lost)} of {len(ended)} polls\n")
-        assert all("was killed" in str(one.failure) or "interrupted" in str(one.failure) for one in lost)
+        unexpected = [one.failure for one in lost if not re.search("was killed|interrupted", str(one.failure))]
+        assert not unexpected
         summary = hosts.show.run(hosts.launcher, hosts.truth)
         assert summary.agrees, summary.checks
         assert len(list(hosts.show.store.audit.punches())) == len(hosts.truth)
@@ -302,7 +304,8 @@ def test_by_schedules_and_sensors_alone_everything_is_done_by_the_workers_it_is_
 
 
 def _has_begun(hosts: Hosts, queue: str, before: int) -> bool:
-    return any(run.status is dg.DagsterRunStatus.STARTED for run in hosts.runs(queue)[before:])
+    # Also a run that started and ended between two calls.
+    return any(run.status is dg.DagsterRunStatus.STARTED or run.is_finished for run in hosts.runs(queue)[before:])
 
 
 def _why(hosts: Hosts, run: dg.DagsterRun) -> str:

@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterable
 
 from zk_pipeline.cli.output import warn
+from zk_pipeline.store.enrolled_users import unknown_user_warning
 from zk_pipeline.store.store import Store
-from zk_pipeline.store.work_dates.manual_punches import unknown_user_warning
 
 
 def operator_name() -> str:
@@ -20,5 +20,5 @@ def operator_name() -> str:
 
 def note_unknown_users(store: Store, user_ids: Iterable[str]) -> None:
     """Warn about users whom no terminal and no punch knows: probably mistyped."""
-    if warning := unknown_user_warning(store.manual_punches.unknown_users(user_ids)):
+    if warning := unknown_user_warning(store.enrolled_users.unknown(user_ids)):
         warn(f"warning: {warning}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -15,6 +15,7 @@ from zk_pipeline.attendance.hours import wall_time, weekdays_of
 from zk_pipeline.attendance.rotations import Rotation
 from zk_pipeline.attendance.shift_rules import RULE_TEXTS
 from zk_pipeline.attendance.shifts import BOUNDS, THRESHOLDS, WEEKDAYS, Assignment, Season, Shift, Target
+from zk_pipeline.cli.attendance.operators import note_unknown_users
 from zk_pipeline.cli.context import DEVICE, SITE, WORK_DATE, open_context
 from zk_pipeline.cli.output import as_json, note, print_json, print_rows, print_table, wide_option
 from zk_pipeline.errors import UsageError
@@ -203,7 +204,9 @@ def assign(
         valid_from=valid_from,
         valid_to=valid_to,
     )
-    made = open_context().store.shifts.assign(wanted)
+    store = open_context().store
+    made = store.shifts.assign(wanted)
+    note_unknown_users(store, _users([made]))
     if as_json:
         print_json(_row(made))
     else:
@@ -248,9 +251,9 @@ def rotate(
         valid_to=valid_to,
         start_at=start_at,
     )
-    changes = open_context().store.shifts.assign_all(
-        rotation.expand(), replace_overlaps=replace_overlaps, dry_run=dry_run
-    )
+    store = open_context().store
+    changes = store.shifts.assign_all(rotation.expand(), replace_overlaps=replace_overlaps, dry_run=dry_run)
+    note_unknown_users(store, _users(changes.added))
     _print_changes(changes, dry_run=dry_run, as_json=as_json)
 
 
@@ -267,9 +270,9 @@ def assign_file(file: Path, replace_overlaps: bool, dry_run: bool, as_json: bool
     \b
     Example:  zk-pipeline shift assign-file assignments.csv --dry-run
     """
-    changes = assign_from_table(
-        open_context().store, file, read_content(file), replace_overlaps=replace_overlaps, dry_run=dry_run
-    )
+    store = open_context().store
+    changes = assign_from_table(store, file, read_content(file), replace_overlaps=replace_overlaps, dry_run=dry_run)
+    note_unknown_users(store, _users(changes.added))
     _print_changes(changes, dry_run=dry_run, as_json=as_json)
 
 
@@ -387,10 +390,12 @@ def apply(file: Path, prune: bool, as_json: bool) -> None:
     Example:  zk-pipeline shift apply shifts.yaml
     """
     plan = read_shift_file(file)
+    store = open_context().store
     try:
-        applied = open_context().store.apply_shifts(plan, prune=prune)
+        applied = store.apply_shifts(plan, prune=prune)
     except UsageError as error:
         raise UsageError(f"{file}: {error}") from None
+    note_unknown_users(store, _users(plan.assignments))
     if as_json:
         print_json(applied)
         return
@@ -398,6 +403,11 @@ def apply(file: Path, prune: bool, as_json: bool) -> None:
         for change in getattr(applied, what):
             click.echo(f"{what}: {change}")
     click.echo(f"unchanged: {applied.unchanged}")
+
+
+def _users(assignments: Iterable[Assignment]) -> list[str]:
+    """User ids of the assignments to users."""
+    return [one.target.user_id for one in assignments if one.target.user_id is not None]
 
 
 def _rules(shifts: list[Shift]) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 
 from zk_pipeline.errors import RowsRefused, UsageError
 from zk_pipeline.operations.files.table_reader import one_value, parse_date, read_content, read_table
-from zk_pipeline.operations.user_ids import name_problems, refuse_name
+from zk_pipeline.operations.user_ids import refuse_name
 from zk_pipeline.store.shifts.holiday_sources import CalendarEvent, HolidayCalendar, Skipped, SkippedEvents
 from zk_pipeline.store.shifts.leaves import Leave, LeaveFile, LeavesImported, NewLeave
 from zk_pipeline.store.store import Store
@@ -68,7 +68,7 @@ def import_leaves(store: Store, path: PurePath, content: bytes, options: ImportO
 def _table(store: Store, path: PurePath, content: bytes, options: ImportOptions) -> LeaveFile:
     found, problems = read_table(path, content, REQUIRED, OPTIONAL).build(partial(_leave, options))
     leaves = list(found.values())
-    names = name_problems(store, [one.user_id for one in leaves])
+    names = store.enrolled_users.names_as_ids([one.user_id for one in leaves])
     problems |= {line: names[one.user_id] for line, one in found.items() if one.user_id in names}
     if problems:
         raise RowsRefused(f"{path}: no leave was imported", problems)
@@ -114,7 +114,7 @@ def _calendar(
     leaves: list[NewLeave] = []
     skipped = list(read.skipped)
     unread = set(read.calendar.unread)
-    names = {} if options.user_id else name_problems(store, _named_users(read.calendar.events).values())
+    names = {} if options.user_id else store.enrolled_users.names_as_ids(_named_users(read.calendar.events).values())
     for event in read.calendar.events:
         try:
             leaves += _leaves_of(event, options, names)
@@ -129,7 +129,7 @@ def _calendar(
 def _check_user(store: Store, path: PurePath, events: Iterable[CalendarEvent], user_id: str) -> None:
     """Raises UsageError for an event whose summary names another user who is known to terminals or punches."""
     named = _named_users(events)
-    unknown = store.manual_punches.unknown_users(named.values())
+    unknown = store.enrolled_users.unknown(named.values())
     for line, other in sorted(named.items()):
         if other not in unknown:
             try:

@@ -7,7 +7,6 @@ from pathlib import Path, PurePath
 
 from zk_pipeline.errors import RowsRefused, UsageError
 from zk_pipeline.operations.files.table_reader import read_content, read_table
-from zk_pipeline.operations.user_ids import name_problems
 from zk_pipeline.store.errors import PunchesRefused
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.work_dates.manual_punches import ManualPunch, PunchRequest
@@ -45,7 +44,7 @@ def request_punches(
         except UsageError as error:
             at, refused[index] = _NO_TIME, str(error)
         requests.append(PunchRequest(punched_at_local=at, **row))
-    names = name_problems(store, [one.user_id for one in requests])
+    names = store.enrolled_users.names_as_ids([one.user_id for one in requests])
     refused |= {index: names[one.user_id] for index, one in enumerate(requests) if one.user_id in names}
     try:
         return store.manual_punches.request(

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from zk_pipeline.attendance.clock_errors import MAX_CLOCK_ERROR_SECONDS
 from zk_pipeline.attendance.presence import NewestPunch, presence
 from zk_pipeline.store.engine.database import Connection, Database
-from zk_pipeline.store.queries.enrolled_users import NAMES
+from zk_pipeline.store.enrolled_users import NAMES
 from zk_pipeline.store.terminals.namesakes import candidates, namesakes
 from zk_pipeline.store.work_dates.assignment import (
     IS_ASKED,

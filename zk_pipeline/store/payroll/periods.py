@@ -20,10 +20,10 @@ from zk_pipeline.counted import counted
 from zk_pipeline.data_libraries import pa, pd
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.store.engine.database import Connection, Database
+from zk_pipeline.store.enrolled_users import NAMES
 from zk_pipeline.store.errors import PayrollPeriodConflict, PayrollPeriodNotFinal, UnknownPayrollPeriod
 from zk_pipeline.store.payroll.closing_problems import closing_problems, has_begun, unprocessed_dates
 from zk_pipeline.store.payroll.unpaid_minutes import MINUTES, compare, read_version, unpaid_minutes
-from zk_pipeline.store.queries.enrolled_users import NAMES
 from zk_pipeline.store.terminals.namesakes import candidates, namesakes
 
 _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])", re.ASCII)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from zk_pipeline.store.engine.database import Database
-from zk_pipeline.store.queries.enrolled_users import NAMES
+from zk_pipeline.store.enrolled_users import NAMES
 from zk_pipeline.store.shifts.leaves import leave_on
 from zk_pipeline.store.work_dates.assignment import assign_date_range, stored_workday_start
 from zk_pipeline.store.work_dates.roster import ASSIGNMENT_LEVEL

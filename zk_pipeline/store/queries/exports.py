@@ -13,7 +13,7 @@ from typing import Literal
 from zk_pipeline.data_libraries import pa
 from zk_pipeline.errors import UsageError, unknown_name
 from zk_pipeline.store.engine.database import Database
-from zk_pipeline.store.queries.enrolled_users import NAMES
+from zk_pipeline.store.enrolled_users import NAMES
 
 What = Literal["raw", "attendance", "absences"]
 

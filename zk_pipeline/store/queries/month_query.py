@@ -12,7 +12,7 @@ from datetime import date, datetime, time
 from typing import Any
 
 from zk_pipeline.store.engine.database import Connection, Database
-from zk_pipeline.store.queries.enrolled_users import NAMES
+from zk_pipeline.store.enrolled_users import NAMES
 from zk_pipeline.store.shifts.leaves import leave_on
 from zk_pipeline.store.work_dates.roster import ASSIGNMENT_LEVEL
 

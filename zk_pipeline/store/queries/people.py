@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, time
 
 from zk_pipeline.store.engine.database import Database
-from zk_pipeline.store.queries.enrolled_users import NAMES, folded_sql
+from zk_pipeline.store.enrolled_users import NAMES, folded_sql
 from zk_pipeline.store.work_dates.roster import ASSIGNMENT_LEVEL
 
 

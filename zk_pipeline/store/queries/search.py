@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from zk_pipeline.store.engine.database import Database
-from zk_pipeline.store.queries.enrolled_users import folded_sql
+from zk_pipeline.store.enrolled_users import folded_sql
 
 _MAX_TERMS = 5
 

@@ -16,6 +16,7 @@ from zk_pipeline.attendance.shifts import SHIFT_RULES, Assignment, Season, Shift
 from zk_pipeline.data_libraries import pa
 from zk_pipeline.errors import UsageError, unknown_name
 from zk_pipeline.store.engine.database import Connection, Database
+from zk_pipeline.store.enrolled_users import names_as_ids
 from zk_pipeline.store.shifts.seasons import drop_seasons, put_seasons
 from zk_pipeline.store.work_dates.roster import read_assignments, read_seasons, read_shifts
 from zk_pipeline.store.work_dates.shift_changes import changing_shifts
@@ -210,14 +211,20 @@ def _known(connection: Connection, name: str) -> Shift:
 
 
 def _unknown_names(connection: Connection, assignments: Sequence[Assignment]) -> Iterator[tuple[int, str]]:
-    """Index and problem of each assignment with an unknown shift, device or site; a user may be enrolled later."""
+    """Index and problem of each assignment with an unknown shift, device or site, or with a name as user id; an
+    unknown user may be enrolled later.
+    """
     devices = connection.execute("SELECT name, site FROM devices ORDER BY name").fetchall()
     known = {
         "shift": list(read_shifts(connection)),
         "device": [name for name, _ in devices],
         "site": sorted({site for _, site in devices}),
     }
+    users = names_as_ids(connection, [one.target.user_id for one in assignments if one.target.user_id is not None])
     for index, one in enumerate(assignments):
+        if one.target.user_id in users:
+            yield index, users[one.target.user_id]
+            continue
         for kind, name in (("shift", one.shift), ("device", one.target.device), ("site", one.target.site)):
             if name is not None and name not in known[kind]:
                 yield index, unknown_name(kind, name, known[kind])

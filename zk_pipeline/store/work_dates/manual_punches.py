@@ -6,7 +6,7 @@ trust of a terminal of its site: its `device`, at first the site's oldest one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from functools import cache
@@ -104,12 +104,6 @@ class ManualPunchStore:
             count = connection.execute(f"SELECT count(*) FROM manual_punches WHERE {_WANTED}", values).fetchall()[0][0]  # noqa: S608
             order = f"decision IS NOT NULL, id DESC LIMIT {int(limit)} OFFSET {int(offset)}"
             return count, _read(connection, _WANTED, values, order=order)
-
-    def unknown_users(self, user_ids: Iterable[str]) -> list[str]:
-        """Those of these users who are enrolled on no terminal and have no attendance day and no recorded punch."""
-        with self.database.read("find unknown users") as connection:
-            rows = connection.execute(_UNKNOWN, {"ids": sorted(set(user_ids))}).fetchall()
-        return [user_id for (user_id,) in rows]
 
     def request(
         self,
@@ -226,14 +220,6 @@ class ManualPunchStore:
                 [withdrawn_by, self.clock(), reason.strip(), ids],
             )
             return _read(connection, "list_contains(?, id)", [ids])
-
-
-def unknown_user_warning(user_ids: Sequence[str]) -> str | None:
-    """Warning about the users that `unknown_users` found; None without any."""
-    if not user_ids:
-        return None
-    named = ", ".join(repr(one) for one in user_ids[:10]) + (" and more" if len(user_ids) > 10 else "")
-    return f"no terminal and no recorded punch has the user id {named}: check it"
 
 
 def follow_devices(connection: Connection) -> None:
@@ -417,13 +403,6 @@ _WANTED = """
     AND ($user_id::VARCHAR IS NULL OR user_id = $user_id) AND ($site::VARCHAR IS NULL OR site = $site)
     AND ($first::DATE IS NULL OR punched_at_local >= $first)
     AND ($last::DATE IS NULL OR punched_at_local < $last::DATE + 1)
-"""
-_UNKNOWN = """
-    SELECT asked.user_id FROM (SELECT unnest($ids::VARCHAR[]) AS user_id) AS asked
-    ANTI JOIN device_users USING (user_id)
-    ANTI JOIN daily_attendance USING (user_id)
-    ANTI JOIN raw_punches USING (user_id)
-    ORDER BY 1
 """
 
 

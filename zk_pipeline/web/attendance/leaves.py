@@ -13,8 +13,8 @@ from zk_pipeline.http.services import Given, Services
 from zk_pipeline.http.sessions import Undo
 from zk_pipeline.operations.files.leave_file import ImportOptions, import_leaves
 from zk_pipeline.operations.user_ids import refuse_name
+from zk_pipeline.store.enrolled_users import unknown_user_warning
 from zk_pipeline.store.shifts.leaves import DAY_PARTS, Leave, NewLeave
-from zk_pipeline.store.work_dates.manual_punches import unknown_user_warning
 from zk_pipeline.web.attendance.fields import id_of, import_summary, optional, whole_date
 from zk_pipeline.web.list_pages import ROWS_OF_A_PAGE, listed_by_number
 from zk_pipeline.web.notices import leave_notice
@@ -108,7 +108,7 @@ def _draw(
     added: list[Leave] | None = None,
 ) -> Response:
     found = listed_by_number(request, "/leaves", LeavesQuery, lambda asked: _page(services, asked))
-    unknown = services.store.manual_punches.unknown_users(one.user_id for one in added) if added else []
+    unknown = services.store.enrolled_users.unknown(one.user_id for one in added) if added else []
     return render(
         request,
         "leaves.html",

@@ -16,11 +16,11 @@ from zk_pipeline.http.punch_requests import PunchRequestParameters
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.operations.files.punch_file import parse_wall_clock, request_punches
 from zk_pipeline.operations.user_ids import refuse_name
+from zk_pipeline.store.enrolled_users import unknown_user_warning
 from zk_pipeline.store.work_dates.manual_punches import (
     Decision,
     ManualPunch,
     PunchRequest,
-    unknown_user_warning,
 )
 from zk_pipeline.web.attendance.fields import optional
 from zk_pipeline.web.list_pages import ROWS_OF_A_PAGE, listed_by_number
@@ -127,7 +127,7 @@ def _request(fields: Form) -> PunchRequest:
 
 
 def _draw_requested(request: Request, services: Services, identity: Identity, made: Sequence[ManualPunch]) -> Response:
-    unknown = services.store.manual_punches.unknown_users(one.user_id for one in made)
+    unknown = services.store.enrolled_users.unknown(one.user_id for one in made)
     return _draw_list(
         request,
         services,

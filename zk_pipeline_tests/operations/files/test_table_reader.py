@@ -18,7 +18,7 @@ from zk_pipeline.operations.files.assignment_file import assign_from_table
 from zk_pipeline.operations.files.holiday_file import import_holidays
 from zk_pipeline.operations.files.table_reader import parse_date, read_table
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.store.store_fixtures import device
+from zk_pipeline_tests.store.store_fixtures import device, execute
 
 CSV, EXCEL = PurePath("t.csv"), PurePath("t.xlsx")
 FEB, at = date(2026, 2, 1), datetime.fromisoformat
@@ -159,10 +159,12 @@ def test_each_bad_line_of_assignments_is_named_and_nothing_is_stored(staffed: St
         "; line 7: a shift is assigned to a device alone",
     ):
         assert words in str(caught.value)
-    more = ["9,,early,,2026-02-01", "9,,late,2026-02-01,", ",Nowhere,late,,", "9,,never,2027-01-01,"]
+    execute(staffed, "INSERT INTO device_users SELECT name, '1001', 1, 'Ada', 0, 0, now() FROM devices")
+    more = ["9,,early,,2026-02-01", "9,,late,2026-02-01,", ",Nowhere,late,,", "9,,never,2027-01-01,", "ada,,late,,"]
     with pytest.raises(UsageError) as caught:
         assign_from_table(staffed, CSV, (head + "\n".join(more)).encode())
     assert "line 4: no device 'Nowhere'; there are: Gate; line 5: no shift 'never'" in str(caught.value)
+    assert "; line 6: no user has the id 'ada': enter the id of Ada (1001)" in str(caught.value)
     with pytest.raises(UsageError, match="line 3: user '9' has 'early' from … to 2026-02-01 already: 'late'"):
         assign_from_table(staffed, CSV, (head + "\n".join(more[:2])).encode())
     with pytest.raises(UsageError, match="the table has no assignment"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
+from zk_pipeline.attendance.assignment_changes import AssignmentsRefused
 from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.attendance.shifts import Assignment, Holiday, Season, Shift, Target
 from zk_pipeline.errors import UsageError
@@ -441,6 +443,23 @@ def test_many_assignments_are_stored_once_and_all_or_none(store: Store) -> None:
     assert len(store.shifts.assign_all(many).added) == 100
     again = store.shifts.assign_all(many, replace_overlaps=True)
     assert (again.added, again.removed, len(again.unchanged)) == ([], [], 100)
+
+
+def test_a_name_in_place_of_a_user_id_is_refused_and_an_unknown_user_id_is_not(store: Store) -> None:
+    store.devices.add(device())
+    store.shifts.add(NIGHT)
+    execute(store, "INSERT INTO device_users SELECT name, '1001', 1, 'Zoë Ak', 0, 0, now() FROM devices")
+    named = Assignment(shift="night", target=Target(user_id="zoe"))
+    message = re.escape("no user has the id 'zoe': enter the id of Zoë Ak (1001)")
+    with pytest.raises(UsageError, match=message):
+        store.shifts.assign(named)
+    with pytest.raises(AssignmentsRefused, match=message):
+        store.shifts.assign_all([Assignment(shift="night", target=Target(user_id="1001")), named])
+    with pytest.raises(UsageError, match=message):
+        store.apply_shifts(ShiftPlan(shifts=(NIGHT,), assignments=(named,)))
+    assert store.shifts.assignments() == []
+    store.shifts.assign_all([Assignment(shift="night", target=Target(user_id=one)) for one in ("1001", "99", "EMP9")])
+    assert len(store.shifts.assignments()) == 3
 
 
 def test_a_shift_that_becomes_an_off_shift_has_no_hours_on_its_days_off_either(store: Store) -> None:

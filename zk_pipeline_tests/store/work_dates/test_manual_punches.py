@@ -196,7 +196,7 @@ def test_a_user_is_unknown_without_enrolment_days_and_recorded_punches(store: St
     store.devices.add(device("Dock", site="Port"))
     ingest(store, "Dock", *on(MONDAY, "08:00", user_id="8"))  # not processed
     approve(store, asked(user="1O01"))
-    assert store.manual_punches.unknown_users(["1001", "8", "1O01", "9"]) == ["1O01", "9"]
+    assert store.enrolled_users.unknown(["1001", "8", "1O01", "9"]) == ["1O01", "9"]
 
 
 def test_bad_requests_are_named_each_and_none_is_stored(store: Store) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from zk_pipeline.attendance.names import LETTERS
-from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.engine.database import Connection, Database
+
+_MAX_SHOWN = 3  # users in a message
 
 
 @dataclass(frozen=True)
@@ -63,24 +65,63 @@ class EnrolledUserStore:
             ).fetchall()
         return [EnrolledUser(*row) for row in rows]
 
-    def named(self, texts: Iterable[str]) -> dict[str, list[str]]:
-        """Users whose name contains each of `texts`, without case and accents, as `name (user id)`, by name; texts
-        without any are omitted.
-        """
+    def unknown(self, user_ids: Iterable[str]) -> list[str]:
+        """Those of these users who are enrolled on no terminal and have no attendance day and no recorded punch."""
+        with self.database.read("find unknown users") as connection:
+            return _unknown(connection, user_ids)
+
+    def names_as_ids(self, user_ids: Iterable[str]) -> dict[str, str]:
+        """Messages about names in place of user ids, as the function `names_as_ids`."""
         with self.database.read("find users by name") as connection:
-            rows = connection.execute(
-                f"""
-                SELECT asked.text, named.name, named.user_id
-                FROM (SELECT unnest($texts::VARCHAR[]) AS text) AS asked
-                JOIN ({NAMES}) AS named ON contains({folded_sql("named.name")}, {folded_sql("asked.text")})
-                GROUP BY ALL ORDER BY ALL
-                """,  # noqa: S608 (constant SQL)
-                {"texts": list(texts)},
-            ).fetchall()
-        found: dict[str, list[str]] = defaultdict(list)
-        for text, name, user_id in rows:
-            found[text].append(f"{name} ({user_id})")
-        return dict(found)
+            return names_as_ids(connection, user_ids)
+
+
+def unknown_user_warning(user_ids: Sequence[str]) -> str | None:
+    """Warning about the users that `EnrolledUserStore.unknown` returned; None without any."""
+    if not user_ids:
+        return None
+    named = ", ".join(repr(one) for one in user_ids[:10]) + (" and more" if len(user_ids) > 10 else "")
+    return f"no terminal and no recorded punch has the user id {named}: check it"
+
+
+def names_as_ids(connection: Connection, user_ids: Iterable[str]) -> dict[str, str]:
+    """Messages with the ids meant, by user id, about the unknown ids that are part of the name of users.
+
+    Names are compared without case and accents. A user id that is only unknown is none: its user may be enrolled later.
+    """
+    unknown = [one for one in _unknown(connection, user_ids) if any(map(str.isalpha, one))]
+    if not unknown:
+        return {}
+    rows = connection.execute(
+        f"""
+        SELECT asked.text, named.name, named.user_id
+        FROM (SELECT unnest($texts::VARCHAR[]) AS text) AS asked
+        JOIN ({NAMES}) AS named ON contains({folded_sql("named.name")}, {folded_sql("asked.text")})
+        GROUP BY ALL ORDER BY ALL
+        """,  # noqa: S608 (constant SQL)
+        {"texts": unknown},
+    ).fetchall()
+    found: dict[str, list[str]] = defaultdict(list)
+    for text, name, user_id in rows:
+        found[text].append(f"{name} ({user_id})")
+    return {
+        text: f"no user has the id {text!r}: enter the id of {' or '.join(users[:_MAX_SHOWN])}"
+        for text, users in found.items()
+    }
+
+
+def _unknown(connection: Connection, user_ids: Iterable[str]) -> list[str]:
+    rows = connection.execute(
+        """
+        SELECT asked.user_id FROM (SELECT unnest($ids::VARCHAR[]) AS user_id) AS asked
+        ANTI JOIN device_users USING (user_id)
+        ANTI JOIN daily_attendance USING (user_id)
+        ANTI JOIN raw_punches USING (user_id)
+        ORDER BY 1
+        """,
+        {"ids": sorted(set(user_ids))},
+    ).fetchall()
+    return [user_id for (user_id,) in rows]
 
 
 # Name of a user at a site: as enrolled last.
