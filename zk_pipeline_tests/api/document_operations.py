@@ -57,6 +57,8 @@ def _try(operation: Any, mode: Any, headers: dict[str, str], examples: int, *, s
             excluded.append(positive_data_acceptance)
         if any(value in (None, []) for value in (case.query or {}).values()):  # what was wrong is not in the URL
             excluded.append(negative_data_rejection)
+        if not (response.request.body or "x").strip():  # a body of blanks counts as none: clients of the bridge send it
+            excluded.append(negative_data_rejection)
         case.validate_response(response, excluded_checks=excluded)
 
     one()

@@ -145,7 +145,7 @@ def test_only_dates_that_have_changed_are_counted_again(filled: Store, monkeypat
     execute(filled, CHANGES["two days exchange their states"])
     filled.deliveries.stats()
     filled.deliveries.stats()
-    assert [len(dates) for dates in counted] == [40, 1, 0]
+    assert [len(dates) for dates in counted if dates] == [40, 1]
     assert counted[1] == [MONDAY + timedelta(days=1)]
 
 
