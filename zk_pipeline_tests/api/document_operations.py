@@ -55,7 +55,7 @@ def _try(operation: Any, mode: Any, headers: dict[str, str], examples: int, *, s
         excluded = [not_a_server_error] if response.status_code == 503 else []
         if response.status_code == 400 and is_of_meaning(response.json()["detail"]):
             excluded.append(positive_data_acceptance)
-        if any(value in (None, []) for value in (case.query or {}).values()):  # what was wrong is not in the URL
+        if any(value in (None, [], {}) for value in (case.query or {}).values()):  # what was wrong is not in the URL
             excluded.append(negative_data_rejection)
         if not (response.request.body or "x").strip():  # a body of blanks counts as none: clients of the bridge send it
             excluded.append(negative_data_rejection)
