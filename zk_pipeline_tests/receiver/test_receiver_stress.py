@@ -136,9 +136,12 @@ class DyingReceivers:
         self._parent.stdin.flush()
         self._pid = int(self._answer())
 
-    def let_die(self) -> int:
-        """Let the receiver reach its instant; its exit code."""
+    def arm(self) -> None:
+        """Let the receiver die when it reaches its instant."""
         os.kill(self._pid, signal.SIGUSR1)
+
+    def exit_code(self) -> int:
+        """Wait for its end."""
         code = int(self._answer())
         self._pid = 0
         return code
@@ -154,7 +157,7 @@ class DyingReceivers:
 
 
 def record_more(terminals: list[PushingTerminal], kill: int) -> set[tuple[str, str, str]]:
-    """Further punches of each terminal, before a kill; returns them as rows."""
+    """Further punches of each terminal, at a kill; returns them as rows."""
     rows = set()
     for terminal in terminals:
         for number in range(PUNCHES_PER_KILL):
@@ -186,7 +189,6 @@ def test_every_punch_of_200_terminals_is_stored_once(
         PushFleet(terminals, delay_seconds=5, error_delay_seconds=0.5, start_within_seconds=20) as fleet,
     ):
         for kill in range(KILLS):
-            held |= fleet.call(partial(record_more, terminals, kill))
             instant = list(INSTANTS)[kill % len(INSTANTS)]
             receivers.start(instant, dice)
             if dice.random() < 0.2:
@@ -196,7 +198,9 @@ def test_every_punch_of_200_terminals_is_stored_once(
             # The kills are spread evenly over the punches.
             left = len(held) - PUNCHES * (kill + 1) // (KILLS + 1)
             until(partial(has_at_most, fleet, left), seconds=REACHED_SECONDS, every=0.1)
-            assert receivers.let_die() == -signal.SIGKILL
+            receivers.arm()
+            held |= fleet.call(partial(record_more, terminals, kill))  # uploads that reach the instant
+            assert receivers.exit_code() == -signal.SIGKILL
             counts[f"kills {instant}"] += 1
             counts["uploads before a kill"] += (home / "receiver.log").read_text().count('"new"')
         with receiving(home, *command) as (_, _, log):
