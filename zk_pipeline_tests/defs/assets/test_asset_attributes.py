@@ -183,6 +183,7 @@ OTHER_ROWS = {
     "daily_attendance": (
         "store.deliveries.earlier_deliveries",
         "store.deliveries.idempotency_keys",
+        "store.enrolled_users",
         "store.quality.integrity",
         "store.terminals.lost_punches",
     ),
