@@ -54,10 +54,8 @@ CRM_TOKEN = "token-that-must-stay-secret"
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Twice as many as there are cores, since many tests wait for a daemon, a timeout or a browser, and one more for
-    the control room, whose file waits for two minutes.
-    """
-    return (os.cpu_count() or 2) * 2 + 1
+    """Twice as many as there are cores, since many tests wait for a daemon, a timeout or a browser."""
+    return (os.cpu_count() or 2) * 2
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LongestFirst | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from zk_pipeline.config.settings import Settings
-from zk_pipeline.http.run_workers import Action, ActionResult
+from zk_pipeline.http.run_workers import Action, ActionResult, perform
 from zk_pipeline.http.services import Parts, Services
 from zk_pipeline.operations.terminal_gateway import terminal_gateway
 from zk_pipeline.server.app import create_app
@@ -50,6 +50,27 @@ class NothingToDo:
 
     def stop(self, timeout: float) -> None:
         pass
+
+
+class RunsInProcess:
+    """Actions as Dagster runs in a thread of this process, which has imported Dagster; none may run at the end."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1)
+        self._futures: dict[str, Future[ActionResult]] = {}
+
+    def submit(self, action: Action) -> Future[ActionResult]:
+        self._futures[action.run_id] = self._pool.submit(perform, action, niceness=0)
+        return self._futures[action.run_id]
+
+    def find(self, run_id: str) -> Future[ActionResult] | None:
+        return self._futures.get(run_id)
+
+    def unfinished(self) -> list[Future[ActionResult]]:
+        return [one for one in self._futures.values() if not one.done()]
+
+    def stop(self, timeout: float) -> None:  # noqa: ARG002
+        self._pool.shutdown()
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ END:VCALENDAR
 # Without scripts by default: the adoption of a terminal, in test_web_push.
 _WITHOUT = pytest.param(False, marks=pytest.mark.matrix)
 SCRIPTS = pytest.mark.parametrize("script", [True, _WITHOUT], ids=["with scripts", "without scripts"])
-pytestmark = [pytest.mark.timeout(300), pytest.mark.closed_stores]
+pytestmark = pytest.mark.timeout(300)
 
 
 def csrf_of(client: httpx.Client) -> str:

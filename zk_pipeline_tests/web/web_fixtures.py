@@ -14,10 +14,11 @@ import httpx
 import pytest
 
 from zk_pipeline.config.settings import VARIABLES, load_settings
+from zk_pipeline.http.services import Parts
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.api_tokens import Scope
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.api.api_fixtures import Served, serve
+from zk_pipeline_tests.api.api_fixtures import RunsInProcess, Served, serve
 from zk_pipeline_tests.plain_http import NO_CERTIFICATES
 
 if TYPE_CHECKING:
@@ -58,7 +59,10 @@ class Web:
 
 @contextmanager
 def serve_web(empty_home: Path, home: Path, environ: Mapping[str, str]) -> Iterator[Web]:
-    """Serve a new home, exported to the environment until the end; `environ` has its settings."""
+    """Serve a new home, exported to the environment until the end; `environ` has its settings.
+
+    Runs are in this process; those in processes of their own are for api/test_api_actions.py.
+    """
     shutil.copytree(empty_home, home)
     with pytest.MonkeyPatch.context() as patch, Fleet() as fleet:
         for name in VARIABLES:
@@ -66,7 +70,7 @@ def serve_web(empty_home: Path, home: Path, environ: Mapping[str, str]) -> Itera
         for name, value in {"ZK_PIPELINE_HOME": str(home), "DAGSTER_HOME": str(home), **environ}.items():
             patch.setenv(name, value)
         store = Store.at(home / "data" / "attendance.duckdb")
-        with serve(load_settings(), store) as served:
+        with serve(load_settings(), store, Parts(actions=RunsInProcess())) as served:
             yield Web(served, store, fleet)
 
 

@@ -27,7 +27,6 @@ PAGES = {
     "wrong": "/attendance?start_date=2026-02-30",
 }
 DEAD = "SELECT user_id FROM crm_deliveries WHERE state IN ('failed', 'sending') ORDER BY 1"
-pytestmark = pytest.mark.closed_stores
 
 
 @pytest.fixture
